@@ -1,0 +1,78 @@
+// Package store is the driven port: ordered bytes, fenced. Engines see keys and
+// values only and know nothing of tasks; every engine passes storetest.
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrFenced: another owner has acquired the partition; nothing was written.
+	ErrFenced = errors.New("store: fenced by a later owner")
+	// ErrUnknown: the batch may or may not be durable. Acquire anew before reading.
+	ErrUnknown = errors.New("store: outcome of the commit is unknown")
+	// ErrDead: the store hit an error it can't go on after; reopen it.
+	ErrDead = errors.New("store: dead after an earlier failure")
+	// ErrFull: the disk is too full for this batch; nothing was written.
+	ErrFull = errors.New("store: disk full")
+	// ErrClosed: the store was closed, or the partition released.
+	ErrClosed = errors.New("store: closed")
+)
+
+// Store holds partitions of ordered bytes. It is safe for concurrent use.
+type Store interface {
+	// Acquire takes the partition from any earlier owner. From then on the
+	// earlier owner's commits end in ErrFenced and change nothing. The epoch it
+	// was given is durable before Acquire returns.
+	Acquire(ctx context.Context, partition uint16, owner string) (Partition, error)
+
+	// Close releases what is still held. Commits that were begun are waited for.
+	Close() error
+}
+
+// Partition is one owner's hold on one partition. Its keys begin with the
+// partition's two big-endian bytes: keys passed in and out carry them.
+// Get and Scan may be called from any goroutine; Begin from one at a time.
+type Partition interface {
+	// Fence is the epoch (rises by one an acquisition, at least 1) and a random
+	// nonce.
+	Fence() Fence
+
+	// Get returns the value appended to buf, and false when there is none.
+	Get(key, buf []byte) ([]byte, bool, error)
+
+	// Scan pins what is visible now (every batch begun, none later) and walks
+	// keys in [from, to) in rising order.
+	Scan(from, to []byte) Iterator
+
+	// Begin starts an atomic durable commit of b and returns at once; b is
+	// visible to Get and Scan of this owner from then on. Commits take effect in
+	// the order of Begin. b must not be touched until its Wait has returned.
+	// Wait returns nil when b is durable. After any error the partition is not
+	// to be trusted: release it and acquire anew.
+	Begin(b *Batch) (wait func() error)
+
+	// Release gives the partition up, after the commits begun.
+	Release() error
+}
+
+// Fence identifies one acquisition.
+type Fence struct {
+	Epoch uint32
+	Nonce uint64
+}
+
+// Iterator walks a pinned view. Use: for it.Next() { … }; err := it.Close().
+// Key and Value are valid until the next call. It may be moved to another
+// goroutine but not shared.
+type Iterator interface {
+	Next() bool
+	// SeekGE moves to the first key at or after key (within the range); the next
+	// Next returns it.
+	SeekGE(key []byte)
+	Key() []byte
+	Value() []byte
+	Close() error
+}

@@ -1,0 +1,152 @@
+package task
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// CheckName refuses what can't be a name: empty, too long, not UTF-8, or with
+// control characters. what is the word for it in the error ("queue").
+func CheckName(what, s string) *Error {
+	if s == "" {
+		return Errorf(Invalid, "%s is empty: give it a name", what)
+	}
+	return checkText(what, s, NameMax)
+}
+
+func checkText(what, s string, limit int) *Error {
+	if len(s) > limit {
+		return Errorf(Invalid, "%s is %d bytes long, the limit is %d", what, len(s), limit)
+	}
+	if !utf8.ValidString(s) {
+		return Errorf(Invalid, "%s %q is not valid UTF-8", what, s)
+	}
+	if strings.IndexFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) >= 0 {
+		return Errorf(Invalid, "%s %q has control characters in it", what, s)
+	}
+	return nil
+}
+
+// Check refuses a spec that can never be enqueued. It is cheap for the common
+// shape and is called by the machine for every spec, whatever the front door.
+func (s *Spec) Check() *Error {
+	if e := CheckName("type", s.Type); e != nil {
+		return e
+	}
+	if len(s.Payload) > PayloadMax {
+		return Errorf(Invalid, "payload is %d bytes, the limit is %d: keep large data elsewhere and enqueue its address", len(s.Payload), PayloadMax)
+	}
+	if s.Priority > PriorityMax {
+		return Errorf(Invalid, "priority %d is over the highest, %d", s.Priority, PriorityMax)
+	}
+	if e := s.checkTimes(); e != nil {
+		return e
+	}
+	if s.Policy != nil {
+		if e := s.Policy.Check(); e != nil {
+			return e
+		}
+	}
+	if s.Key == "" && s.LimitKeys == nil && s.Idempotency == "" && s.Tags == nil && s.Headers == nil && s.ContentType == "" {
+		return nil
+	}
+	return s.checkTexts()
+}
+
+func (s *Spec) checkTimes() *Error {
+	switch {
+	case s.Delay < 0:
+		return Errorf(Invalid, "delay of %d ms is negative: use 0 to run at once", s.Delay)
+	case s.Delay > DelayMax:
+		return Errorf(Invalid, "delay of %d ms is over the limit of ten years", s.Delay)
+	case s.RunAt < 0:
+		return Errorf(Invalid, "run-at %d is negative: use Unix milliseconds", s.RunAt)
+	case s.RunAt != 0 && s.Delay != 0:
+		return Errorf(Invalid, "both a delay and a run-at are given: use one")
+	case s.ExpireAfter < 0:
+		return Errorf(Invalid, "expire-after of %d ms is negative", s.ExpireAfter)
+	case s.Deadline < 0:
+		return Errorf(Invalid, "deadline %d is negative: use Unix milliseconds", s.Deadline)
+	case s.IdempotencyFor < 0:
+		return Errorf(Invalid, "idempotency window of %d ms is negative", s.IdempotencyFor)
+	case s.IdempotencyFor > 0 && s.Idempotency == "":
+		return Errorf(Invalid, "an idempotency window is given without an idempotency key")
+	case s.ExpireAfter > DelayMax || s.IdempotencyFor > DelayMax || s.RunAt > 1<<47 || s.Deadline > 1<<47:
+		return Errorf(Invalid, "a time lies too far in the future: times are Unix milliseconds")
+	}
+	return nil
+}
+
+func (s *Spec) checkTexts() *Error {
+	if s.Key != "" {
+		if e := checkText("key", s.Key, NameMax); e != nil {
+			return e
+		}
+	}
+	if len(s.LimitKeys) > LimitKeysMax {
+		return Errorf(Invalid, "%d limit keys, the most is %d", len(s.LimitKeys), LimitKeysMax)
+	}
+	for _, k := range s.LimitKeys {
+		if e := CheckName("limit key", k); e != nil {
+			return e
+		}
+	}
+	if e := checkText("idempotency key", s.Idempotency, IdempotencyMax); e != nil {
+		return e
+	}
+	if len(s.Tags) > TagsMax {
+		return Errorf(Invalid, "%d tags, the most is %d", len(s.Tags), TagsMax)
+	}
+	for _, t := range s.Tags {
+		if e := CheckName("tag", t); e != nil {
+			return e
+		}
+	}
+	if len(s.Headers) > HeadersMax {
+		return Errorf(Invalid, "%d headers, the most is %d", len(s.Headers), HeadersMax)
+	}
+	n := 0
+	for _, h := range s.Headers {
+		if e := CheckName("header name", h.Name); e != nil {
+			return e
+		}
+		if !utf8.ValidString(h.Value) {
+			return Errorf(Invalid, "header %q is not valid UTF-8", h.Name)
+		}
+		n += len(h.Name) + len(h.Value)
+	}
+	if n > HeaderBytesMax {
+		return Errorf(Invalid, "headers are %d bytes, the limit is %d", n, HeaderBytesMax)
+	}
+	return checkText("content type", s.ContentType, NameMax)
+}
+
+// Check refuses a policy that makes no sense.
+func (p *Policy) Check() *Error {
+	if p.MaxAttempts < 0 {
+		return Errorf(Invalid, "max attempts of %d is negative", p.MaxAttempts)
+	}
+	if p.Timeout < AttemptTimeoutNone {
+		return Errorf(Invalid, "timeout of %d ms is negative: use -1 for none", p.Timeout)
+	}
+	b := p.Backoff
+	if b == nil {
+		return nil
+	}
+	switch {
+	case b.Kind > BackoffList:
+		return Errorf(Invalid, "unknown kind of backoff: use exponential, linear, fixed or list")
+	case b.Base < 0 || b.Max < 0:
+		return Errorf(Invalid, "backoff times may not be negative")
+	case b.Kind == BackoffList && len(b.List) == 0:
+		return Errorf(Invalid, "a backoff list needs at least one entry")
+	case len(b.List) > BackoffListMax:
+		return Errorf(Invalid, "backoff list has %d entries, the most is %d", len(b.List), BackoffListMax)
+	}
+	for _, d := range b.List {
+		if d < 0 || d > DelayMax {
+			return Errorf(Invalid, "backoff list entry %d ms is out of range", d)
+		}
+	}
+	return nil
+}
