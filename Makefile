@@ -1,0 +1,61 @@
+# Everything a person or a machine does with this tree. "make help" lists it.
+
+GO        ?= go
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+SEEDS     ?= 200
+SOAK      ?= 1h
+BENCHARGS ?=
+
+# The race detector needs a C compiler; where there is none, "make check" says so.
+RACE := $(if $(shell command -v $$($(GO) env CC)),-race,)
+
+# Packages of the root module. The simulator's seeds get a line of their own.
+PACKAGES = $(shell $(GO) list ./... | grep -v -e /internal/sim$$)
+
+.DEFAULT_GOAL := help
+.PHONY: build check lint test soak bench e2e demo generate help
+
+build: ## build bin/penstock, static, without cgo
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/penstock ./cmd/penstock
+
+check: lint ## what must be green before and after each commit
+	$(GO) test . -run 'Layers|Tidy'
+	@$(if $(RACE),,echo "no C compiler: the tests go without -race")
+	$(GO) test $(RACE) -short -timeout 5m $(PACKAGES)
+	@$(MAKE) --no-print-directory sim
+
+lint: ## gofmt, vet, staticcheck
+	@bad=$$(gofmt -l .); \
+	  if [ -n "$$bad" ]; then echo "gofmt -w these files:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# The simulator: SEEDS lives of a whole node, each with its own faults.
+.PHONY: sim
+sim:
+	$(GO) test ./internal/sim -timeout 10m -seeds=$(SEEDS)
+
+test: ## every test that needs Go and nothing else
+	$(GO) test -timeout 20m ./...
+
+soak: ## simulate and fuzz for SOAK (1h), then kill -9 the real binary
+	$(GO) test ./internal/sim -timeout 0 -soak=$(SOAK)
+	$(GO) test ./internal/queue -run '^$$' -fuzz FuzzMachine -fuzztime $(SOAK)
+	@$(MAKE) --no-print-directory e2e
+
+bench: ## the numbers of README.md, with the machine's own limit beside them
+	$(GO) run ./bench $(BENCHARGS)
+
+e2e: build ## the built binary under kill -9 and a full disk
+	cd e2e && PENSTOCK_BIN=$(CURDIR)/bin/penstock $(GO) test -count=1 -timeout 15m ./...
+
+demo: build ## hash every .go file of the local Go through the queue; KILL=1 kills worker and server on the way
+	@KILL=$(KILL) $(GO) run ./demo
+
+generate: ## write the generated code anew; needs protoc
+	$(GO) generate ./...
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
