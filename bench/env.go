@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// env is what every workload needs: where to write, how long to measure, and
+// the baselines measured so far.
+type env struct {
+	dir        string
+	quick      bool
+	warm       time.Duration // before a window: Pebble starts with small memtables, a connection with small frames
+	measured   time.Duration
+	cpuProfile string
+	raw        map[rawKind]row
+	disk       *histogram // the bare fsync at the pace of the light load
+}
+
+// rawKind names a baseline.
+type rawKind struct {
+	callers, batch int
+	putsOnly       bool
+}
+
+func newEnv(o options) (*env, error) {
+	dir, err := os.MkdirTemp(o.dir, "penstock-bench-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the data (-dir): %w", err)
+	}
+	e := &env{
+		dir: dir, quick: o.quick, cpuProfile: o.cpuProfile,
+		warm: 3 * time.Second, measured: 10 * time.Second,
+		raw: map[rawKind]row{},
+	}
+	if o.quick {
+		e.warm, e.measured = 500*time.Millisecond, 1500*time.Millisecond
+	}
+	if o.duration > 0 {
+		e.measured = o.duration
+	}
+	return e, nil
+}
+
+func (e *env) close() { _ = os.RemoveAll(e.dir) }
+
+// baseline measures a kind of raw work, once a run.
+func (e *env) baseline(ctx context.Context, k rawKind) (row, error) {
+	if r, ok := e.raw[k]; ok {
+		return r, nil
+	}
+	measure := rawSteady
+	if k.putsOnly {
+		measure = rawBulk
+	}
+	r, err := measure(ctx, e, k.callers, k.batch)
+	if err != nil {
+		return row{}, fmt.Errorf("measure bare Pebble: %w", err)
+	}
+	e.raw[k] = r
+	return r, nil
+}
+
+// probe reads what a process has used so far.
+type probe func() (usage, error)
+
+// window lets the work that runs beside it warm up, measures it for a while,
+// and makes a row of the difference. client may be nil: one process then does
+// all of it.
+func (e *env) window(ctx context.Context, lat *histogram, server, client probe) (row, error) {
+	return e.windowFor(ctx, e.measured, lat, server, client)
+}
+
+func (e *env) windowFor(ctx context.Context, d time.Duration, lat *histogram, server, client probe) (row, error) {
+	if err := sleep(ctx, e.warm); err != nil {
+		return row{}, err
+	}
+	lat.reset()
+	before, err := readMark(server, client)
+	if err != nil {
+		return row{}, err
+	}
+	if err := sleep(ctx, d); err != nil {
+		return row{}, err
+	}
+	after, err := readMark(server, client)
+	if err != nil {
+		return row{}, err
+	}
+	r := after.since(before)
+	r.setLatency(lat)
+	return r, nil
+}
+
+// mark is a moment: what both processes had used when.
+type mark struct {
+	at             time.Time
+	server, client usage
+	mallocs        uint64
+}
+
+func readMark(server, client probe) (mark, error) {
+	m := mark{}
+	var err error
+	if m.server, err = server(); err != nil {
+		return m, fmt.Errorf("read the server's counters: %w", err)
+	}
+	if client != nil {
+		if m.client, err = client(); err != nil {
+			return m, err
+		}
+	}
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	m.mallocs = ms.Mallocs
+	m.at = time.Now()
+	return m, nil
+}
+
+// since makes a row of what happened between two marks.
+func (m mark) since(b mark) row {
+	r := newRow("")
+	r.Seconds = m.at.Sub(b.at).Seconds()
+	r.RSSMB = mib(m.server.RSSBytes)
+	r.DiskMB = mib(m.server.DiskBytes)
+	tasks := float64(m.server.Succeeded - b.server.Succeeded)
+	if tasks <= 0 {
+		return r
+	}
+	r.Rate = tasks / r.Seconds
+	r.ServerCPU = float64((m.server.CPU - b.server.CPU).Microseconds()) / tasks
+	r.ClientCPU = float64((m.client.CPU - b.client.CPU).Microseconds()) / tasks
+	r.AllocsPerTask = float64(m.mallocs-b.mallocs) / tasks
+	if m.server.Fsyncs >= 0 && b.server.Fsyncs >= 0 {
+		r.FsyncsPer1k = 1000 * float64(m.server.Fsyncs-b.server.Fsyncs) / tasks
+	}
+	return r
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// sleep waits for d or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func sortedKeys(m map[string]float64) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,136 @@
+// Command bench measures Penstock: the workloads that its numbers are promised
+// for, beside the machine's own limits (the bare fsync, bare Pebble), so that a
+// ratio is always at hand. It asserts nothing: docs/performance.md tells how to
+// read it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// options are the command's flags.
+type options struct {
+	output     string
+	quick      bool
+	pattern    string
+	duration   time.Duration
+	dir        string
+	cpuProfile string
+	list       bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == serveCommand {
+		exitOn(serve(os.Args[2:]))
+		return
+	}
+	var o options
+	flag.StringVar(&o.output, "o", "", "output: json (one object a workload) or table; default: table on a terminal, else json")
+	flag.BoolVar(&o.quick, "quick", false, "short windows, all but the 20 million row, under a minute")
+	flag.StringVar(&o.pattern, "run", "", "only the workloads that match this regular expression")
+	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s)")
+	flag.StringVar(&o.dir, "dir", "", "folder for the data; it decides which disk is measured (default the temporary folder)")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles to FILE (this process) and FILE.server (the server beside it)")
+	flag.BoolVar(&o.list, "list", false, "list the workloads and stop")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		exitOn(fmt.Errorf("unexpected argument %q: workloads are chosen with -run", flag.Arg(0)))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exitOn(run(ctx, o))
+}
+
+func exitOn(err error) {
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+func run(ctx context.Context, o options) error {
+	re, err := regexp.Compile(o.pattern)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	out := &printer{w: os.Stdout}
+	switch {
+	case o.output == "json", o.output == "" && !term.IsTerminal(int(os.Stdout.Fd())):
+		out.json = true
+	case o.output != "" && o.output != "table":
+		return fmt.Errorf("-o %q: want json or table", o.output)
+	}
+	if o.list {
+		for _, w := range workloads {
+			fmt.Printf("%-18s %s\n", w.name, w.about)
+		}
+		return nil
+	}
+	e, err := newEnv(o)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	stopProfile, err := profileCPU(o.cpuProfile)
+	if err != nil {
+		return err
+	}
+	defer stopProfile()
+	err = runAll(ctx, e, re, o, out)
+	return errors.Join(err, out.flush())
+}
+
+func runAll(ctx context.Context, e *env, re *regexp.Regexp, o options, out *printer) error {
+	ran := 0
+	for _, w := range workloads {
+		if !re.MatchString(w.name) || o.quick && w.slow {
+			continue
+		}
+		ran++
+		fmt.Fprintf(os.Stderr, "bench: %s …\n", w.name)
+		r, err := w.run(ctx, e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.Workload = w.name
+		if err := out.add(r); err != nil {
+			return err
+		}
+		runtime.GC() // one workload's garbage is not the next one's
+	}
+	if ran == 0 {
+		return fmt.Errorf("no workload matches %q: see -list", o.pattern)
+	}
+	return nil
+}
+
+// profileCPU starts a profile into path, if there is one.
+func profileCPU(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
+}

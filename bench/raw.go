@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sys/unix"
+)
+
+// The machine's own limits, measured in the same run: the bare fsync, and the
+// bytes of a task put and deleted straight through Pebble.
+
+const (
+	rawKeyBytes   = 20  // a birth key: partition, class, queue, priority, lane, sequence
+	rawValueBytes = 160 // 100 of payload and a header
+	noiseBytes    = 64 << 10
+)
+
+// noise is what payloads are cut from, so that they compress as little as real
+// ones do.
+var noise = func() []byte {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	b := make([]byte, noiseBytes)
+	for i := range b {
+		b[i] = letters[rand.IntN(len(letters))]
+	}
+	return b
+}()
+
+func cutNoise(n int) []byte {
+	at := rand.IntN(noiseBytes - n)
+	return noise[at : at+n]
+}
+
+// bareFsync appends 4 KiB and syncs it, one after the other (every = 0) or
+// paced, and records how long each sync took.
+func bareFsync(ctx context.Context, dir string, d, every time.Duration) (*histogram, error) {
+	f, err := os.CreateTemp(dir, "fsync-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	block := cutNoise(4096)
+	h := new(histogram)
+	start := time.Now()
+	for next := start; time.Since(start) < d && ctx.Err() == nil; next = next.Add(every) {
+		time.Sleep(time.Until(next))
+		t := time.Now()
+		if _, err := f.Write(block); err != nil {
+			return nil, err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return nil, err
+		}
+		h.record(time.Since(t))
+	}
+	return h, nil
+}
+
+// rawDB is a Pebble of its own with the settings that suit this work best.
+type rawDB struct {
+	db   *pebble.DB
+	dir  string
+	seqs atomic.Uint64
+}
+
+func openRaw(dir string) (*rawDB, error) {
+	dir, err := os.MkdirTemp(dir, "raw-*")
+	if err != nil {
+		return nil, err
+	}
+	db, err := pebble.Open(filepath.Join(dir, "db"), &pebble.Options{
+		MemTableSize:                16 << 20,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       16,
+		L0StopWritesThreshold:       64,
+		Logger:                      quietLogger{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &rawDB{db: db, dir: dir}, nil
+}
+
+func (r *rawDB) close() {
+	_ = r.db.Close()
+	_ = os.RemoveAll(r.dir)
+}
+
+func (r *rawDB) fsyncs() int64 {
+	var m dto.Metric
+	if err := r.db.Metrics().LogWriter.FsyncLatency.Write(&m); err != nil {
+		return -1
+	}
+	return int64(m.GetHistogram().GetSampleCount())
+}
+
+// putDelete puts n tasks in one synced batch, deletes them in another, and
+// returns how long the put took.
+func (r *rawDB) putDelete(n int) (time.Duration, error) {
+	first := r.seqs.Add(uint64(n)) - uint64(n)
+	start := time.Now()
+	if err := r.put(first, n); err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	return took, r.remove(first, n)
+}
+
+func (r *rawDB) put(first uint64, n int) error {
+	b := r.db.NewBatch()
+	var key [rawKeyBytes]byte
+	for i := range n {
+		if err := b.Set(rawKey(&key, first+uint64(i)), cutNoise(rawValueBytes), nil); err != nil {
+			return err
+		}
+	}
+	return b.Commit(pebble.Sync)
+}
+
+func (r *rawDB) remove(first uint64, n int) error {
+	b := r.db.NewBatch()
+	var key [rawKeyBytes]byte
+	for i := range n {
+		if err := b.SingleDelete(rawKey(&key, first+uint64(i)), nil); err != nil {
+			return err
+		}
+	}
+	return b.Commit(pebble.Sync)
+}
+
+func rawKey(key *[rawKeyBytes]byte, seq uint64) []byte {
+	key[2] = 0x10
+	binary.BigEndian.PutUint64(key[rawKeyBytes-8:], seq)
+	return key[:]
+}
+
+// rawSteady is the steady state on bare Pebble: each caller puts a batch of
+// tasks, waits for the disk, deletes it and waits again.
+func rawSteady(ctx context.Context, e *env, callers, batch int) (row, error) {
+	r, err := openRaw(e.dir)
+	if err != nil {
+		return row{}, err
+	}
+	defer r.close()
+	return r.measure(ctx, e, callers, batch, r.putDelete)
+}
+
+// rawBulk is bulk enqueue on bare Pebble: puts only.
+func rawBulk(ctx context.Context, e *env, callers, batch int) (row, error) {
+	r, err := openRaw(e.dir)
+	if err != nil {
+		return row{}, err
+	}
+	defer r.close()
+	return r.measure(ctx, e, callers, batch, func(n int) (time.Duration, error) {
+		first := r.seqs.Add(uint64(n)) - uint64(n)
+		start := time.Now()
+		err := r.put(first, n)
+		return time.Since(start), err
+	})
+}
+
+func (r *rawDB) measure(ctx context.Context, e *env, callers, batch int,
+	step func(n int) (time.Duration, error)) (row, error) {
+	var done atomic.Int64
+	var lat histogram
+	var failed atomic.Pointer[error]
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				took, err := step(batch)
+				if err != nil {
+					failed.CompareAndSwap(nil, &err)
+					return
+				}
+				lat.record(took)
+				done.Add(int64(batch))
+			}
+		})
+	}
+	probe := func() (usage, error) {
+		u := selfUsage()
+		u.Fsyncs, u.Succeeded, u.DiskBytes = r.fsyncs(), done.Load(), diskBytes(r.dir)
+		return u, nil
+	}
+	out, err := e.window(ctx, &lat, probe, nil)
+	stop()
+	wg.Wait()
+	if p := failed.Load(); p != nil {
+		return row{}, *p
+	}
+	return out, err
+}
+
+// quietLogger keeps Pebble's chatter off the terminal; a fault still ends it.
+type quietLogger struct{}
+
+func (quietLogger) Infof(string, ...any)  {}
+func (quietLogger) Errorf(string, ...any) {}
+func (quietLogger) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf(format, args...))
+}

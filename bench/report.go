@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+)
+
+// row is what one workload came to. Field names are the output's contract.
+type row struct {
+	Workload      string  `json:"workload"`
+	Rate          float64 `json:"rate"`            // tasks a second; 0 where it makes no sense
+	P50           float64 `json:"p50_us"`          // of what the workload's description says
+	P99           float64 `json:"p99_us"`          //
+	Samples       uint64  `json:"samples"`         //
+	RSSMB         float64 `json:"rss_mb"`          // MiB resident, of the server's process
+	DiskMB        float64 `json:"disk_mb"`         // MiB of blocks under the data folder
+	FsyncsPer1k   float64 `json:"fsyncs_per_1k"`   // -1 = not known
+	Durable       bool    `json:"durable"`         // fsynced before it was acknowledged
+	ServerCPU     float64 `json:"server_cpu_us"`   // a task; the only process, where there is one
+	ClientCPU     float64 `json:"client_cpu_us"`   // a task
+	AllocsPerTask float64 `json:"allocs_per_task"` // in this process; -1 = not known
+	RawRate       float64 `json:"raw_rate"`        // bare Pebble with as many callers, in the same run
+	RawRatio      float64 `json:"raw_ratio"`       // Rate / RawRate; 0 = no such baseline
+	Seconds       float64 `json:"seconds"`         // measured window
+	Detail        detail  `json:"detail,omitempty"`
+	Floor         string  `json:"floor,omitempty"` // what the project promises
+	OK            *bool   `json:"ok,omitempty"`    // whether the floor was reached
+}
+
+// detail is what only some workloads have, in milliseconds, tasks or tasks/s.
+type detail map[string]float64
+
+// durableRow is a row about tasks that are fsynced before any answer.
+func newRow(name string) row {
+	return row{Workload: name, FsyncsPer1k: -1, AllocsPerTask: -1, Durable: true}
+}
+
+// setLatency takes the percentiles from h.
+func (r *row) setLatency(h *histogram) {
+	r.P50, r.P99, r.Samples = h.quantileUs(0.5), h.quantileUs(0.99), h.samples()
+}
+
+// setRaw takes the ratio to a baseline.
+func (r *row) setRaw(raw row) {
+	r.RawRate = raw.Rate
+	if raw.Rate > 0 {
+		r.RawRatio = r.Rate / raw.Rate
+	}
+}
+
+// judge notes a floor and whether it was reached.
+func (r *row) judge(ok bool, floor string) {
+	r.Floor, r.OK = floor, &ok
+}
+
+// atLeast is judge for a rate.
+func (r *row) atLeast(rate float64) {
+	r.judge(r.Rate >= rate, "≥ "+thousands(rate)+"/s")
+}
+
+// printer writes rows as they come.
+type printer struct {
+	w    io.Writer
+	json bool
+	rows []row
+}
+
+func (p *printer) add(r row) error {
+	if p.json {
+		return json.NewEncoder(p.w).Encode(r)
+	}
+	p.rows = append(p.rows, r)
+	return nil
+}
+
+// flush writes the table, if it is to be one.
+func (p *printer) flush() error {
+	if p.json || len(p.rows) == 0 {
+		return nil
+	}
+	tw := tabwriter.NewWriter(p.w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "workload\ttasks/s\tp50 ms\tp99 ms\tsamples\tRSS MiB\tdisk MiB\tfsyncs/1k\tCPU µs srv+cli\tallocs\t× raw\tfloor\t\t")
+	for _, r := range p.rows {
+		fmt.Fprintln(tw, r.cells())
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, r := range p.rows {
+		for _, line := range r.notes() {
+			fmt.Fprintln(p.w, line)
+		}
+	}
+	return nil
+}
+
+func (r row) cells() string {
+	cell := func(v float64, prec int) string {
+		if v <= 0 {
+			return "·"
+		}
+		return strconv.FormatFloat(v, 'f', prec, 64)
+	}
+	rate, verdict := "·", ""
+	if r.Rate > 0 {
+		rate = thousands(r.Rate)
+	}
+	if r.OK != nil {
+		verdict = map[bool]string{true: "ok", false: "MISSED"}[*r.OK]
+	}
+	return fmt.Sprint(r.Workload, "\t", rate, "\t", cell(r.P50/1e3, 3), "\t", cell(r.P99/1e3, 3), "\t", r.Samples,
+		"\t", cell(r.RSSMB, 0), "\t", cell(r.DiskMB, 0), "\t", cell(r.FsyncsPer1k, 1),
+		"\t", cell(r.ServerCPU, 1), "+", cell(r.ClientCPU, 1), "\t", cell(r.AllocsPerTask, 1),
+		"\t", cell(r.RawRatio, 2), "\t", r.Floor, "\t", verdict, "\t")
+}
+
+// notes tells the details of a row, in the order of their names.
+func (r row) notes() []string {
+	if len(r.Detail) == 0 {
+		return nil
+	}
+	text := r.Workload + ":"
+	for _, name := range sortedKeys(r.Detail) {
+		text += fmt.Sprintf("  %s %s", name, strconv.FormatFloat(r.Detail[name], 'f', -1, 64))
+	}
+	return []string{text}
+}
+
+func thousands(v float64) string {
+	s := strconv.FormatFloat(v, 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

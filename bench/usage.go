@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usage is what one process has used up to a moment.
+type usage struct {
+	CPU       time.Duration // user + system
+	RSSBytes  int64
+	DiskBytes int64
+	Fsyncs    int64 // -1 = not known
+	Succeeded int64 // tasks finished durably, since the folder was made
+	Waiting   int64
+}
+
+// selfUsage reads CPU and memory of this process.
+func selfUsage() usage {
+	u := usage{Fsyncs: -1}
+	var ru syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &ru) == nil {
+		u.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+	}
+	u.RSSBytes, _ = residentBytes(os.Getpid())
+	return u
+}
+
+// residentBytes reads VmRSS of a process.
+func residentBytes(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		rest, ok := strings.CutPrefix(line, "VmRSS:")
+		if !ok {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		return kb << 10, err
+	}
+	return 0, fmt.Errorf("no VmRSS for process %d", pid)
+}
+
+// diskBytes is what a folder's files take on disk, in blocks as du counts them.
+func diskBytes(dir string) int64 {
+	var n int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // a file that went while we walked
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			n += st.Blocks * 512
+		}
+		return nil
+	})
+	return n
+}
+
+// freeBytes is the room left on the disk that holds dir.
+func freeBytes(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return -1
+	}
+	return int64(st.Bavail) * st.Bsize
+}
