@@ -1,0 +1,178 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// Op names what a command asks for.
+type Op uint8
+
+// The commands. Each uses the fields of Command named beside it.
+const (
+	OpTick     Op = iota // nothing asked: only time passes
+	OpEnqueue            // Enqueue
+	OpReport             // Report
+	OpDispatch           // Session, N: lease up to N tasks to a session
+	OpLease              // Lease: a unary lease
+	OpExtend             // Extend
+	OpOpen               // Open: a worker session opens or is back
+	OpBeat               // Session
+	OpDetach             // Session: no deliveries, leases live on
+	OpClose              // Session: hand back everything without blame
+	OpChange             // Change: cancel, retry, delete
+	OpSetQueue           // SetQueue: settings, pause, resume
+	OpPurge              // Purge
+	OpLoaded             // Loaded: the answer to a Want
+	OpFree               // Session, N tasks of Unsent: deliveries that could not be written are released
+)
+
+// Command is one request to the machine. Answers are written into the batches
+// it points to; they may be shown only after the Output's changes are durable.
+type Command struct {
+	Op       Op
+	Session  uint32
+	N        int
+	Enqueue  *task.EnqueueBatch
+	Report   *task.OutcomeBatch
+	Lease    *Lease
+	Extend   *Extend
+	Open     *Open
+	Change   *Change
+	SetQueue *SetQueue
+	Purge    *Purge
+	Loaded   *Loaded
+	Unsent   []task.Token
+}
+
+// Lease is a unary lease. Got is how many tasks were leased; they stand in
+// Output.Leased with this Lease.
+type Lease struct {
+	Queues []task.QueueWeight
+	Types  []string
+	Max    int
+	TTL    task.Millis
+	Worker string
+	Got    int
+}
+
+// Extend renews unary leases; Codes is filled.
+type Extend struct {
+	Extensions []task.Extension
+	Codes      []task.Code
+}
+
+// Open opens a worker session, or takes it up again. Session and Lost are
+// filled: the machine's number for it, and which of Options.Running are gone.
+type Open struct {
+	Options *task.SessionOptions
+	Session uint32
+	Lost    []task.Token
+	Err     *task.Error
+}
+
+// Change applies a verb to tasks by ID; Errs is filled, one an ID.
+type Change struct {
+	Verb task.Verb
+	IDs  []task.ID
+	Errs []*task.Error
+}
+
+// SetQueue changes a queue's settings, making it if it is new.
+type SetQueue struct {
+	Name  string
+	Patch task.QueuePatch
+	Err   *task.Error
+}
+
+// Purge deletes waiting tasks or dead letters of a queue. Gone is filled.
+type Purge struct {
+	Name   string
+	States []task.State // Scheduled, Ready, Dead
+	Gone   int64
+	Err    *task.Error
+}
+
+// WantKind says what a Want asks to be read.
+type WantKind uint8
+
+// The kinds of Want. Refills are ranges and may be read beside later Applies;
+// all others are points, read after this Output's batch has begun and before the
+// next Apply.
+const (
+	WantBirths    WantKind = iota // lane's births from Place.Seq on, Limit of them
+	WantTimed                     // lane's timed from (Place.Due, Place.Seq) on, Limit
+	WantTask                      // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
+	WantIdem                      // idempotency key: Queue, Key
+	WantFinished                  // finished record of Seq, looked for in Segments
+	WantExpiries                  // expiry index entries with At ≤ Until, Limit of them
+	WantIdemSweep                 // idempotency entries from (Queue, Hash) on, Limit of them
+)
+
+// Want is what the machine must know before it can go on.
+type Want struct {
+	What     WantKind
+	Load     uint32 // refills: number of the load, given back
+	Place    Place
+	ID       task.ID
+	Queue    uint32
+	Key      string
+	Hash     uint64
+	Seq      task.Seq
+	Segments []uint32
+	Until    task.Time
+	Limit    int
+	Batch    uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
+}
+
+// Loaded answers a Want. Exactly one group of fields is used, by Want.What.
+type Loaded struct {
+	Want     Want
+	Waiting  []Waiting // refills, and WantTask (0 or 1)
+	End      bool      // refills: the range's end was reached
+	Idem     *Idem     // nil: not there
+	Dead     *DeadLetter
+	Finished *Finished // result and texts need not be filled
+	Expiries []Expiry
+	Next     task.Time // WantExpiries: time of the first entry left; 0 = none
+	Idems    []IdemAge
+}
+
+// IdemAge is one idempotency entry met by the sweep, and whether its task is
+// still live.
+type IdemAge struct {
+	Idem Idem
+	Live bool
+}
+
+// Place is where a live task's record stands in the store.
+type Place struct {
+	Class task.Class
+	Prio  uint8
+	Queue uint32
+	Lane  uint32
+	Seq   task.Seq
+	Due   task.Time // timed only
+}
+
+// Waiting is a live task's record as the machine needs it.
+type Waiting struct {
+	Place    Place
+	Enqueued task.Time
+	Expires  task.Time
+	Deadline task.Time
+	Policy   *task.Policy
+	Counts   task.Counts
+	Flags    Flags
+	Size     int  // bytes of the record
+	Cached   bool // the runner holds the record's bytes under Slot once the machine has named it
+}
+
+// Flags are facts about a task that the machine must remember.
+type Flags uint8
+
+// The flags.
+const (
+	FlagMoved  Flags = 1 << iota // it has left its birth key: a where record exists
+	FlagLarge                    // its payload stands in chunks of its own
+	FlagIdem                     // it has an idempotency key
+	FlagExpiry                   // it has an entry in the expiry index
+	FlagClaim                    // a durable claim is written for it
+)

@@ -1,0 +1,332 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// NoSlot says that a task is not in memory.
+const NoSlot = ^uint32(0)
+
+// Output is everything that one Apply decided. The runner makes the changes
+// durable as one batch — deletes and purges first, then puts by class — and only
+// then shows answers, deliveries and ends. Slices are reused: the runner is done
+// with an Output when its changes are encoded and its deliveries built.
+type Output struct {
+	Batch    uint64 // number of this Apply, from 1
+	Now      task.Time
+	Deadline task.Time // tick no later than this; 0 = no need
+
+	// Deletes.
+	DropBirths    []Place
+	DropTimed     []Place
+	DropDead      []DeadKey
+	DropFinished  []FinishedKey
+	DropWheres    []task.Seq
+	DropExpiries  []ExpiryKey
+	DropIdems     []IdemKey
+	DropClaims    []task.Seq
+	DropSegments  []uint32
+	DropProducers []string
+	DropSessions  []string
+	DropMarks     []Mark
+	DropLarge     []Place // chunks of large payloads, by place of birth
+	Purges        []Range
+
+	// Puts.
+	Births    []Birth
+	Timed     []Timed
+	Dead      []DeadLetter
+	Finished  []Finished
+	Wheres    []Where
+	Expiries  []Expiry
+	Idems     []Idem
+	Claims    []Claim
+	Queues    []QueueState
+	Types     []TypeName
+	Marks     []Mark
+	Segments  []Segment
+	Producers []ProducerState
+	Sessions  []SessionState
+	Meta      Meta
+	MetaSet   bool
+
+	// To be shown once durable.
+	Leased  []Leased
+	Ended   []Ended
+	Revoked []Revoke
+	Lapsed  []uint32 // sessions whose TTL has passed
+
+	// To be read.
+	Wants    []Want
+	Deferred []Command // to be applied again, in this order, after the point wants' answers
+
+	// Loads of tasks that the machine took into memory, so that the runner can
+	// keep their bytes: Taken[i] is the slot of the i-th Waiting of the refill
+	// applied in this turn, NoSlot where it was filtered out.
+	Taken []uint32
+}
+
+// Durable says whether there is anything to commit.
+func (o *Output) Durable() bool { return o.MetaSet }
+
+// Reset empties o and keeps its memory.
+func (o *Output) Reset() {
+	*o = Output{
+		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
+		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
+		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
+		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0],
+		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Types: o.Types[:0], Marks: o.Marks[:0],
+		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
+		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
+		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
+	}
+}
+
+// Void marks a put that a later command of the same Apply took back: it is not
+// written.
+const Void = ^uint32(0)
+
+// Birth puts a new task's record at its birth key; a class of ClassTimed means
+// it was born scheduled.
+type Birth struct {
+	Place    Place // Queue == Void: skip
+	Slot     uint32
+	Spec     *task.Spec
+	Enqueued task.Time
+	Expires  task.Time
+	Flags    Flags
+}
+
+// Source is where the immutable part of a task's record is found: the slot's
+// cached bytes, or the record at Place, or a dead letter, or a finished record.
+type Source struct {
+	Slot     uint32
+	Place    Place
+	Dead     DeadKey     // Dead.Queue != 0: a dead letter
+	Finished FinishedKey // Finished.Seq != 0: a finished record that kept its body
+}
+
+// Timed puts a task's record under a new timed key: a retry, a release with
+// delay, a return. The body is copied from From and Attempt is appended.
+type Timed struct {
+	Place   Place // Queue == Void: skip
+	Slot    uint32
+	From    Source
+	Counts  task.Counts
+	Flags   Flags
+	Expires task.Time
+	Attempt *task.Attempt // nil: nothing to add
+	Reset   bool          // forget earlier attempts
+}
+
+// DeadKey names a dead letter.
+type DeadKey struct {
+	Queue    uint32
+	Finished task.Time
+	Seq      task.Seq
+}
+
+// DeadLetter puts a task among the dead letters, with its body.
+type DeadLetter struct {
+	Key     DeadKey
+	Place   Place // where it stood; for a loaded one, its birth place
+	Slot    uint32
+	From    Source
+	Counts  task.Counts
+	Flags   Flags
+	Reason  string
+	Attempt *task.Attempt
+	Size    int // filled by the loader
+}
+
+// FinishedKey names a finished record.
+type FinishedKey struct {
+	Segment uint32
+	Seq     task.Seq
+}
+
+// Finished puts the record of a task that has ended in a state other than dead.
+type Finished struct {
+	Key      FinishedKey
+	State    task.State
+	Place    Place // where it last stood
+	From     Source
+	Flags    Flags
+	Copy     bool // copy earlier attempts (and the birth place of a moved task) from From
+	KeepBody bool // keep the body too, so that the task can be retried
+	Counts   task.Counts
+	Token    task.Token // finishing token; zero when no worker ended it
+	Enqueued task.Time
+	Started  task.Time
+	Ended    task.Time
+	Worker   string
+	Reason   string
+	Outcome  *task.Outcome // result, log; nil when no worker ended it
+}
+
+// Where tells where a moved task is now.
+type Where struct {
+	Seq   task.Seq
+	Place Place   // live: a timed place
+	Dead  DeadKey // Dead.Queue != 0: among the dead letters
+	Void  bool
+}
+
+// ExpiryKey names an entry of the expiry index.
+type ExpiryKey struct {
+	At  task.Time
+	Seq task.Seq
+}
+
+// Expiry is an entry of the expiry index; ID finds the task.
+type Expiry struct {
+	Key ExpiryKey
+	ID  task.ID
+}
+
+// IdemKey names an idempotency entry.
+type IdemKey struct {
+	Queue uint32
+	Hash  uint64
+}
+
+// Idem is an idempotency entry.
+type Idem struct {
+	Key     IdemKey
+	Name    string // the whole key
+	ID      task.ID
+	Payload uint64 // hash of type and payload
+	Until   task.Time
+}
+
+// Claim is a durable lease: the task was running under this token.
+type Claim struct {
+	Seq     task.Seq
+	Place   Place
+	Token   task.Token
+	Session string
+	Worker  string
+	Started task.Time
+}
+
+// QueueState is a queue's record: settings and exact durable counts.
+type QueueState struct {
+	Queue     uint32
+	Name      string
+	Paused    bool
+	Config    task.QueueConfig
+	Births    int64 // live records in the birth class (waiting or running)
+	Timed     int64 // live records in the timed class
+	Dead      int64
+	DeadBytes int64
+	Enqueued  int64
+	Succeeded int64
+	DeadTotal int64
+	Canceled  int64
+	Expired   int64
+	IdemBytes int64
+}
+
+// TypeName registers a type as a lane of a queue.
+type TypeName struct {
+	Queue uint32
+	Lane  uint32
+	Name  string
+}
+
+// Mark is a lane's low-water marks (nothing live below them, nothing is ever
+// written below them) and dispatch marks (nothing above them was dispatched).
+type Mark struct {
+	Queue    uint32
+	Prio     uint8
+	Lane     uint32
+	Low      task.Seq
+	High     task.Seq
+	TimedLow task.Time
+	TimedTop task.Time
+}
+
+// Segment is one stretch of history.
+type Segment struct {
+	Segment   uint32
+	Retention task.Millis
+	Low       task.Seq
+	High      task.Seq
+	Count     int64
+	Bytes     int64
+	Opened    task.Time
+	Closed    task.Time // 0 = open
+}
+
+// NumberRange maps producer numbers to tasks: numbers First … First+N-1 got the
+// IDs of ID with rising sequences.
+type NumberRange struct {
+	First uint64
+	N     uint32
+	ID    task.ID
+}
+
+// ProducerState is a producer session in one queue: the numbers it may repeat.
+type ProducerState struct {
+	Producer string
+	Queue    uint32
+	Below    uint64 // numbers below are answered and never repeated
+	Seen     task.Time
+	Ranges   []NumberRange
+}
+
+// SessionState is an open worker session that outlives its connection.
+type SessionState struct {
+	Session     string
+	Worker      string
+	Concurrency int
+	TTL         task.Millis
+}
+
+// Meta is the partition's own record.
+type Meta struct {
+	Now          task.Time // machine time
+	Clean        bool      // the last owner handed over in order
+	UncleanOpens int       // in a row within a minute of each other
+	LastOpen     task.Time
+	NextQueue    uint32
+	NextSegment  uint32
+	NextLoad     uint32
+}
+
+// Range is a stretch of one lane's records in one class: [From, To).
+type Range struct {
+	From Place
+	To   Place
+}
+
+// Leased is one dispatch. Exactly one of Lease (unary) and Session (a session's
+// number, never 0) is set.
+type Leased struct {
+	Session     uint32
+	Lease       *Lease
+	Slot        uint32
+	Place       Place
+	Token       task.Token
+	Attempt     uint32
+	MaxAttempts int32
+	Counts      task.Counts
+	Flags       Flags
+	Enqueued    task.Time
+	Timeout     task.Millis
+	Deadline    task.Time
+	LeaseEnd    task.Time
+}
+
+// Ended says that a task is final or gone (StateUnknown), for those who watch.
+type Ended struct {
+	Seq   task.Seq
+	State task.State
+}
+
+// Revoke tells a session that a lease has ended early.
+type Revoke struct {
+	Session uint32
+	Token   task.Token
+	Why     task.Code // Conflict: canceled; LeaseLost: lost
+}
