@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// app is what all commands share: the streams and the flags that stand on
+// every command.
+type app struct {
+	stdin                io.Reader
+	stdout               io.Writer
+	stderr               io.Writer
+	stdoutTTY, stderrTTY bool
+	style                style // for stdout
+
+	url       string
+	tokenFile string
+	output    string
+	running   string // the command's path, for hints
+
+	sayMu sync.Mutex // keeps lines on stderr whole
+}
+
+const defaultURL = "http://127.0.0.1:7070"
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a.stdoutTTY, a.stderrTTY = isTerminal(stdout), isTerminal(stderr)
+	a.style.on = a.stdoutTTY && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return a
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// say writes one line for people.
+func (a *app) say(format string, args ...any) {
+	a.sayMu.Lock()
+	defer a.sayMu.Unlock()
+	fmt.Fprintf(a.stderr, format+"\n", args...)
+}
+
+func (a *app) format() string {
+	if a.output != "" {
+		return a.output
+	}
+	if a.stdoutTTY {
+		return "table"
+	}
+	return "tsv"
+}
+
+// Groups of commands in the help of the root.
+const (
+	groupServe = "serve"
+	groupTasks = "tasks"
+	groupQueue = "queues"
+	groupMore  = "more"
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "penstock",
+		Short: "A durable, distributed task queue in one binary",
+		Long: `Penstock is a durable task queue: producers enqueue tasks, workers lease and
+execute them, results come back. Nothing is acknowledged before it is on disk.
+
+  penstock dev                                      a server to try things on
+  penstock enqueue --queue hash go.mod go.sum       two tasks; prints their IDs
+  penstock work --queue hash --exec 'sha256sum {}'  any program is a worker
+  penstock wait ID                                  prints the result
+
+Data goes to stdout, everything else to stderr. Listings are tables on a
+terminal and tab-separated values elsewhere; -o chooses another format.
+
+Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
+		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			a.running = cmd.CommandPath()
+			return checkFormat(a.output)
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.AddGroup(
+		&cobra.Group{ID: groupServe, Title: "Serve"},
+		&cobra.Group{ID: groupTasks, Title: "Tasks"},
+		&cobra.Group{ID: groupQueue, Title: "Queues"},
+		&cobra.Group{ID: groupMore, Title: "More"},
+	)
+	root.SetHelpCommandGroupID(groupMore)
+	root.SetCompletionCommandGroupID(groupMore)
+	a.globalFlags(root.PersistentFlags())
+	a.addCommands(root)
+	root.InitDefaultCompletionCmd()
+	a.strict(root)
+	return root
+}
+
+func (a *app) globalFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&a.url, "url", "", "address of the server (default $PENSTOCK_URL, or "+defaultURL+")")
+	fs.StringVar(&a.tokenFile, "token-file", "", "file that holds the access token (default $PENSTOCK_TOKEN_FILE; or the token itself in $PENSTOCK_TOKEN)")
+	fs.StringVarP(&a.output, "output", "o", "", "format of the output: table, tsv, wide, json, jsonl, yaml or name")
+	fs.SortFlags = false
+}
+
+// strict makes wrong usage an error with a status of its own, on every
+// command: wrong arguments, wrong flags, and the same flag twice.
+func (a *app) strict(root *cobra.Command) {
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		a.running = cmd.CommandPath()
+		return &statusError{exitUsage, err}
+	})
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cmd.Flags().SortFlags = false
+		cmd.Flags().VisitAll(onlyOnce)
+		cmd.PersistentFlags().VisitAll(onlyOnce)
+		args := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, words []string) error {
+			a.running = cmd.CommandPath()
+			if args == nil {
+				return nil
+			}
+			if err := args(cmd, words); err != nil {
+				return &statusError{exitUsage, err}
+			}
+			return nil
+		}
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(root)
+}
+
+// onlyOnce refuses a second value for a flag that holds one.
+func onlyOnce(f *pflag.Flag) {
+	if _, list := f.Value.(pflag.SliceValue); list {
+		return
+	}
+	if _, done := f.Value.(*once); !done {
+		f.Value = &once{Value: f.Value}
+	}
+}
+
+type once struct {
+	pflag.Value
+	set bool
+}
+
+// Set implements pflag.Value.
+func (o *once) Set(s string) error {
+	if o.set {
+		return fmt.Errorf("it is given twice: give it once")
+	}
+	o.set = true
+	return o.Value.Set(s)
+}
