@@ -1,0 +1,158 @@
+package record
+
+import (
+	"encoding/binary"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+const (
+	whereDead byte = 1 << iota
+
+	whereKnown = 1<<iota - 1
+)
+
+// AppendWhere appends the record that tells where a moved task is.
+func AppendWhere(b []byte, w *queue.Where) []byte {
+	if w.Dead.Queue != 0 {
+		b = binary.BigEndian.AppendUint32(append(b, version, whereDead), w.Dead.Queue)
+		return appendTime(b, w.Dead.Finished)
+	}
+	return appendPlace(append(b, version, 0), w.Place)
+}
+
+// DecodeWhere reads where a moved task is.
+func DecodeWhere(key, value []byte, w *queue.Where) error {
+	seq, err := ParseWhereKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*w = queue.Where{Seq: seq}
+	if r.bits8(whereKnown)&whereDead != 0 {
+		w.Dead = queue.DeadKey{Queue: r.u32(), Finished: r.time(), Seq: seq}
+		if w.Dead.Queue == 0 {
+			r.fail()
+		}
+	} else {
+		w.Place = readPlace(&r)
+		w.Place.Seq = seq
+	}
+	return r.close(ClassWhere)
+}
+
+// AppendExpiry appends an entry of the expiry index.
+func AppendExpiry(b []byte, e *queue.Expiry) []byte { return appendID(append(b, version), e.ID) }
+
+// DecodeExpiry reads an entry of the expiry index.
+func DecodeExpiry(key, value []byte, e *queue.Expiry) error {
+	k, err := ParseExpiryKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*e = queue.Expiry{Key: k, ID: readID(&r)}
+	return r.close(ClassExpiry)
+}
+
+// AppendIdem appends an idempotency entry.
+func AppendIdem(b []byte, m *queue.Idem) []byte {
+	b = appendID(append(b, version, 0), m.ID) // the 0 is a set of fields to come
+	b = binary.BigEndian.AppendUint64(b, m.Payload)
+	return appendString(appendTime(b, m.Until), m.Name)
+}
+
+// DecodeIdem reads an idempotency entry.
+func DecodeIdem(key, value []byte, m *queue.Idem) error {
+	k, err := ParseIdemKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	r.bits8(0)
+	*m = queue.Idem{Key: k, ID: readID(&r), Payload: r.u64(), Until: r.time(), Name: r.text()}
+	return r.close(ClassIdem)
+}
+
+// AppendClaim appends a durable lease.
+func AppendClaim(b []byte, c *queue.Claim) []byte {
+	b = appendPlace(append(b, version, 0), c.Place) // the 0 is a set of fields to come
+	b = appendTime(appendToken(b, &c.Token), c.Started)
+	return appendString(appendString(b, c.Session), c.Worker)
+}
+
+// DecodeClaim reads a durable lease.
+func DecodeClaim(key, value []byte, c *queue.Claim) error {
+	seq, err := ParseClaimKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	r.bits8(0)
+	*c = queue.Claim{Seq: seq, Place: readPlace(&r)}
+	c.Place.Seq = seq
+	c.Token = readToken(&r, binary.BigEndian.Uint16(key), c.Place.Queue, seq)
+	c.Started, c.Session, c.Worker = r.time(), r.text(), r.text()
+	return r.close(ClassClaim)
+}
+
+// Check reads any record of any class, for those who look over a whole store.
+// Chunks have no form of their own.
+func (d *Decoder) Check(key, value []byte) error {
+	_, c, err := ClassOf(key)
+	if err != nil {
+		return err
+	}
+	switch c {
+	case ClassMeta:
+		if len(key) != headLen {
+			return badKey(c, key)
+		}
+		return DecodeMeta(value, new(queue.Meta))
+	case ClassQueue:
+		return DecodeQueue(key, value, new(queue.QueueState))
+	case ClassType:
+		return DecodeTypeName(key, value, new(queue.TypeName))
+	case ClassMark:
+		return DecodeMark(key, value, new(queue.Mark))
+	case ClassBirth, ClassTimed:
+		return d.checkLive(key, value)
+	case ClassChunk:
+		_, _, err := ParseChunkKey(key)
+		return err
+	case ClassExpiry:
+		return DecodeExpiry(key, value, new(queue.Expiry))
+	case ClassWhere:
+		return DecodeWhere(key, value, new(queue.Where))
+	case ClassIdem:
+		return DecodeIdem(key, value, new(queue.Idem))
+	case ClassProducer:
+		return DecodeProducer(key, value, new(queue.ProducerState))
+	case ClassSession:
+		return DecodeSession(key, value, new(queue.SessionState))
+	case ClassDead:
+		_, err := d.DeadInfo(key, value, new(task.Info))
+		return err
+	case ClassFinished:
+		_, err := d.FinishedInfo(key, value, new(task.Info))
+		return err
+	case ClassSegment:
+		return DecodeSegment(key, value, new(queue.Segment))
+	case ClassClaim:
+		return DecodeClaim(key, value, new(queue.Claim))
+	}
+	return &Error{Class: c, Key: true, Kind: ErrNewer}
+}
+
+func (d *Decoder) checkLive(key, value []byte) error {
+	if err := d.Waiting(key, value, new(queue.Waiting)); err != nil {
+		return err
+	}
+	pl, err := ParsePlaceKey(key)
+	if err != nil {
+		return err
+	}
+	_, err = d.LiveInfo(binary.BigEndian.Uint16(key), pl, value, new(task.Info))
+	return err
+}

@@ -1,0 +1,381 @@
+package record
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Class is the third byte of a key: which kind of record it names. The order of
+// classes is the order of puts in a batch.
+type Class byte
+
+// The classes, in key order.
+const (
+	ClassMeta     Class = 0x00
+	ClassQueue    Class = 0x01
+	ClassType     Class = 0x02
+	ClassMark     Class = 0x03
+	ClassBirth    Class = 0x10
+	ClassChunk    Class = 0x11
+	ClassTimed    Class = 0x20
+	ClassExpiry   Class = 0x21
+	ClassWhere    Class = 0x30
+	ClassIdem     Class = 0x40
+	ClassProducer Class = 0x50
+	ClassSession  Class = 0x51
+	ClassDead     Class = 0x60
+	ClassFinished Class = 0x70
+	ClassSegment  Class = 0x71
+	ClassClaim    Class = 0x90
+)
+
+// Classes lists every class in key order.
+var Classes = [...]Class{
+	ClassMeta, ClassQueue, ClassType, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassWhere,
+	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim,
+}
+
+// String names the class in errors.
+func (c Class) String() string {
+	switch c {
+	case ClassMeta:
+		return "meta"
+	case ClassQueue:
+		return "queue"
+	case ClassType:
+		return "type"
+	case ClassMark:
+		return "mark"
+	case ClassBirth:
+		return "birth"
+	case ClassChunk:
+		return "payload chunk"
+	case ClassTimed:
+		return "timed"
+	case ClassExpiry:
+		return "expiry"
+	case ClassWhere:
+		return "where"
+	case ClassIdem:
+		return "idempotency"
+	case ClassProducer:
+		return "producer"
+	case ClassSession:
+		return "session"
+	case ClassDead:
+		return "dead letter"
+	case ClassFinished:
+		return "finished"
+	case ClassSegment:
+		return "segment"
+	case ClassClaim:
+		return "claim"
+	}
+	return fmt.Sprintf("class %#02x", byte(c))
+}
+
+// KeyMax is the length of the longest key: a producer's.
+const KeyMax = 3 + 4 + task.NameMax
+
+const (
+	headLen  = 3 // partition, class
+	laneLen  = headLen + 4 + 1 + 4
+	birthLen = laneLen + 8
+	timedLen = laneLen + 8 + 8
+)
+
+// AppendPrefix appends what every key of the class in partition p begins with.
+func AppendPrefix(b []byte, p uint16, c Class) []byte {
+	return append(b, byte(p>>8), byte(p), byte(c))
+}
+
+// AppendPrefixEnd appends the first key after all keys that begin with prefix.
+func AppendPrefixEnd(b, prefix []byte) []byte {
+	n := len(b)
+	b = append(b, prefix...)
+	for i := len(b) - 1; i >= n; i-- {
+		b[i]++
+		if b[i] != 0 {
+			return b[:i+1]
+		}
+	}
+	return b[:n] // all bytes were ff: there is no end
+}
+
+// AppendQueuePrefix appends what every key of a queue begins with, in the classes
+// whose keys begin with a queue: type, mark, birth, chunk, timed, idempotency,
+// producer, dead letter.
+func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
+	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, c), queueNum)
+}
+
+// AppendLanePrefix appends what every key of a lane at one priority begins with:
+// ClassBirth, ClassChunk, ClassTimed, ClassMark.
+func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {
+	b = append(AppendQueuePrefix(b, p, c, queueNum), task.PriorityMax-prio)
+	return binary.BigEndian.AppendUint32(b, lane)
+}
+
+// AppendMetaKey appends the key of the partition's own record.
+func AppendMetaKey(b []byte, p uint16) []byte { return AppendPrefix(b, p, ClassMeta) }
+
+// AppendQueueKey appends a queue's key.
+func AppendQueueKey(b []byte, p uint16, queueNum uint32) []byte {
+	return AppendQueuePrefix(b, p, ClassQueue, queueNum)
+}
+
+// AppendTypeKey appends the key under which a lane's type is registered.
+func AppendTypeKey(b []byte, p uint16, queueNum, lane uint32) []byte {
+	return binary.BigEndian.AppendUint32(AppendQueuePrefix(b, p, ClassType, queueNum), lane)
+}
+
+// AppendMarkKey appends the key of a lane's marks.
+func AppendMarkKey(b []byte, p uint16, m *queue.Mark) []byte {
+	return AppendLanePrefix(b, p, ClassMark, m.Queue, m.Prio, m.Lane)
+}
+
+// AppendPlaceKey appends the key of the live record that stands at pl.
+func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
+	if pl.Class == task.ClassTimed {
+		b = AppendLanePrefix(b, p, ClassTimed, pl.Queue, pl.Prio, pl.Lane)
+		b = binary.BigEndian.AppendUint64(b, uint64(pl.Due))
+	} else {
+		b = AppendLanePrefix(b, p, ClassBirth, pl.Queue, pl.Prio, pl.Lane)
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(pl.Seq))
+}
+
+// AppendChunkKey appends the key of the i-th chunk of a large payload, by the place
+// where its task was born.
+func AppendChunkKey(b []byte, p uint16, born queue.Place, i int) []byte {
+	return binary.BigEndian.AppendUint16(AppendChunkPrefix(b, p, born), uint16(i))
+}
+
+// AppendChunkPrefix appends what the keys of all chunks of one task begin with.
+func AppendChunkPrefix(b []byte, p uint16, born queue.Place) []byte {
+	b = AppendLanePrefix(b, p, ClassChunk, born.Queue, born.Prio, born.Lane)
+	return binary.BigEndian.AppendUint64(b, uint64(born.Seq))
+}
+
+// AppendExpiryKey appends the key of an entry of the expiry index.
+func AppendExpiryKey(b []byte, p uint16, k queue.ExpiryKey) []byte {
+	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassExpiry), uint64(k.At))
+	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
+}
+
+// AppendWhereKey appends the key that tells where a moved task is.
+func AppendWhereKey(b []byte, p uint16, seq task.Seq) []byte {
+	return binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassWhere), uint64(seq))
+}
+
+// AppendIdemKey appends the key of an idempotency entry.
+func AppendIdemKey(b []byte, p uint16, k queue.IdemKey) []byte {
+	return binary.BigEndian.AppendUint64(AppendQueuePrefix(b, p, ClassIdem, k.Queue), k.Hash)
+}
+
+// AppendProducerKey appends the key of a producer session's state in one queue.
+func AppendProducerKey(b []byte, p uint16, queueNum uint32, producer string) []byte {
+	return append(AppendQueuePrefix(b, p, ClassProducer, queueNum), producer...)
+}
+
+// AppendSessionKey appends the key of a worker session.
+func AppendSessionKey(b []byte, p uint16, session string) []byte {
+	return append(AppendPrefix(b, p, ClassSession), session...)
+}
+
+// AppendDeadKey appends the key of a dead letter.
+func AppendDeadKey(b []byte, p uint16, k queue.DeadKey) []byte {
+	b = binary.BigEndian.AppendUint64(AppendQueuePrefix(b, p, ClassDead, k.Queue), uint64(k.Finished))
+	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
+}
+
+// AppendFinishedKey appends the key of a finished record.
+func AppendFinishedKey(b []byte, p uint16, k queue.FinishedKey) []byte {
+	b = binary.BigEndian.AppendUint32(AppendPrefix(b, p, ClassFinished), k.Segment)
+	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
+}
+
+// AppendFinishedPrefix appends what the keys of all finished records of a
+// segment begin with.
+func AppendFinishedPrefix(b []byte, p uint16, segment uint32) []byte {
+	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, ClassFinished), segment)
+}
+
+// AppendSegmentKey appends the key of a segment's own record.
+func AppendSegmentKey(b []byte, p uint16, segment uint32) []byte {
+	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, ClassSegment), segment)
+}
+
+// AppendClaimKey appends the key of a durable claim.
+func AppendClaimKey(b []byte, p uint16, seq task.Seq) []byte {
+	return binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassClaim), uint64(seq))
+}
+
+// ClassOf tells the partition and class of a key.
+func ClassOf(key []byte) (p uint16, c Class, err error) {
+	if len(key) < headLen {
+		return 0, 0, badKey(ClassMeta, key)
+	}
+	return binary.BigEndian.Uint16(key), Class(key[2]), nil
+}
+
+// ParsePlaceKey reads the key of a live record.
+func ParsePlaceKey(key []byte) (queue.Place, error) {
+	var pl queue.Place
+	switch {
+	case len(key) == birthLen && Class(key[2]) == ClassBirth:
+		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen:]))
+	case len(key) == timedLen && Class(key[2]) == ClassTimed:
+		pl.Class = task.ClassTimed
+		pl.Due = task.Time(binary.BigEndian.Uint64(key[laneLen:]))
+		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen+8:]))
+	default:
+		return pl, badKey(ClassBirth, key)
+	}
+	if key[headLen+4] > task.PriorityMax || pl.Due < 0 {
+		return queue.Place{}, badKey(Class(key[2]), key)
+	}
+	pl.Queue = binary.BigEndian.Uint32(key[headLen:])
+	pl.Prio = task.PriorityMax - key[headLen+4]
+	pl.Lane = binary.BigEndian.Uint32(key[headLen+5:])
+	return pl, nil
+}
+
+// ParseChunkKey reads a chunk's key: the place of birth that it hangs on, and which
+// chunk it is. The place's class and due are not in the key.
+func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
+	if len(key) != birthLen+2 || Class(key[2]) != ClassChunk || key[headLen+4] > task.PriorityMax {
+		return born, 0, badKey(ClassChunk, key)
+	}
+	return queue.Place{
+		Queue: binary.BigEndian.Uint32(key[headLen:]),
+		Prio:  task.PriorityMax - key[headLen+4],
+		Lane:  binary.BigEndian.Uint32(key[headLen+5:]),
+		Seq:   task.Seq(binary.BigEndian.Uint64(key[laneLen:])),
+	}, int(binary.BigEndian.Uint16(key[birthLen:])), nil
+}
+
+// ParseQueueKey reads a queue's key.
+func ParseQueueKey(key []byte) (queueNum uint32, err error) {
+	if !isKey(key, ClassQueue, 4) {
+		return 0, badKey(ClassQueue, key)
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), nil
+}
+
+// ParseTypeKey reads the key of a registered type.
+func ParseTypeKey(key []byte) (queueNum, lane uint32, err error) {
+	if !isKey(key, ClassType, 8) {
+		return 0, 0, badKey(ClassType, key)
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), binary.BigEndian.Uint32(key[headLen+4:]), nil
+}
+
+// ParseMarkKey reads the key of a lane's marks.
+func ParseMarkKey(key []byte) (queueNum uint32, prio uint8, lane uint32, err error) {
+	if !isKey(key, ClassMark, 9) || key[headLen+4] > task.PriorityMax {
+		return 0, 0, 0, badKey(ClassMark, key)
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), task.PriorityMax - key[headLen+4], binary.BigEndian.Uint32(key[headLen+5:]), nil
+}
+
+// ParseExpiryKey reads the key of an entry of the expiry index.
+func ParseExpiryKey(key []byte) (queue.ExpiryKey, error) {
+	if !isKey(key, ClassExpiry, 16) || key[headLen]&0x80 != 0 {
+		return queue.ExpiryKey{}, badKey(ClassExpiry, key)
+	}
+	return queue.ExpiryKey{
+		At:  task.Time(binary.BigEndian.Uint64(key[headLen:])),
+		Seq: task.Seq(binary.BigEndian.Uint64(key[headLen+8:])),
+	}, nil
+}
+
+// ParseWhereKey reads the key that tells where a moved task is.
+func ParseWhereKey(key []byte) (task.Seq, error) { return parseSeq(key, ClassWhere) }
+
+// ParseClaimKey reads the key of a durable claim.
+func ParseClaimKey(key []byte) (task.Seq, error) { return parseSeq(key, ClassClaim) }
+
+// ParseIdemKey reads the key of an idempotency entry.
+func ParseIdemKey(key []byte) (queue.IdemKey, error) {
+	if !isKey(key, ClassIdem, 12) {
+		return queue.IdemKey{}, badKey(ClassIdem, key)
+	}
+	return queue.IdemKey{Queue: binary.BigEndian.Uint32(key[headLen:]), Hash: binary.BigEndian.Uint64(key[headLen+4:])}, nil
+}
+
+// ParseProducerKey reads the key of a producer session's state.
+func ParseProducerKey(key []byte) (queueNum uint32, producer string, err error) {
+	if len(key) < headLen+4 || Class(key[2]) != ClassProducer {
+		return 0, "", badKey(ClassProducer, key)
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), string(key[headLen+4:]), nil
+}
+
+// ParseSessionKey reads the key of a worker session.
+func ParseSessionKey(key []byte) (session string, err error) {
+	if len(key) < headLen || Class(key[2]) != ClassSession {
+		return "", badKey(ClassSession, key)
+	}
+	return string(key[headLen:]), nil
+}
+
+// ParseDeadKey reads the key of a dead letter.
+func ParseDeadKey(key []byte) (queue.DeadKey, error) {
+	if !isKey(key, ClassDead, 20) || key[headLen+4]&0x80 != 0 {
+		return queue.DeadKey{}, badKey(ClassDead, key)
+	}
+	return queue.DeadKey{
+		Queue:    binary.BigEndian.Uint32(key[headLen:]),
+		Finished: task.Time(binary.BigEndian.Uint64(key[headLen+4:])),
+		Seq:      task.Seq(binary.BigEndian.Uint64(key[headLen+12:])),
+	}, nil
+}
+
+// ParseFinishedKey reads the key of a finished record.
+func ParseFinishedKey(key []byte) (queue.FinishedKey, error) {
+	if !isKey(key, ClassFinished, 12) {
+		return queue.FinishedKey{}, badKey(ClassFinished, key)
+	}
+	return queue.FinishedKey{Segment: binary.BigEndian.Uint32(key[headLen:]), Seq: task.Seq(binary.BigEndian.Uint64(key[headLen+4:]))}, nil
+}
+
+// ParseSegmentKey reads the key of a segment's own record.
+func ParseSegmentKey(key []byte) (segment uint32, err error) {
+	if !isKey(key, ClassSegment, 4) {
+		return 0, badKey(ClassSegment, key)
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), nil
+}
+
+func isKey(key []byte, c Class, rest int) bool {
+	return len(key) == headLen+rest && Class(key[2]) == c
+}
+
+func parseSeq(key []byte, c Class) (task.Seq, error) {
+	if !isKey(key, c, 8) {
+		return 0, badKey(c, key)
+	}
+	return task.Seq(binary.BigEndian.Uint64(key[headLen:])), nil
+}
+
+// IDOf is the ID of a task born at pl.
+func IDOf(p uint16, born queue.Place) task.ID {
+	id := task.ID{Partition: p, Class: born.Class, Priority: born.Prio, Queue: born.Queue, Lane: born.Lane, Seq: born.Seq}
+	if born.Class == task.ClassTimed {
+		id.Due = born.Due
+	}
+	return id
+}
+
+// PlaceOf is where the task with this ID was born.
+func PlaceOf(id task.ID) queue.Place {
+	pl := queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq}
+	if id.Class == task.ClassTimed {
+		pl.Due = id.Due
+	}
+	return pl
+}

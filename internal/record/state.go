@@ -1,0 +1,274 @@
+package record
+
+import (
+	"encoding/binary"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// AppendMeta appends the partition's own record.
+func AppendMeta(b []byte, m *queue.Meta) []byte {
+	b = append(b, version, bit(m.Clean))
+	b = appendTime(appendTime(b, m.Now), m.LastOpen)
+	b = binary.AppendUvarint(b, uint64(max(0, m.UncleanOpens)))
+	b = binary.AppendUvarint(b, uint64(m.NextQueue))
+	b = binary.AppendUvarint(b, uint64(m.NextSegment))
+	return binary.AppendUvarint(b, uint64(m.NextLoad))
+}
+
+// DecodeMeta reads what AppendMeta wrote.
+func DecodeMeta(value []byte, m *queue.Meta) error {
+	r := open(value)
+	m.Clean = r.flag()
+	m.Now, m.LastOpen = r.time(), r.time()
+	m.UncleanOpens = int(r.number(1 << 30))
+	m.NextQueue, m.NextSegment, m.NextLoad = readU32(&r), readU32(&r), readU32(&r)
+	return r.close(ClassMeta)
+}
+
+const (
+	queuePaused byte = 1 << iota
+	queueConfig
+
+	queueKnown = 1<<iota - 1
+)
+
+// AppendQueue appends a queue's record: settings and exact counts.
+func AppendQueue(b []byte, q *queue.QueueState) []byte {
+	var has byte
+	if q.Paused {
+		has |= queuePaused
+	}
+	if q.Config != (task.QueueConfig{}) {
+		has |= queueConfig
+	}
+	b = appendString(append(b, version, has), q.Name)
+	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes} {
+		b = binary.AppendVarint(b, n)
+	}
+	if has&queueConfig != 0 {
+		b = appendConfig(b, &q.Config)
+	}
+	return b
+}
+
+// DecodeQueue reads a queue's record.
+func DecodeQueue(key, value []byte, q *queue.QueueState) error {
+	num, err := ParseQueueKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	has := r.bits8(queueKnown)
+	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Name: r.text()}
+	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes} {
+		*n = r.varint()
+	}
+	if has&queueConfig != 0 {
+		readConfig(&r, &q.Config)
+	}
+	return r.close(ClassQueue)
+}
+
+const (
+	configAttempts uint16 = 1 << iota
+	configTimeout
+	configBackoff
+	configRetention
+	configHistory
+	configUnserved
+	configClaims
+	configWidth
+
+	configKnown = 1<<iota - 1
+)
+
+func appendConfig(b []byte, c *task.QueueConfig) []byte {
+	var has uint16
+	at := len(b)
+	b = append(b, 0, 0)
+	number := func(bit uint16, n int64) {
+		if n != 0 {
+			has |= bit
+			b = binary.AppendVarint(b, n)
+		}
+	}
+	number(configAttempts, int64(c.MaxAttempts))
+	number(configTimeout, int64(c.Timeout))
+	if c.Backoff != nil {
+		has |= configBackoff
+		b = appendBackoff(b, c.Backoff)
+	}
+	number(configRetention, int64(c.Retention))
+	number(configHistory, int64(c.History))
+	number(configUnserved, int64(c.Unserved))
+	number(configClaims, int64(c.Claims))
+	number(configWidth, int64(c.Width))
+	binary.BigEndian.PutUint16(b[at:], has)
+	return b
+}
+
+func readConfig(r *reader, c *task.QueueConfig) {
+	has := r.bits16(configKnown)
+	number := func(bit uint16) int64 {
+		if has&bit != 0 {
+			return r.varint()
+		}
+		return 0
+	}
+	if has&configAttempts != 0 {
+		c.MaxAttempts = readInt32(r)
+	}
+	c.Timeout = task.Millis(number(configTimeout))
+	if has&configBackoff != 0 {
+		c.Backoff = readBackoff(r)
+	}
+	c.Retention = task.Millis(number(configRetention))
+	history := number(configHistory)
+	c.Unserved = task.Millis(number(configUnserved))
+	claims := number(configClaims)
+	width := number(configWidth)
+	switch {
+	case history > int64(task.HistoryNone) || claims > int64(task.ClaimsDurable):
+		r.fail()
+		r.high = true
+	case history < 0 || claims < 0 || width < 0 || width > 1<<15:
+		r.fail()
+	default:
+		c.History, c.Claims, c.Width = task.HistoryMode(history), task.ClaimsMode(claims), int(width)
+	}
+}
+
+// AppendTypeName appends the record that names a lane's type.
+func AppendTypeName(b []byte, t *queue.TypeName) []byte {
+	return appendString(append(b, version), t.Name)
+}
+
+// DecodeTypeName reads what AppendTypeName wrote.
+func DecodeTypeName(key, value []byte, t *queue.TypeName) error {
+	num, lane, err := ParseTypeKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*t = queue.TypeName{Queue: num, Lane: lane, Name: r.text()}
+	return r.close(ClassType)
+}
+
+// AppendMark appends a lane's marks.
+func AppendMark(b []byte, m *queue.Mark) []byte {
+	b = append(b, version)
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Low))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.High))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.TimedLow))
+	return binary.BigEndian.AppendUint64(b, uint64(m.TimedTop))
+}
+
+// DecodeMark reads a lane's marks.
+func DecodeMark(key, value []byte, m *queue.Mark) error {
+	num, prio, lane, err := ParseMarkKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*m = queue.Mark{Queue: num, Prio: prio, Lane: lane, Low: task.Seq(r.u64()), High: task.Seq(r.u64()), TimedLow: task.Time(r.u64()), TimedTop: task.Time(r.u64())}
+	return r.close(ClassMark)
+}
+
+// AppendSegment appends a segment's own record.
+func AppendSegment(b []byte, s *queue.Segment) []byte {
+	b = binary.AppendVarint(append(b, version), int64(s.Retention))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.Low))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.High))
+	b = binary.AppendVarint(binary.AppendVarint(b, s.Count), s.Bytes)
+	return appendTime(appendTime(b, s.Opened), s.Closed)
+}
+
+// DecodeSegment reads a segment's own record.
+func DecodeSegment(key, value []byte, s *queue.Segment) error {
+	num, err := ParseSegmentKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*s = queue.Segment{
+		Segment: num, Retention: task.Millis(r.varint()), Low: task.Seq(r.u64()), High: task.Seq(r.u64()),
+		Count: r.varint(), Bytes: r.varint(), Opened: r.time(), Closed: r.time(),
+	}
+	return r.close(ClassSegment)
+}
+
+// AppendSession appends an open worker session.
+func AppendSession(b []byte, s *queue.SessionState) []byte {
+	b = appendString(append(b, version, 0), s.Worker) // the 0 is a set of fields to come
+	b = binary.AppendUvarint(b, uint64(max(0, s.Concurrency)))
+	return binary.AppendVarint(b, int64(s.TTL))
+}
+
+// DecodeSession reads an open worker session.
+func DecodeSession(key, value []byte, s *queue.SessionState) error {
+	name, err := ParseSessionKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	r.bits8(0)
+	*s = queue.SessionState{Session: name, Worker: r.text(), Concurrency: int(r.number(1 << 30)), TTL: task.Millis(r.varint())}
+	return r.close(ClassSession)
+}
+
+// AppendProducer appends a producer session's state in one queue.
+func AppendProducer(b []byte, s *queue.ProducerState) []byte {
+	b = binary.AppendUvarint(append(b, version, 0), s.Below) // the 0 is a set of fields to come
+	b = appendTime(b, s.Seen)
+	b = binary.AppendUvarint(b, uint64(len(s.Ranges)))
+	for i := range s.Ranges {
+		n := &s.Ranges[i]
+		b = binary.AppendUvarint(binary.AppendUvarint(b, n.First), uint64(n.N))
+		b = appendID(b, n.ID)
+	}
+	return b
+}
+
+// DecodeProducer reads a producer session's state in one queue.
+func DecodeProducer(key, value []byte, s *queue.ProducerState) error {
+	num, name, err := ParseProducerKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	r.bits8(0)
+	*s = queue.ProducerState{Producer: name, Queue: num, Below: r.uvarint(), Seen: r.time()}
+	if n := r.number(uint64(len(r.b)) / 3); n > 0 {
+		s.Ranges = make([]queue.NumberRange, n)
+		for i := range s.Ranges {
+			s.Ranges[i] = queue.NumberRange{First: r.uvarint(), N: readU32(&r), ID: readID(&r)}
+		}
+	}
+	return r.close(ClassProducer)
+}
+
+func bit(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func readU32(r *reader) uint32 { return uint32(r.number(1<<32 - 1)) }
+
+func appendID(b []byte, id task.ID) []byte {
+	at := len(b)
+	b = id.AppendBinary(append(b, 0))
+	b[at] = byte(len(b) - at - 1)
+	return b
+}
+
+func readID(r *reader) task.ID {
+	id, ok := task.IDFromBinary(r.bytes())
+	if !ok {
+		r.fail()
+	}
+	return id
+}
