@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"time"
 )
@@ -101,7 +100,6 @@ func (e *env) windowFor(ctx context.Context, d time.Duration, lat *histogram, se
 type mark struct {
 	at             time.Time
 	server, client usage
-	mallocs        uint64
 }
 
 func readMark(server, client probe) (mark, error) {
@@ -115,9 +113,6 @@ func readMark(server, client probe) (mark, error) {
 			return m, err
 		}
 	}
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
-	m.mallocs = ms.Mallocs
 	m.at = time.Now()
 	return m, nil
 }
@@ -128,14 +123,15 @@ func (m mark) since(b mark) row {
 	r.Seconds = m.at.Sub(b.at).Seconds()
 	r.RSSMB = mib(m.server.RSSBytes)
 	r.DiskMB = mib(m.server.DiskBytes)
-	tasks := float64(m.server.Succeeded - b.server.Succeeded)
+	tasks := float64(m.server.Tasks - b.server.Tasks)
 	if tasks <= 0 {
 		return r
 	}
 	r.Rate = tasks / r.Seconds
 	r.ServerCPU = float64((m.server.CPU - b.server.CPU).Microseconds()) / tasks
 	r.ClientCPU = float64((m.client.CPU - b.client.CPU).Microseconds()) / tasks
-	r.AllocsPerTask = float64(m.mallocs-b.mallocs) / tasks
+	r.ServerAllocs = float64(m.server.Mallocs-b.server.Mallocs) / tasks
+	r.ClientAllocs = float64(m.client.Mallocs-b.client.Mallocs) / tasks
 	if m.server.Fsyncs >= 0 && b.server.Fsyncs >= 0 {
 		r.FsyncsPer1k = 1000 * float64(m.server.Fsyncs-b.server.Fsyncs) / tasks
 	}

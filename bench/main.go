@@ -16,8 +16,6 @@ import (
 	"runtime/pprof"
 	"syscall"
 	"time"
-
-	"golang.org/x/term"
 )
 
 // options are the command's flags.
@@ -68,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	}
 	out := &printer{w: os.Stdout}
 	switch {
-	case o.output == "json", o.output == "" && !term.IsTerminal(int(os.Stdout.Fd())):
+	case o.output == "json", o.output == "" && !isTerminal(os.Stdout):
 		out.json = true
 	case o.output != "" && o.output != "table":
 		return fmt.Errorf("-o %q: want json or table", o.output)
@@ -133,4 +131,9 @@ func profileCPU(path string) (stop func(), err error) {
 		pprof.StopCPUProfile()
 		_ = f.Close()
 	}, nil
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

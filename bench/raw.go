@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	dto "github.com/prometheus/client_model/go"
-	"golang.org/x/sys/unix"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // The machine's own limits, measured in the same run: the bare fsync, and the
@@ -59,7 +59,7 @@ func bareFsync(ctx context.Context, dir string, d, every time.Duration) (*histog
 		if _, err := f.Write(block); err != nil {
 			return nil, err
 		}
-		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 			return nil, err
 		}
 		h.record(time.Since(t))
@@ -72,6 +72,7 @@ type rawDB struct {
 	db   *pebble.DB
 	dir  string
 	seqs atomic.Uint64
+	fs   *countingFS
 }
 
 func openRaw(dir string) (*rawDB, error) {
@@ -79,7 +80,9 @@ func openRaw(dir string) (*rawDB, error) {
 	if err != nil {
 		return nil, err
 	}
+	fs := &countingFS{FS: vfs.Default}
 	db, err := pebble.Open(filepath.Join(dir, "db"), &pebble.Options{
+		FS:                          fs,
 		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       16,
@@ -89,20 +92,12 @@ func openRaw(dir string) (*rawDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rawDB{db: db, dir: dir}, nil
+	return &rawDB{db: db, dir: dir, fs: fs}, nil
 }
 
 func (r *rawDB) close() {
 	_ = r.db.Close()
 	_ = os.RemoveAll(r.dir)
-}
-
-func (r *rawDB) fsyncs() int64 {
-	var m dto.Metric
-	if err := r.db.Metrics().LogWriter.FsyncLatency.Write(&m); err != nil {
-		return -1
-	}
-	return int64(m.GetHistogram().GetSampleCount())
 }
 
 // putDelete puts n tasks in one synced batch, deletes them in another, and
@@ -194,7 +189,7 @@ func (r *rawDB) measure(ctx context.Context, e *env, callers, batch int,
 	}
 	probe := func() (usage, error) {
 		u := selfUsage()
-		u.Fsyncs, u.Succeeded, u.DiskBytes = r.fsyncs(), done.Load(), diskBytes(r.dir)
+		u.Fsyncs, u.Tasks, u.DiskBytes = r.fs.syncs.Load(), done.Load(), diskBytes(r.dir)
 		return u, nil
 	}
 	out, err := e.window(ctx, &lat, probe, nil)
@@ -213,4 +208,46 @@ func (quietLogger) Infof(string, ...any)  {}
 func (quietLogger) Errorf(string, ...any) {}
 func (quietLogger) Fatalf(format string, args ...any) {
 	panic(fmt.Sprintf(format, args...))
+}
+
+// countingFS counts the syncs of the write-ahead log.
+type countingFS struct {
+	vfs.FS
+	syncs atomic.Int64
+}
+
+type countingFile struct {
+	vfs.File
+	syncs *atomic.Int64
+}
+
+// Create is vfs.FS's.
+func (c *countingFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := c.FS.Create(name, category)
+	return c.counted(f, name), err
+}
+
+// ReuseForWrite is vfs.FS's.
+func (c *countingFS) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := c.FS.ReuseForWrite(from, to, category)
+	return c.counted(f, to), err
+}
+
+func (c *countingFS) counted(f vfs.File, name string) vfs.File {
+	if f == nil || filepath.Ext(name) != ".log" {
+		return f
+	}
+	return countingFile{f, &c.syncs}
+}
+
+// Sync is vfs.File's.
+func (f countingFile) Sync() error {
+	f.syncs.Add(1)
+	return f.File.Sync()
+}
+
+// SyncData is vfs.File's.
+func (f countingFile) SyncData() error {
+	f.syncs.Add(1)
+	return f.File.SyncData()
 }

@@ -10,32 +10,33 @@ import (
 
 // row is what one workload came to. Field names are the output's contract.
 type row struct {
-	Workload      string  `json:"workload"`
-	Rate          float64 `json:"rate"`            // tasks a second; 0 where it makes no sense
-	P50           float64 `json:"p50_us"`          // of what the workload's description says
-	P99           float64 `json:"p99_us"`          //
-	Samples       uint64  `json:"samples"`         //
-	RSSMB         float64 `json:"rss_mb"`          // MiB resident, of the server's process
-	DiskMB        float64 `json:"disk_mb"`         // MiB of blocks under the data folder
-	FsyncsPer1k   float64 `json:"fsyncs_per_1k"`   // -1 = not known
-	Durable       bool    `json:"durable"`         // fsynced before it was acknowledged
-	ServerCPU     float64 `json:"server_cpu_us"`   // a task; the only process, where there is one
-	ClientCPU     float64 `json:"client_cpu_us"`   // a task
-	AllocsPerTask float64 `json:"allocs_per_task"` // in this process; -1 = not known
-	RawRate       float64 `json:"raw_rate"`        // bare Pebble with as many callers, in the same run
-	RawRatio      float64 `json:"raw_ratio"`       // Rate / RawRate; 0 = no such baseline
-	Seconds       float64 `json:"seconds"`         // measured window
-	Detail        detail  `json:"detail,omitempty"`
-	Floor         string  `json:"floor,omitempty"` // what the project promises
-	OK            *bool   `json:"ok,omitempty"`    // whether the floor was reached
+	Workload     string  `json:"workload"`
+	Rate         float64 `json:"rate"`          // tasks a second; 0 where it makes no sense
+	P50          float64 `json:"p50_us"`        // of what the workload's description says
+	P99          float64 `json:"p99_us"`        //
+	Samples      uint64  `json:"samples"`       //
+	RSSMB        float64 `json:"rss_mb"`        // MiB resident, of the server's process
+	DiskMB       float64 `json:"disk_mb"`       // MiB of blocks under the data folder
+	FsyncsPer1k  float64 `json:"fsyncs_per_1k"` // -1 = not known
+	Durable      bool    `json:"durable"`       // fsynced before it was acknowledged
+	ServerCPU    float64 `json:"server_cpu_us"` // a task; the only process, where there is one
+	ClientCPU    float64 `json:"client_cpu_us"` // a task
+	ServerAllocs float64 `json:"server_allocs"` // a task; the only process, where there is one
+	ClientAllocs float64 `json:"client_allocs"` // a task
+	RawRate      float64 `json:"raw_rate"`      // bare Pebble with as many callers, in the same run
+	RawRatio     float64 `json:"raw_ratio"`     // Rate / RawRate; 0 = no such baseline
+	Seconds      float64 `json:"seconds"`       // measured window
+	Detail       detail  `json:"detail,omitempty"`
+	Floor        string  `json:"floor,omitempty"` // what the project promises
+	OK           *bool   `json:"ok,omitempty"`    // whether the floor was reached
 }
 
 // detail is what only some workloads have, in milliseconds, tasks or tasks/s.
 type detail map[string]float64
 
-// durableRow is a row about tasks that are fsynced before any answer.
+// newRow is a row about tasks that are fsynced before any answer.
 func newRow(name string) row {
-	return row{Workload: name, FsyncsPer1k: -1, AllocsPerTask: -1, Durable: true}
+	return row{Workload: name, FsyncsPer1k: -1, Durable: true}
 }
 
 // setLatency takes the percentiles from h.
@@ -82,7 +83,7 @@ func (p *printer) flush() error {
 		return nil
 	}
 	tw := tabwriter.NewWriter(p.w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "workload\ttasks/s\tp50 ms\tp99 ms\tsamples\tRSS MiB\tdisk MiB\tfsyncs/1k\tCPU µs srv+cli\tallocs\t× raw\tfloor\t\t")
+	fmt.Fprintln(tw, "workload\ttasks/s\tp50 ms\tp99 ms\tsamples\tRSS MiB\tdisk MiB\tfsyncs/1k\tCPU µs srv+cli\tallocs srv+cli\t× raw\tfloor\t\t")
 	for _, r := range p.rows {
 		fmt.Fprintln(tw, r.cells())
 	}
@@ -113,7 +114,7 @@ func (r row) cells() string {
 	}
 	return fmt.Sprint(r.Workload, "\t", rate, "\t", cell(r.P50/1e3, 3), "\t", cell(r.P99/1e3, 3), "\t", r.Samples,
 		"\t", cell(r.RSSMB, 0), "\t", cell(r.DiskMB, 0), "\t", cell(r.FsyncsPer1k, 1),
-		"\t", cell(r.ServerCPU, 1), "+", cell(r.ClientCPU, 1), "\t", cell(r.AllocsPerTask, 1),
+		"\t", cell(r.ServerCPU, 1), "+", cell(r.ClientCPU, 1), "\t", cell(r.ServerAllocs, 1), "+", cell(r.ClientAllocs, 1),
 		"\t", cell(r.RawRatio, 2), "\t", r.Floor, "\t", verdict, "\t")
 }
 

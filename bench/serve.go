@@ -1,3 +1,5 @@
 package main
+
 const serveCommand = "serve-child"
+
 func serve([]string) error { return nil }

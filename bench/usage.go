@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,8 +18,8 @@ type usage struct {
 	RSSBytes  int64
 	DiskBytes int64
 	Fsyncs    int64 // -1 = not known
-	Succeeded int64 // tasks finished durably, since the folder was made
-	Waiting   int64
+	Mallocs   uint64
+	Tasks     int64 // what the workload counts: finished, or enqueued, durably
 }
 
 // selfUsage reads CPU and memory of this process.
@@ -29,6 +30,9 @@ func selfUsage() usage {
 		u.CPU = time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 	}
 	u.RSSBytes, _ = residentBytes(os.Getpid())
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	u.Mallocs = ms.Mallocs
 	return u
 }
 
