@@ -1,0 +1,384 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"sync"
+)
+
+// Mem is the engine in memory: for tests, and for a simulator that owns time,
+// order and failure. What is visible and what is durable are kept apart, so a
+// crash means something here. It starts no goroutine and never blocks.
+//
+//	Begin ──▶ visible ──(wait · Sync · Acquire)──▶ durable ──Crash──▶ visible
+//
+// Without Manual a batch is durable as soon as it was begun.
+type Mem struct {
+	o MemOptions
+
+	mu      sync.Mutex
+	parts   map[uint16]*memPart
+	log     []*memCommit // begun and not settled, in order
+	tx      uint64
+	down    error // ErrClosed or ErrDead until Reopen
+	next    Fault // for the next Begin
+	misused int
+}
+
+// MemOptions: the zero value is a plain engine without faults.
+type MemOptions struct {
+	// Manual keeps batches apart from what is durable until they are waited for
+	// or Sync is called.
+	Manual bool
+	// PunishSingleDelete makes a SingleDelete of a key that was set more than
+	// once bring the first value back, as an LSM engine may after a flush.
+	PunishSingleDelete bool
+	// Nonce is the source of fences' nonces; nil means a random one.
+	Nonce func() uint64
+	// Fault, when set, is asked at every Acquire, Begin and read what shall go
+	// wrong there. It must not call the Mem.
+	Fault func(at FaultPoint, partition uint16) Fault
+}
+
+// memPart is one partition's contents. guarded by Mem.mu
+type memPart struct {
+	id               uint16
+	epoch            uint32
+	visible, durable *node
+	holder           *memHold
+}
+
+// memCommit is a batch that was begun.
+type memCommit struct {
+	hold    *memHold
+	root    *node // the partition after it
+	fault   Fault
+	settled bool
+	err     error
+}
+
+var _ Store = (*Mem)(nil)
+
+// NewMem returns an empty engine.
+func NewMem(o MemOptions) *Mem {
+	if o.Nonce == nil {
+		o.Nonce = randomNonce
+	}
+	return &Mem{o: o, parts: make(map[uint16]*memPart)}
+}
+
+// Acquire implements Store. Batches that were begun before are durable when it
+// returns: they stand before the new epoch in the log.
+func (m *Mem) Acquire(ctx context.Context, partition uint16, owner string) (Partition, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if partition > PartitionMax {
+		return nil, fmt.Errorf("acquire partition %d: the highest is %d", partition, PartitionMax)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down != nil {
+		return nil, m.down
+	}
+	if m.o.Fault != nil {
+		if f := m.o.Fault(AtAcquire, partition); f != FaultNone {
+			return nil, fmt.Errorf("acquire partition %d: %w", partition, f.err())
+		}
+	}
+	m.settle(len(m.log))
+	p := m.parts[partition]
+	if p == nil {
+		p = &memPart{id: partition}
+		m.parts[partition] = p
+	}
+	if p.holder != nil {
+		p.holder.fail(ErrFenced)
+	}
+	p.epoch++
+	h := &memHold{m: m, part: p, fence: Fence{Epoch: p.epoch, Nonce: m.o.Nonce()}}
+	binary.BigEndian.PutUint16(h.first[:], partition)
+	p.holder = h
+	return h, nil
+}
+
+// Close implements Store.
+func (m *Mem) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down == nil {
+		m.settle(len(m.log))
+		m.stop(ErrClosed)
+	}
+	return nil
+}
+
+// Reopen makes a closed or dead store usable again, with what was durable.
+func (m *Mem) Reopen() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = nil
+}
+
+// Sync makes every batch that was begun durable.
+func (m *Mem) Sync() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settle(len(m.log))
+}
+
+// Pending is how many batches were begun and are not durable.
+func (m *Mem) Pending() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.log)
+}
+
+// stop lets go of every holder and of what was not durable.
+func (m *Mem) stop(why error) {
+	for _, c := range m.log {
+		c.settled, c.err = true, ErrDead
+	}
+	m.log = nil
+	for _, p := range m.parts {
+		p.visible = p.durable
+		if p.holder != nil {
+			p.holder.fail(why)
+			p.holder = nil
+		}
+	}
+	m.down = why
+}
+
+// settle decides the first n batches of the log.
+func (m *Mem) settle(n int) {
+	for _, c := range m.log[:n] {
+		c.settled = true
+		h := c.hold
+		switch {
+		case h.broken: // an earlier batch of this holder went wrong: order forbids this one
+			c.err = h.failed
+		case c.fault == FaultNone:
+			h.part.durable = c.root
+		default:
+			if c.fault == FaultUnknownKept {
+				h.part.durable = c.root
+			}
+			c.err = c.fault.err()
+			h.fail(ErrDead)
+			h.broken = true
+			h.part.visible = h.part.durable
+		}
+	}
+	m.log = append(m.log[:0], m.log[n:]...)
+	if len(m.log) == 0 && cap(m.log) > 64 {
+		m.log = nil
+	}
+}
+
+func (m *Mem) settleThrough(c *memCommit) {
+	for i := range m.log {
+		if m.log[i] == c {
+			m.settle(i + 1)
+			return
+		}
+	}
+}
+
+// apply returns the partition after b.
+func (m *Mem) apply(root *node, b *Batch) *node {
+	m.tx++
+	e := edit{tx: m.tx, punish: m.o.PunishSingleDelete}
+	b.Each(func(op Op, key, value []byte) {
+		if op == OpDeleteRange {
+			root = e.deleteRange(root, key, value)
+		}
+	})
+	b.Each(func(op Op, key, value []byte) {
+		switch op {
+		case OpSet:
+			root = e.set(root, key, value)
+		case OpDelete:
+			root = e.remove(root, key)
+		case OpSingleDelete:
+			old, _ := root.get(key)
+			root = e.remove(root, key)
+			if old.first != nil {
+				m.misused++
+				root = e.set(root, key, old.first)
+			}
+		}
+	})
+	return root
+}
+
+// memHold is one acquisition.
+type memHold struct {
+	m      *Mem
+	part   *memPart
+	fence  Fence
+	first  [2]byte // what every key begins with
+	failed error   // guarded by m.mu; why nothing goes any more
+	broken bool    // guarded by m.mu; a batch went wrong, later ones must too
+}
+
+var _ Partition = (*memHold)(nil)
+
+// fail is called with m.mu held. The first reason stays.
+func (h *memHold) fail(why error) {
+	if h.failed == nil {
+		h.failed = why
+	}
+}
+
+// Fence implements Partition.
+func (h *memHold) Fence() Fence { return h.fence }
+
+// view is what a read may see.
+func (h *memHold) view() (*node, error) {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if h.failed != nil {
+		return nil, h.failed
+	}
+	if f := h.m.o.Fault; f != nil {
+		if f := f(AtRead, h.part.id); f != FaultNone {
+			return nil, fmt.Errorf("read partition %d: %w", h.part.id, f.err())
+		}
+	}
+	return h.part.visible, nil
+}
+
+// Get implements Partition.
+func (h *memHold) Get(key, buf []byte) ([]byte, bool, error) {
+	root, err := h.view()
+	if err != nil {
+		return buf, false, err
+	}
+	if err := CheckKey(h.part.id, key); err != nil {
+		return buf, false, err
+	}
+	it, ok := root.get(key)
+	if !ok {
+		return buf, false, nil
+	}
+	return append(buf, it.value...), true, nil
+}
+
+// Scan implements Partition.
+func (h *memHold) Scan(from, to []byte) Iterator {
+	root, err := h.view()
+	if err != nil {
+		return &memIter{err: err}
+	}
+	from, to = ClipRange(h.part.id, from, to)
+	it := &memIter{c: cursor{root: root}, from: from, to: to}
+	it.c.seek(from)
+	return it
+}
+
+// Begin implements Partition.
+func (h *memHold) Begin(b *Batch) (wait func() error) {
+	m := h.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h.failed != nil {
+		return failedWait(h.failed)
+	}
+	if err := CheckBatch(h.part.id, b); err != nil {
+		return failedWait(err)
+	}
+	c := &memCommit{hold: h, fault: m.next}
+	m.next = FaultNone
+	if c.fault == FaultNone && m.o.Fault != nil {
+		c.fault = m.o.Fault(AtBegin, h.part.id)
+	}
+	if c.fault == FaultFull {
+		h.fail(ErrDead) // what follows must not become durable without this one
+		return failedWait(ErrFull)
+	}
+	c.root = m.apply(h.part.visible, b)
+	h.part.visible = c.root
+	m.log = append(m.log, c)
+	switch {
+	case c.fault == FaultCrash:
+		m.crash(0)
+	case c.fault == FaultCrashKept:
+		c.fault = FaultNone
+		m.crash(len(m.log))
+		c.err = ErrDead // nobody lived to hear that it was written
+	case !m.o.Manual:
+		m.settle(len(m.log))
+	}
+	return func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !c.settled {
+			m.settleThrough(c)
+		}
+		return c.err
+	}
+}
+
+// Release implements Partition.
+func (h *memHold) Release() error {
+	m := h.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h.failed == nil {
+		m.settle(len(m.log))
+	}
+	if h.part.holder == h {
+		h.part.holder = nil
+	}
+	h.failed = ErrClosed
+	return nil
+}
+
+// memIter walks one root.
+type memIter struct {
+	c        cursor
+	from, to []byte
+	at       *item
+	err      error
+}
+
+func (it *memIter) Next() bool {
+	if it.err != nil {
+		return false
+	}
+	it.at = it.c.next()
+	if it.at != nil && it.to != nil && bytes.Compare(it.at.key, it.to) >= 0 {
+		it.at, it.c.path = nil, it.c.path[:0]
+	}
+	return it.at != nil
+}
+
+func (it *memIter) SeekGE(key []byte) {
+	if bytes.Compare(key, it.from) < 0 {
+		key = it.from
+	}
+	it.at = nil
+	it.c.seek(key)
+}
+
+func (it *memIter) Key() []byte   { return it.at.key }
+func (it *memIter) Value() []byte { return it.at.value }
+
+func (it *memIter) Close() error {
+	it.c = cursor{}
+	err := it.err
+	it.err = ErrClosed
+	return err
+}
+
+func failedWait(err error) func() error { return func() error { return err } }
+
+func randomNonce() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: it ends the program where there is no randomness
+	return binary.LittleEndian.Uint64(b[:])
+}

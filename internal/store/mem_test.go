@@ -1,0 +1,25 @@
+package store_test
+
+import (
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/store/storetest"
+)
+
+func openMem(o store.MemOptions) storetest.Open {
+	return func(tb testing.TB) storetest.Engine {
+		m := store.NewMem(o)
+		return storetest.Engine{
+			Store:  m,
+			Reopen: func() store.Store { m.Close(); m.Reopen(); return m },
+			Crash:  func() store.Store { m.Crash(m.Pending() / 2); return m },
+		}
+	}
+}
+
+func TestMem(t *testing.T) { storetest.Run(t, openMem(store.MemOptions{})) }
+
+func TestMemManual(t *testing.T) {
+	storetest.Run(t, openMem(store.MemOptions{Manual: true, PunishSingleDelete: true}))
+}

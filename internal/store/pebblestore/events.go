@@ -1,0 +1,65 @@
+package pebblestore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// logger is what Pebble gets instead of its own, whose Fatalf ends the process.
+type logger struct{ s *Store }
+
+func (l logger) Infof(string, ...any) {}
+
+func (l logger) Errorf(format string, args ...any) {
+	l.s.o.Log.Warn("pebble: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf ends the store and returns. Pebble goes on as if nothing was, but
+// nothing it does reaches the disk any more, nor any caller.
+func (l logger) Fatalf(format string, args ...any) {
+	l.s.guard.kill(fmt.Errorf("pebble: "+format, args...))
+}
+
+// listener is called by Pebble, partly with its locks held: it counts, and
+// calls nothing of Pebble's.
+func (s *Store) listener() *pebble.EventListener {
+	l := &pebble.EventListener{
+		BackgroundError: func(err error) {
+			s.m.backgroundErrors.Add(1)
+			s.o.Log.Warn("storage: background work failed", "err", err)
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.m.corruptions.Add(1)
+			s.o.Log.Error("storage: data is damaged; run penstock doctor", "file", info.Path, "err", info.Details)
+		},
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			s.m.slowWrites.Add(1)
+			s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
+		},
+		FlushEnd: func(info pebble.FlushInfo) {
+			if info.Err == nil {
+				s.m.flushes.Add(1)
+				s.flushFails.Store(0)
+				return
+			}
+			if n := s.flushFails.Add(1); n >= flushFailsMax {
+				s.guard.kill(fmt.Errorf("flush tables: %w (%d times in a row)", info.Err, n))
+			}
+		},
+		CompactionEnd: func(info pebble.CompactionInfo) {
+			if info.Err == nil {
+				s.m.compactions.Add(1)
+			}
+		},
+		WriteStallBegin: func(pebble.WriteStallBeginInfo) {
+			s.m.stalls.Add(1)
+			s.m.stallStart.Store(now())
+		},
+		WriteStallEnd: func() {
+			s.m.stallNanos.Add(now() - s.m.stallStart.Load())
+		},
+	}
+	l.EnsureDefaults(logger{s})
+	return l
+}

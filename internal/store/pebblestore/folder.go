@@ -1,0 +1,197 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A data folder:
+//
+//	LOCK       held while a process has it open
+//	PENSTOCK   "penstock data 1": what this is, and its version
+//	BALLAST    disk space held back (space.go)
+//	db/        Pebble's
+//
+// PENSTOCK is named PENSTOCK.new until db/ is there: a folder with PENSTOCK.new
+// was never open, so what is in it is thrown away and begun again.
+const (
+	lockName    = "LOCK"
+	formatName  = "PENSTOCK"
+	formatNew   = "PENSTOCK.new"
+	dbName      = "db"
+	formatLine  = "penstock data 1\n"
+	formatWords = "penstock data "
+	formatMax   = 64 // bytes read of a file that may be anything
+)
+
+type folder struct {
+	fs    vfs.FS
+	dir   string
+	lock  io.Closer
+	fresh bool
+}
+
+func (f *folder) path(name string) string { return f.fs.PathJoin(f.dir, name) }
+func (f *folder) dbDir() string           { return f.path(dbName) }
+
+// openFolder takes the lock and makes sure that the folder is ours.
+func openFolder(fs vfs.FS, dir string) (*folder, error) {
+	if dir == "" {
+		return nil, errors.New("no data folder was named: name one")
+	}
+	if err := makeDir(fs, dir); err != nil {
+		return nil, fmt.Errorf("make data folder %s: %w", dir, err)
+	}
+	f := &folder{fs: fs, dir: dir}
+	names, err := fs.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read data folder %s: %w", dir, err)
+	}
+	if err := f.foreign(names); err != nil {
+		return nil, err
+	}
+	if f.lock, err = fs.Lock(f.path(lockName)); err != nil {
+		return nil, fmt.Errorf("data folder %s is in use by another penstock (or can't be locked): stop that one, or choose another folder: %w", dir, err)
+	}
+	if err := f.prepare(); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// makeDir makes dir and what is missing above it, so that a power cut can't take
+// them away again.
+func makeDir(fs vfs.FS, dir string) error {
+	if info, err := fs.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is a file", dir)
+		}
+		return nil
+	}
+	up := fs.PathDir(dir)
+	if up != dir {
+		if err := makeDir(fs, up); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(fs, up)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// foreign refuses a folder that holds other things, before anything is written
+// into it.
+func (f *folder) foreign(names []string) error {
+	ours := false
+	other := ""
+	for _, n := range names {
+		switch n {
+		case formatName, formatNew:
+			ours = true
+		case lockName, ballastName, "lost+found":
+		default:
+			other = n
+		}
+	}
+	if ours || other == "" {
+		return nil
+	}
+	if other == dbName {
+		return fmt.Errorf("data folder %s has a %s folder but no %s file: if it is penstock's, put the file back from a backup; otherwise choose an empty folder", f.dir, dbName, formatName)
+	}
+	return fmt.Errorf("folder %s is not empty and not penstock's (it holds %q): choose an empty folder or a new one", f.dir, other)
+}
+
+// prepare checks the version, or begins a new folder.
+func (f *folder) prepare() error {
+	line, err := f.read(formatName)
+	switch {
+	case err == nil:
+		if err := f.version(line); err != nil {
+			return err
+		}
+		if names, err := f.fs.List(f.dbDir()); err != nil || len(names) == 0 {
+			return fmt.Errorf("data folder %s has lost its %s folder: restore it from a backup, or remove %s to begin anew without the old tasks", f.dir, dbName, f.path(formatName))
+		}
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("read %s: %w", f.path(formatName), err)
+	}
+	f.fresh = true
+	if err := f.fs.RemoveAll(f.dbDir()); err != nil {
+		return fmt.Errorf("clear half-made data folder %s: %w", f.dir, err)
+	}
+	if err := f.write(formatNew, formatLine); err != nil {
+		return fmt.Errorf("begin data folder %s: %w", f.dir, err)
+	}
+	return f.fs.MkdirAll(f.dbDir(), 0o700)
+}
+
+func (f *folder) version(line string) error {
+	if line == formatLine {
+		return nil
+	}
+	if v, ok := strings.CutPrefix(line, formatWords); ok && strings.TrimSpace(v) != "" {
+		return fmt.Errorf("data folder %s has format version %s, this penstock reads version 1: use the penstock release that wrote it, or choose another folder", f.dir, strings.TrimSpace(v))
+	}
+	return fmt.Errorf("data folder %s: its %s file says %q instead of %q: put the file back from a backup, or write that line into it if you know the folder is whole (penstock doctor --data %s shows)",
+		f.dir, formatName, line, strings.TrimSpace(formatLine), f.dir)
+}
+
+// finish makes a new folder official, once the database is there.
+func (f *folder) finish() error {
+	if !f.fresh {
+		return nil
+	}
+	if err := f.fs.Rename(f.path(formatNew), f.path(formatName)); err != nil {
+		return fmt.Errorf("finish data folder %s: %w", f.dir, err)
+	}
+	f.fresh = false
+	return syncDir(f.fs, f.dir)
+}
+
+func (f *folder) read(name string) (string, error) {
+	file, err := f.fs.Open(f.path(name))
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, formatMax))
+	return string(b), err
+}
+
+func (f *folder) write(name, text string) error {
+	file, err := f.fs.Create(f.path(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write([]byte(text))
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return syncDir(f.fs, f.dir)
+}
+
+func (f *folder) close() error {
+	if f.lock == nil {
+		return nil
+	}
+	err := f.lock.Close()
+	f.lock = nil
+	return err
+}

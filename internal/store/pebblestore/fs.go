@@ -1,0 +1,309 @@
+package pebblestore
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guardFS stands between Pebble and the disk, because Pebble can't be told
+// about a failed write of its log or manifest: it panics while it holds its
+// locks, in one place with an unlock that ends the process whatever anybody
+// recovers (rotateWAL, v2.1.7), or calls Logger.Fatalf.
+//
+//	armed: a write of log, manifest or directory that fails ──▶ dead
+//	dead:  nothing reaches the disk any more; Pebble is told that all went well
+//
+// So Pebble never learns, its waits end, and it can be closed and its memory
+// freed. Whoever waits for a commit asks dead after Pebble said "durable", never
+// before: a lie was told only after dead was set. What is on the disk is what a
+// crash at that moment would have left.
+//
+// Tables are different: Pebble copes with a table that could not be written, so
+// it is told.
+type guardFS struct {
+	vfs.FS
+	armed  atomic.Bool
+	dead   atomic.Bool
+	onDead func(error) // called once, by the call that failed
+	once   sync.Once
+
+	// makeRoom gives up the ballast when the disk is full, and says whether
+	// there was any left to give.
+	makeRoom func() bool
+
+	syncs     atomic.Int64 // of the log
+	syncNanos atomic.Int64
+	syncMax   atomic.Int64
+	logBytes  atomic.Int64
+}
+
+const tableRetryPause = 100 * time.Millisecond // Pebble repeats a failed flush at once, for ever
+
+func newGuardFS(fs vfs.FS, onDead func(error)) *guardFS {
+	return &guardFS{FS: fs, onDead: onDead, makeRoom: func() bool { return false }}
+}
+
+// kill ends all writing. It may be called from anywhere, more than once.
+func (g *guardFS) kill(why error) {
+	g.once.Do(func() {
+		g.dead.Store(true)
+		g.onDead(why)
+	})
+}
+
+// fatal decides what Pebble hears of err, which came from a file it can't do
+// without.
+func (g *guardFS) fatal(err error) error {
+	if err == nil || !g.armed.Load() {
+		return err
+	}
+	g.kill(err)
+	return nil
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// again runs op, and once more when it found the disk full and room could be
+// made.
+func (g *guardFS) again(op func() error) error {
+	err := op()
+	if err != nil && noSpace(err) && g.makeRoom() {
+		err = op()
+	}
+	return err
+}
+
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
+
+func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
+
+// open makes a file by op, and stands guard over it.
+func (g *guardFS) open(name string, op func() (vfs.File, error)) (vfs.File, error) {
+	if g.dead.Load() {
+		return &voidFile{name: name}, nil
+	}
+	var f vfs.File
+	err := g.again(func() (err error) {
+		f, err = op()
+		return err
+	})
+	if err != nil {
+		if isTable(name) {
+			return nil, g.pause(err)
+		}
+		if err = g.fatal(err); err != nil {
+			return nil, err
+		}
+		return &voidFile{name: name}, nil
+	}
+	return &guardFile{File: f, g: g, table: isTable(name), log: isLog(name)}, nil
+}
+
+// pause keeps Pebble from trying a full disk in a busy loop.
+func (g *guardFS) pause(err error) error {
+	if g.armed.Load() && noSpace(err) {
+		time.Sleep(tableRetryPause)
+	}
+	return err
+}
+
+func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+}
+
+func (g *guardFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
+}
+
+func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, o...) })
+}
+
+func (g *guardFS) OpenDir(name string) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.OpenDir(name) })
+}
+
+// change is a change of the directory that Pebble can't do without.
+func (g *guardFS) change(op func() error) error {
+	if g.dead.Load() {
+		return nil
+	}
+	return g.fatal(g.again(op))
+}
+
+func (g *guardFS) Link(old, name string) error {
+	return g.change(func() error { return g.FS.Link(old, name) })
+}
+
+func (g *guardFS) Rename(old, name string) error {
+	return g.change(func() error { return g.FS.Rename(old, name) })
+}
+
+func (g *guardFS) MkdirAll(dir string, perm os.FileMode) error {
+	return g.change(func() error { return g.FS.MkdirAll(dir, perm) })
+}
+
+func (g *guardFS) Remove(name string) error {
+	if g.dead.Load() {
+		return nil
+	}
+	return g.FS.Remove(name)
+}
+
+func (g *guardFS) RemoveAll(name string) error {
+	if g.dead.Load() {
+		return nil
+	}
+	return g.FS.RemoveAll(name)
+}
+
+func (g *guardFS) Unwrap() vfs.FS { return g.FS }
+
+// guardFile is a file being written.
+type guardFile struct {
+	vfs.File
+	g          *guardFS
+	table, log bool
+}
+
+func (f *guardFile) Write(p []byte) (int, error) {
+	if f.g.dead.Load() {
+		return len(p), nil
+	}
+	n, err := f.File.Write(p)
+	if err != nil && noSpace(err) && f.g.makeRoom() {
+		var more int
+		more, err = f.File.Write(p[n:])
+		n += more
+	}
+	if f.log {
+		f.g.logBytes.Add(int64(n))
+	}
+	if err != nil {
+		if err = f.verdict(err); err == nil {
+			n = len(p)
+		}
+	}
+	return n, err
+}
+
+func (f *guardFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.g.dead.Load() {
+		return len(p), nil
+	}
+	n, err := f.File.WriteAt(p, off)
+	if err != nil {
+		if err = f.verdict(err); err == nil {
+			n = len(p)
+		}
+	}
+	return n, err
+}
+
+// verdict decides what Pebble hears.
+func (f *guardFile) verdict(err error) error {
+	if err == nil {
+		return nil
+	}
+	if f.table && !f.g.dead.Load() {
+		return f.g.pause(err)
+	}
+	return f.g.fatal(err)
+}
+
+// sync never tries a second time: after a failed fsync nobody knows what the
+// kernel has thrown away.
+func (f *guardFile) sync(op func() error) error {
+	if f.g.dead.Load() {
+		return nil
+	}
+	if !f.log {
+		return f.verdict(op())
+	}
+	start := time.Now()
+	err := op()
+	took := int64(time.Since(start))
+	f.g.syncs.Add(1)
+	f.g.syncNanos.Add(took)
+	if took > f.g.syncMax.Load() {
+		f.g.syncMax.Store(took) // one log, one syncer: no race worth a loop
+	}
+	return f.verdict(err)
+}
+
+func (f *guardFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f *guardFile) SyncData() error { return f.sync(f.File.SyncData) }
+
+func (f *guardFile) SyncTo(length int64) (fullSync bool, err error) {
+	if f.g.dead.Load() {
+		return true, nil
+	}
+	fullSync, err = f.File.SyncTo(length)
+	return fullSync, f.verdict(err)
+}
+
+// Preallocate is a kindness to the file system; a full disk shows at the write.
+func (f *guardFile) Preallocate(offset, length int64) error {
+	if f.g.dead.Load() {
+		return nil
+	}
+	err := f.File.Preallocate(offset, length)
+	if err != nil && noSpace(err) {
+		return nil
+	}
+	return err
+}
+
+func (f *guardFile) Close() error {
+	err := f.File.Close()
+	if f.g.dead.Load() {
+		return nil
+	}
+	return f.verdict(err)
+}
+
+// voidFile is what a dead store writes into.
+type voidFile struct {
+	name string
+	size int64
+}
+
+func (f *voidFile) Close() error                              { return nil }
+func (f *voidFile) Read([]byte) (int, error)                  { return 0, io.EOF }
+func (f *voidFile) ReadAt([]byte, int64) (int, error)         { return 0, io.EOF }
+func (f *voidFile) WriteAt(p []byte, _ int64) (int, error)    { return len(p), nil }
+func (f *voidFile) Preallocate(int64, int64) error            { return nil }
+func (f *voidFile) Sync() error                               { return nil }
+func (f *voidFile) SyncData() error                           { return nil }
+func (f *voidFile) SyncTo(int64) (fullSync bool, err error)   { return true, nil }
+func (f *voidFile) Prefetch(offset int64, length int64) error { return nil }
+func (f *voidFile) Fd() uintptr                               { return vfs.InvalidFd }
+
+func (f *voidFile) Write(p []byte) (int, error) {
+	f.size += int64(len(p))
+	return len(p), nil
+}
+
+func (f *voidFile) Stat() (vfs.FileInfo, error) { return voidInfo{f}, nil }
+
+type voidInfo struct{ f *voidFile }
+
+func (i voidInfo) Name() string           { return i.f.name }
+func (i voidInfo) Size() int64            { return i.f.size }
+func (i voidInfo) Mode() os.FileMode      { return 0o600 }
+func (i voidInfo) ModTime() time.Time     { return time.Time{} }
+func (i voidInfo) IsDir() bool            { return false }
+func (i voidInfo) Sys() any               { return nil }
+func (i voidInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

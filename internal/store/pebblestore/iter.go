@@ -1,0 +1,108 @@
+package pebblestore
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/penstock-io/penstock/internal/store"
+)
+
+// iter walks one pinned view. The store's Close ends it, and waits for it to be
+// closed before it takes the memory away.
+type iter struct {
+	s      *Store
+	it     *pebble.Iterator // nil after the end
+	walked bool             // positioned: the next Next moves on
+	peeked bool             // positioned by SeekGE: the next Next stays
+	valid  bool
+	err    error
+}
+
+// newIter is called with the gate held.
+func (s *Store) newIter(from, to []byte) *iter {
+	it := &iter{s: s}
+	p, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		it.err = s.readError(err)
+		return it
+	}
+	it.it = p
+	s.mu.Lock()
+	s.iters++
+	s.mu.Unlock()
+	return it
+}
+
+func (it *iter) Next() bool {
+	if !it.usable() {
+		return false
+	}
+	defer it.caught()
+	switch {
+	case it.peeked:
+		it.peeked = false
+	case !it.walked:
+		it.valid = it.it.First()
+	case it.valid:
+		it.valid = it.it.Next()
+	}
+	it.walked = true
+	return it.valid
+}
+
+func (it *iter) SeekGE(key []byte) {
+	if !it.usable() {
+		return
+	}
+	defer it.caught()
+	it.valid = it.it.SeekGE(key)
+	it.walked, it.peeked = true, true
+}
+
+func (it *iter) usable() bool {
+	if it.it == nil {
+		return false
+	}
+	if it.s.closing.Load() {
+		it.valid, it.err = false, store.ErrClosed
+		return false
+	}
+	return true
+}
+
+func (it *iter) Key() []byte   { return it.it.Key() }
+func (it *iter) Value() []byte { return it.it.Value() }
+
+func (it *iter) Close() error {
+	if it.it == nil {
+		return it.err
+	}
+	err := it.close()
+	if err != nil && it.err == nil {
+		it.err = it.s.readError(err)
+	}
+	it.it = nil
+	s := it.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.iters--
+	if s.iters == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+	return it.err
+}
+
+func (it *iter) close() (err error) {
+	defer it.s.caught(&err)
+	return it.it.Close()
+}
+
+// caught ends the walk when Pebble panicked.
+func (it *iter) caught() {
+	if r := recover(); r != nil {
+		it.s.guard.kill(fmt.Errorf("pebble: %v", r))
+		it.valid, it.err = false, it.s.dead()
+	}
+}

@@ -1,0 +1,103 @@
+package pebblestore
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	memtableBytesDefault = 8 << 20  // ×4: a million waiting tasks in 120 MiB, see docs/decisions/0001
+	memtableBytesMin     = 64 << 10 // below this Pebble's arena has no room for itself
+	memtableBytesMax     = 1 << 30
+	memtablesMax         = 4
+	cacheBytesDefault    = 16 << 20
+	openFilesDefault     = 256
+	openFilesMin         = 32
+	batchBytesMax        = 1 << 30 // Pebble's own end is 4 GiB, and a panic
+	batchKeepMax         = 4 << 20 // a burst's buffer is not kept for ever
+	diskSlowAfter        = 5 * time.Second
+)
+
+// Options: the zero value is the default.
+type Options struct {
+	MemtableBytes uint64 // one of at most four
+	CacheBytes    int64  // decompressed blocks
+	OpenFiles     int    // tables kept open
+
+	// LowBytes of free disk is where Free says low, HardBytes where every batch
+	// is refused, BallastBytes is kept in a file to be given up when a write
+	// finds no space. Zero: from the size of the disk. See marks.
+	LowBytes, HardBytes, BallastBytes uint64
+
+	Log *slog.Logger // nil: silent
+
+	fs   vfs.FS // nil: the real one; tests bring their own
+	poll time.Duration
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = memtableBytesDefault
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = cacheBytesDefault
+	}
+	if o.OpenFiles == 0 {
+		o.OpenFiles = openFilesDefault
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
+	}
+	if o.poll == 0 {
+		o.poll = freePoll
+	}
+	if o.MemtableBytes < memtableBytesMin || o.MemtableBytes > memtableBytesMax {
+		return o, fmt.Errorf("memtable of %d bytes: choose between %d and %d", o.MemtableBytes, memtableBytesMin, memtableBytesMax)
+	}
+	if o.CacheBytes < 0 {
+		return o, fmt.Errorf("block cache of %d bytes: choose 0 for the default, or more", o.CacheBytes)
+	}
+	if o.OpenFiles < openFilesMin {
+		return o, fmt.Errorf("%d open files are too few: choose 0 for the default, or at least %d", o.OpenFiles, openFilesMin)
+	}
+	return o, nil
+}
+
+// pebble is what docs/decisions/0001-pebble.md argues for.
+func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
+	p := &pebble.Options{
+		FS:                          fs,
+		Cache:                       cache,
+		FormatMajorVersion:          pebble.FormatTableFormatV6,
+		MemTableSize:                o.MemtableBytes,
+		MemTableStopWritesThreshold: memtablesMax,
+		L0CompactionThreshold:       16,
+		L0CompactionFileThreshold:   500,
+		L0StopWritesThreshold:       64,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                o.OpenFiles,
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
+	}
+	for i := range p.Levels {
+		l := &p.Levels[i]
+		l.BlockSize = 16 << 10
+		l.IndexBlockSize = 64 << 10
+		l.FilterPolicy = bloom.FilterPolicy(10) // a Get of an absent key reads nothing
+		l.FilterType = pebble.TableFilter
+		l.Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
+	}
+	for i := range p.TargetFileSizes {
+		p.TargetFileSizes[i] = min(int64(8<<20)<<i, 64<<20)
+	}
+	return p
+}

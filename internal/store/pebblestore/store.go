@@ -1,0 +1,296 @@
+// Package pebblestore is the embedded engine: one Pebble database a node, all
+// its partitions inside. It knows bytes and fences, not tasks. Its one rule:
+// whatever the disk does, the program that embeds us lives on and is told.
+package pebblestore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/penstock-io/penstock/internal/store"
+)
+
+// ErrCorrupt: bytes on the disk are not those that were written.
+var ErrCorrupt = errors.New("pebblestore: data is damaged: stop the server and run penstock doctor")
+
+// flushFailsMax failed flushes in a row (tableRetryPause apart) end the store:
+// waiting writers would hang for ever otherwise.
+const flushFailsMax = 20
+
+const itersWaitMax = 5 * time.Second
+
+// Store is an open data folder.
+type Store struct {
+	o      Options
+	dir    string
+	folder *folder
+	guard  *guardFS
+	space  *space
+	db     *pebble.DB
+	slow   func() error // stops the disk's health checks
+	m      counters
+
+	flushFails atomic.Int32
+	cause      atomic.Pointer[error] // why the store died
+
+	// gate is held for reading by every call into db, and for writing to close it.
+	gate   sync.RWMutex
+	closed bool // guarded by gate
+
+	closing atomic.Bool // ends iterators
+
+	mu    sync.Mutex
+	holds map[uint16]*hold // guarded by mu
+	iters int              // open ones; guarded by mu
+	idle  chan struct{}    // closed when the last is; guarded by mu
+
+	pool  sync.Pool // of *commit
+	bopts []pebble.BatchOption
+}
+
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Fullness = (*Store)(nil)
+)
+
+// Open opens the data folder, and makes it when it is not there or empty.
+func Open(dir string, o Options) (*Store, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open data folder %s: %w", dir, err)
+	}
+	f, err := openFolder(o.fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		o: o, dir: dir, folder: f,
+		holds: make(map[uint16]*hold),
+		bopts: []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
+	}
+	s.pool.New = func() any { return newCommit(s) }
+	if err := s.open(); err != nil {
+		f.close()
+		return nil, fmt.Errorf("open data folder %s: %w", dir, explain(err, dir))
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	s.guard = newGuardFS(s.o.fs, s.died)
+	sp, err := newSpace(s.o, s.dir)
+	if err != nil {
+		return err
+	}
+	s.space = sp
+	s.guard.makeRoom = sp.giveUp
+	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, func(info vfs.DiskSlowInfo) {
+		s.m.slowWrites.Add(1)
+		s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
+	})
+	s.slow = slow.Close
+	cache := pebble.NewCache(s.o.CacheBytes)
+	defer cache.Unref()
+	p := s.o.pebble(fs, cache)
+	p.Logger = logger{s}
+	p.EventListener = s.listener()
+	db, err := openPebble(s.folder.dbDir(), p)
+	if err == nil && s.guard.dead.Load() {
+		err = *s.cause.Load()
+	}
+	if err == nil {
+		err = s.folder.finish()
+	}
+	if err != nil {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		return errors.Join(err, slow.Close())
+	}
+	s.db = db
+	s.guard.armed.Store(true)
+	return nil
+}
+
+// openPebble turns the panics with which Pebble meets some damaged logs into
+// errors.
+func openPebble(dir string, p *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("%w: %v", ErrCorrupt, r)
+		}
+	}()
+	return pebble.Open(dir, p)
+}
+
+// explain gives damage its name and the next step.
+func explain(err error, dir string) error {
+	if pebble.IsCorruptionError(err) || errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("%w\nthe server does not start on data that it can't read whole; to see what is wrong and what can be saved: penstock doctor --data %s", err, dir)
+	}
+	return err
+}
+
+// died is called once, when nothing more can be written.
+func (s *Store) died(why error) {
+	s.cause.Store(&why)
+	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why)
+}
+
+// dead is the error of a store that can't go on, or nil.
+func (s *Store) dead() error {
+	if !s.guard.dead.Load() {
+		return nil
+	}
+	if why := s.cause.Load(); why != nil {
+		return fmt.Errorf("%w: %w", store.ErrDead, *why)
+	}
+	return store.ErrDead
+}
+
+// enter must be followed by s.gate.RUnlock when it returns nil.
+func (s *Store) enter() error {
+	s.gate.RLock()
+	err := error(nil)
+	if s.closed {
+		err = store.ErrClosed
+	} else {
+		err = s.dead()
+	}
+	if err != nil {
+		s.gate.RUnlock()
+	}
+	return err
+}
+
+// Acquire implements store.Store.
+func (s *Store) Acquire(ctx context.Context, partition uint16, owner string) (store.Partition, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if partition > store.PartitionMax {
+		return nil, fmt.Errorf("acquire partition %d: the highest is %d", partition, store.PartitionMax)
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.holds[partition]; old != nil {
+		old.end(store.ErrFenced) // waits for a Begin under way: it is before us in the log
+		delete(s.holds, partition)
+	}
+	fence, err := s.raise(partition, owner)
+	if err != nil {
+		return nil, fmt.Errorf("acquire partition %d: %w", partition, err)
+	}
+	h := newHold(s, partition, fence)
+	s.holds[partition] = h
+	return h, nil
+}
+
+// raise makes the next epoch of the partition durable.
+func (s *Store) raise(partition uint16, owner string) (f store.Fence, err error) {
+	defer s.caught(&err)
+	key := epochKey(partition)
+	old, closer, err := s.db.Get(key)
+	switch {
+	case err == nil:
+		f, err = parseEpoch(old)
+		closer.Close()
+		if err != nil {
+			return f, err
+		}
+	case errors.Is(err, pebble.ErrNotFound):
+	default:
+		return f, s.readError(err)
+	}
+	f.Epoch++
+	var nonce [8]byte
+	rand.Read(nonce[:]) // ends the program where there is no randomness
+	f.Nonce = binary.LittleEndian.Uint64(nonce[:])
+	if err := s.db.Set(key, appendEpoch(nil, f, owner), pebble.Sync); err != nil {
+		s.guard.kill(err)
+	}
+	return f, s.dead()
+}
+
+// caught turns a panic out of Pebble into a dead store.
+func (s *Store) caught(err *error) {
+	if r := recover(); r != nil {
+		s.guard.kill(fmt.Errorf("pebble: %v", r))
+		*err = s.dead()
+	}
+}
+
+// readError names damage as such.
+func (s *Store) readError(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return fmt.Errorf("read: %w", err)
+}
+
+// Close implements store.Store. Iterators end; it waits a while for their owners
+// to close them.
+func (s *Store) Close() error {
+	s.gate.Lock()
+	was := s.closed
+	s.closed = true
+	s.gate.Unlock()
+	if was {
+		return nil
+	}
+	s.closing.Store(true)
+	s.mu.Lock()
+	for _, h := range s.holds {
+		h.end(store.ErrClosed)
+	}
+	clear(s.holds)
+	idle := make(chan struct{})
+	if s.iters == 0 {
+		close(idle)
+	} else {
+		s.idle = idle
+	}
+	s.mu.Unlock()
+	select {
+	case <-idle:
+	case <-time.After(itersWaitMax):
+		// Pebble keeps what they still read, and reports them.
+	}
+	err := closePebble(s.db)
+	if s.guard.dead.Load() {
+		err = nil // it has been reported, and what Pebble says after it was lied to means nothing
+	}
+	return errors.Join(err, s.slow(), s.space.close(), s.folder.close())
+}
+
+func closePebble(db *pebble.DB) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("close pebble: %v", r)
+		}
+	}()
+	return db.Close()
+}
+
+// Free implements store.Fullness.
+func (s *Store) Free() (bytes uint64, low bool) { return s.space.look() }
+
+// Dead says why nothing can be written any more, or nil.
+func (s *Store) Dead() error { return s.dead() }
+
+func now() int64 { return int64(time.Since(processStart)) }
+
+var processStart = time.Now()
