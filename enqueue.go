@@ -1,0 +1,279 @@
+package penstock
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+const (
+	payloadKeptMax  = 16 << 10 // larger buffers are left to the garbage collector
+	manyBatchMax    = task.BatchMax
+	manyBytesMax    = 4 << 20 // payload bytes in one batch of EnqueueMany
+	manyInFlightMax = 2       // batches under way at once: one travels while the next is encoded
+)
+
+// enqueueCall is one task on its way, with all that the call needs, so that a
+// call takes one object from a pool. While the broker has it, it is the broker's.
+type enqueueCall struct {
+	batch   task.EnqueueBatch
+	specs   [1]task.Spec
+	results [1]task.Enqueued
+	payload []byte
+	done    chan struct{}
+}
+
+var enqueueCalls = sync.Pool{New: func() any {
+	e := &enqueueCall{done: make(chan struct{}, 1)}
+	e.batch.Done = func(*task.EnqueueBatch) { e.done <- struct{}{} }
+	return e
+}}
+
+func newEnqueueCall() *enqueueCall { return enqueueCalls.Get().(*enqueueCall) }
+
+// recycle gives the call back; only when the broker is done with it.
+func (e *enqueueCall) recycle() {
+	if cap(e.payload) > payloadKeptMax {
+		e.payload = nil
+	}
+	e.specs[0], e.results[0] = task.Spec{}, task.Enqueued{}
+	enqueueCalls.Put(e)
+}
+
+// enqueueOne sends call.specs[0] and waits. It takes call over.
+func (c *Client) enqueueOne(ctx context.Context, queue string, call *enqueueCall) (task.Enqueued, error) {
+	if n := len(call.specs[0].Payload); n > task.PayloadMax {
+		call.recycle()
+		return task.Enqueued{}, payloadTooLarge(n)
+	}
+	if err := ctx.Err(); err != nil {
+		call.recycle()
+		return task.Enqueued{}, err
+	}
+	b := &call.batch
+	b.Queue, b.Specs, b.Results, b.Err = queue, call.specs[:], call.results[:], nil
+	b.Producer, b.AckBelow = "", 0
+	c.broker.Enqueue(b)
+	if ended := ctx.Done(); ended == nil {
+		<-call.done
+	} else {
+		select {
+		case <-call.done:
+		case <-ended:
+			// The batch stays with the broker: it is not recycled.
+			return task.Enqueued{}, fmt.Errorf("enqueue task: %w (it may still be enqueued)", ctx.Err())
+		}
+	}
+	err := b.Err
+	var got task.Enqueued
+	if err == nil {
+		got = b.Results[0] // its own array, should the broker have put one there
+		err = got.Err
+	}
+	call.recycle()
+	return got, refusal(err)
+}
+
+func payloadTooLarge(n int) *task.Error {
+	return task.Errorf(task.Invalid, "payload is %d bytes, the limit is %d: keep large data elsewhere and enqueue its address", n, task.PayloadMax)
+}
+
+// settleFunc is told what became of input i.
+type settleFunc func(i int, got task.Enqueued, err error)
+
+// enqueueMany cuts a long list into batches and keeps a few under way.
+type enqueueMany struct {
+	ctx    context.Context
+	c      *Client
+	queue  string
+	open   *manyBatch
+	flight []*manyBatch
+	failed error // the context's, or the client's; nothing more is sent
+}
+
+type manyBatch struct {
+	batch task.EnqueueBatch
+	items []int // input of each spec
+	bytes []byte
+	done  chan struct{}
+}
+
+func newEnqueueMany(ctx context.Context, c *Client, queue string) *enqueueMany {
+	return &enqueueMany{ctx: ctx, c: c, queue: queue}
+}
+
+// add puts one task in the open batch. encode appends its payload; its error is
+// returned and the input is left out.
+func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, error), settle settleFunc) error {
+	b := m.open
+	if b == nil {
+		b = &manyBatch{}
+		m.open = b
+	}
+	start := len(b.bytes)
+	buf, err := encode(b.bytes)
+	if err != nil {
+		return err
+	}
+	if n := len(buf) - start; n > task.PayloadMax {
+		b.bytes = buf[:start]
+		settle(i, task.Enqueued{}, payloadTooLarge(n))
+		return nil
+	}
+	b.bytes = buf
+	spec.Payload = buf[start:len(buf):len(buf)]
+	b.batch.Specs = append(b.batch.Specs, spec)
+	b.items = append(b.items, i)
+	if len(b.batch.Specs) >= manyBatchMax || len(b.bytes) >= manyBytesMax {
+		m.send(settle)
+	}
+	return nil
+}
+
+// send hands the open batch over, after waiting for the oldest when enough are
+// under way.
+func (m *enqueueMany) send(settle settleFunc) {
+	b := m.open
+	m.open = nil
+	if b == nil || len(b.items) == 0 {
+		return
+	}
+	if len(m.flight) >= manyInFlightMax {
+		m.collect(settle)
+	}
+	if m.failed == nil {
+		m.failed = m.ctx.Err()
+	}
+	if m.failed != nil {
+		m.settleAll(b, m.failed, settle)
+		return
+	}
+	b.done = make(chan struct{})
+	b.batch.Queue = m.queue
+	b.batch.Results = make([]task.Enqueued, len(b.items))
+	b.batch.Done = func(*task.EnqueueBatch) { close(b.done) }
+	m.flight = append(m.flight, b)
+	m.c.broker.Enqueue(&b.batch)
+}
+
+// collect waits for the oldest batch under way.
+func (m *enqueueMany) collect(settle settleFunc) {
+	b := m.flight[0]
+	m.flight = m.flight[1:]
+	select {
+	case <-b.done:
+	case <-m.ctx.Done():
+		m.failed = fmt.Errorf("enqueue tasks: %w (they may still be enqueued)", m.ctx.Err())
+		m.settleAll(b, m.failed, settle)
+		return
+	}
+	if b.batch.Err != nil {
+		m.settleAll(b, b.batch.Err, settle)
+		return
+	}
+	for k, i := range b.items {
+		got := b.batch.Results[k]
+		settle(i, got, refusal(got.Err))
+	}
+}
+
+func (m *enqueueMany) settleAll(b *manyBatch, err error, settle settleFunc) {
+	for _, i := range b.items {
+		settle(i, task.Enqueued{}, err)
+	}
+}
+
+// flush sends what is left and waits for all.
+func (m *enqueueMany) flush(settle settleFunc) {
+	m.send(settle)
+	for len(m.flight) > 0 {
+		m.collect(settle)
+	}
+}
+
+// Raw is a task of a type that this program has no Definition of: its payload
+// is bytes.
+type Raw struct {
+	Type        string   // at most 256 bytes of UTF-8
+	Payload     []byte   // at most 1 MiB
+	ContentType string   // "" = application/json
+	Options     []Option // of this task, after those of the call
+}
+
+// Enqueue puts a task with a ready-made payload in its queue and returns once
+// it is durable. Its result is bytes too. Otherwise as Definition.Enqueue.
+func (c *Client) Enqueue(ctx context.Context, r Raw, opts ...Option) (*Task[[]byte], error) {
+	o, err := r.options(opts)
+	if err != nil {
+		return nil, err
+	}
+	call := newEnqueueCall()
+	call.payload = append(call.payload[:0], r.Payload...)
+	call.specs[0] = o.spec
+	call.specs[0].Payload = call.payload
+	got, err := c.enqueueOne(ctx, o.queue, call)
+	if err != nil {
+		return nil, err
+	}
+	return &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: Bytes}, nil
+}
+
+// EnqueueMany puts many tasks with ready-made payloads in their queues: one
+// answer for each, in order. Otherwise as Definition.EnqueueMany. A run of
+// tasks for the same queue travels in one batch.
+func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]Enqueued[[]byte], error) {
+	var (
+		out   = make([]Enqueued[[]byte], len(rs))
+		many  *enqueueMany
+		first error
+	)
+	settle := func(i int, got task.Enqueued, err error) {
+		if err != nil {
+			out[i].Err = err
+			if first == nil {
+				first = err
+			}
+			return
+		}
+		out[i].Task = &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: Bytes}
+	}
+	for i := range rs {
+		o, err := rs[i].options(opts)
+		if err != nil {
+			settle(i, task.Enqueued{}, err)
+			continue
+		}
+		if many != nil && many.queue != o.queue {
+			many.flush(settle)
+			many = nil
+		}
+		if many == nil {
+			many = newEnqueueMany(ctx, c, o.queue)
+		}
+		copyPayload := func(dst []byte) ([]byte, error) { return append(dst, rs[i].Payload...), nil }
+		if err := many.add(i, o.spec, copyPayload, settle); err != nil {
+			settle(i, task.Enqueued{}, err)
+		}
+	}
+	if many != nil {
+		many.flush(settle)
+	}
+	return out, first
+}
+
+func (r *Raw) options(opts []Option) (taskOptions, error) {
+	o := defaultOptions().apply(opts).apply(r.Options)
+	o.spec.Type = r.Type
+	if r.ContentType != "" {
+		o.spec.ContentType = r.ContentType
+	}
+	if o.spec.ContentType == JSON.ContentType() {
+		o.spec.ContentType = ""
+	}
+	if err := o.err(); err != nil {
+		return o, fmt.Errorf("enqueue task of type %q: %w", r.Type, err)
+	}
+	return o, nil
+}

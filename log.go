@@ -1,0 +1,160 @@
+package penstock
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+const (
+	logTailMax    = 8 << 10 // bytes of an attempt's log that are kept with it
+	logBufferMax  = 2 * logTailMax
+	progressEvery = 100 * time.Millisecond // progress is sent no more often than this
+)
+
+// Log is a logger whose lines are kept with the attempt, the last 8 KiB of
+// them, and also go to the worker's Logger with the task's ID, type and attempt.
+// Outside a handler it is slog.Default().
+func Log(ctx context.Context) *slog.Logger {
+	a := Current(ctx)
+	if a == nil {
+		return slog.Default()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.log == nil {
+		a.log = newAttemptLog(a)
+	}
+	return a.log.logger
+}
+
+// attemptLog keeps the tail of what an attempt has logged.
+type attemptLog struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	buf    []byte
+}
+
+func newAttemptLog(a *Attempt) *attemptLog {
+	l := &attemptLog{}
+	kept := slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})
+	onward := a.e.log.Handler().WithAttrs([]slog.Attr{
+		slog.String("task", a.ID().String()), slog.String("type", a.d.Type), slog.Int("attempt", a.Number()),
+	})
+	l.logger = slog.New(teeHandler{kept, onward})
+	return l
+}
+
+// Write is one line from the text handler.
+func (l *attemptLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(l.buf, line...)
+	if len(l.buf) > logBufferMax {
+		l.buf = append(l.buf[:0], tail(l.buf)...)
+	}
+	return len(line), nil
+}
+
+// tail is the whole lines that fit in what is kept.
+func tail(b []byte) []byte {
+	if len(b) <= logTailMax {
+		return b
+	}
+	b = b[len(b)-logTailMax:]
+	if i := bytes.IndexByte(b, '\n'); i >= 0 && i+1 < len(b) {
+		b = b[i+1:]
+	}
+	return b
+}
+
+// logTail is the log to send with the outcome; nil = nothing was logged.
+func (a *Attempt) logTail() []byte {
+	a.mu.Lock()
+	l := a.log
+	a.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return tail(l.buf)
+}
+
+// teeHandler writes to two handlers.
+type teeHandler struct{ kept, onward slog.Handler }
+
+func (t teeHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return t.kept.Enabled(ctx, l) || t.onward.Enabled(ctx, l)
+}
+
+func (t teeHandler) Handle(ctx context.Context, r slog.Record) error {
+	err := t.kept.Handle(ctx, r)
+	if t.onward.Enabled(ctx, r.Level) {
+		if e := t.onward.Handle(ctx, r.Clone()); e != nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func (t teeHandler) WithAttrs(as []slog.Attr) slog.Handler {
+	return teeHandler{t.kept.WithAttrs(as), t.onward.WithAttrs(as)}
+}
+
+func (t teeHandler) WithGroup(name string) slog.Handler {
+	return teeHandler{t.kept.WithGroup(name), t.onward.WithGroup(name)}
+}
+
+// Progress says how far the handler is, for those who watch: done of total, and
+// a few words. It may be called as often as one likes; ten times a second it
+// is sent. Outside a handler it does nothing.
+func Progress(ctx context.Context, done, total int64, text string) {
+	if a := Current(ctx); a != nil {
+		a.setProgress(task.Progress{Done: done, Total: total, Text: clip(text, task.NameMax)})
+	}
+}
+
+// progressState is what was last said, and when it was last sent.
+type progressState struct {
+	now   task.Progress
+	sent  time.Time
+	timer *time.Timer // set while a later value waits to be sent
+}
+
+func (a *Attempt) setProgress(p task.Progress) {
+	a.mu.Lock()
+	s := &a.progress
+	s.now = p
+	if a.over.Load() || s.timer != nil {
+		a.mu.Unlock()
+		return
+	}
+	if wait := progressEvery - time.Since(s.sent); wait > 0 {
+		s.timer = time.AfterFunc(wait, a.sendLater)
+		a.mu.Unlock()
+		return
+	}
+	s.sent = time.Now()
+	a.mu.Unlock()
+	a.sendProgress(p)
+}
+
+// sendLater sends what was said while it was too early to send.
+func (a *Attempt) sendLater() {
+	a.mu.Lock()
+	p := a.progress.now
+	a.progress.sent, a.progress.timer = time.Now(), nil
+	a.mu.Unlock()
+	a.sendProgress(p)
+}
+
+func (a *Attempt) sendProgress(p task.Progress) {
+	if sess := a.e.session(); sess != nil && !a.over.Load() {
+		sess.Progress(a.d.Token, p)
+	}
+}
