@@ -106,6 +106,9 @@ func (d *Decoder) policy(c Class, raw []byte) (*task.Policy, error) {
 	if err := r.close(c); err != nil {
 		return nil, err
 	}
+	if e := p.Check(); e != nil { // the machine counts on what Check promises
+		return nil, &Error{Class: c, Why: e.Text, Kind: ErrCorrupt}
+	}
 	if d.policies == nil || len(d.policies) >= policiesMax {
 		d.policies = make(map[string]*task.Policy)
 	}

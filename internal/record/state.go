@@ -68,7 +68,14 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	if has&queueConfig != 0 {
 		readConfig(&r, &q.Config)
 	}
-	return r.close(ClassQueue)
+	if err := r.close(ClassQueue); err != nil {
+		return err
+	}
+	policy := task.Policy{MaxAttempts: q.Config.MaxAttempts, Timeout: q.Config.Timeout, Backoff: q.Config.Backoff}
+	if e := policy.Check(); e != nil { // the machine counts on what Check promises
+		return &Error{Class: ClassQueue, Why: e.Text, Kind: ErrCorrupt}
+	}
+	return nil
 }
 
 const (
