@@ -55,8 +55,12 @@ func openFolder(fs vfs.FS, dir string) (*folder, error) {
 	if err := f.foreign(names); err != nil {
 		return nil, err
 	}
-	if f.lock, err = fs.Lock(f.path(lockName)); err != nil {
-		return nil, fmt.Errorf("data folder %s is in use by another penstock (or can't be locked): stop that one, or choose another folder: %w", dir, err)
+	take := fs.Lock
+	if fs == vfs.Default {
+		take = lockFile
+	}
+	if f.lock, err = take(f.path(lockName)); err != nil {
+		return nil, fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", dir, err)
 	}
 	if err := f.prepare(); err != nil {
 		f.close()

@@ -36,8 +36,12 @@ type guardFS struct {
 	once   sync.Once
 
 	// makeRoom gives up the ballast when the disk is full, and says whether
-	// there was any left to give.
+	// there was any left to give. Compactions don't get it: they can wait.
 	makeRoom func() bool
+	pause    time.Duration // before Pebble hears of a table that found no space
+
+	lockMu sync.Mutex
+	locks  []io.Closer // Pebble's own; guarded by lockMu
 
 	syncs     atomic.Int64 // of the log
 	syncNanos atomic.Int64
@@ -45,10 +49,13 @@ type guardFS struct {
 	logBytes  atomic.Int64
 }
 
-const tableRetryPause = 100 * time.Millisecond // Pebble repeats a failed flush at once, for ever
+const (
+	tableRetryPause    = 100 * time.Millisecond // Pebble repeats a failed flush at once, for ever
+	categoryCompaction = "pebble-compaction"
+)
 
-func newGuardFS(fs vfs.FS, onDead func(error)) *guardFS {
-	return &guardFS{FS: fs, onDead: onDead, makeRoom: func() bool { return false }}
+func newGuardFS(fs vfs.FS, pause time.Duration, onDead func(error)) *guardFS {
+	return &guardFS{FS: fs, pause: pause, onDead: onDead, makeRoom: func() bool { return false }}
 }
 
 // kill ends all writing. It may be called from anywhere, more than once.
@@ -90,49 +97,56 @@ func isTable(name string) bool {
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
 // open makes a file by op, and stands guard over it.
-func (g *guardFS) open(name string, op func() (vfs.File, error)) (vfs.File, error) {
+func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File, error)) (vfs.File, error) {
 	if g.dead.Load() {
 		return &voidFile{name: name}, nil
 	}
 	var f vfs.File
-	err := g.again(func() (err error) {
+	try := func() (err error) {
 		f, err = op()
 		return err
-	})
+	}
+	patient := c == categoryCompaction
+	var err error
+	if patient {
+		err = try()
+	} else {
+		err = g.again(try)
+	}
 	if err != nil {
 		if isTable(name) {
-			return nil, g.pause(err)
+			return nil, g.slow(err)
 		}
 		if err = g.fatal(err); err != nil {
 			return nil, err
 		}
 		return &voidFile{name: name}, nil
 	}
-	return &guardFile{File: f, g: g, table: isTable(name), log: isLog(name)}, nil
+	return &guardFile{File: f, g: g, table: isTable(name), log: isLog(name), patient: patient}, nil
 }
 
-// pause keeps Pebble from trying a full disk in a busy loop.
-func (g *guardFS) pause(err error) error {
+// slow keeps Pebble from trying a full disk in a busy loop.
+func (g *guardFS) slow(err error) error {
 	if g.armed.Load() && noSpace(err) {
-		time.Sleep(tableRetryPause)
+		time.Sleep(g.pause)
 	}
 	return err
 }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+	return g.open(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
 func (g *guardFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
+	return g.open(name, c, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
 
 func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, o...) })
+	return g.open(name, c, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, o...) })
 }
 
 func (g *guardFS) OpenDir(name string) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.OpenDir(name) })
+	return g.open(name, "", func() (vfs.File, error) { return g.FS.OpenDir(name) })
 }
 
 // change is a change of the directory that Pebble can't do without.
@@ -169,6 +183,29 @@ func (g *guardFS) RemoveAll(name string) error {
 	return g.FS.RemoveAll(name)
 }
 
+// Lock keeps the closer: a store that Pebble has wedged is never closed by it.
+func (g *guardFS) Lock(name string) (io.Closer, error) {
+	l, err := g.FS.Lock(name)
+	if err != nil {
+		return nil, err
+	}
+	g.lockMu.Lock()
+	defer g.lockMu.Unlock()
+	g.locks = append(g.locks, l)
+	return io.NopCloser(nil), nil
+}
+
+func (g *guardFS) unlock() error {
+	g.lockMu.Lock()
+	defer g.lockMu.Unlock()
+	var errs []error
+	for _, l := range g.locks {
+		errs = append(errs, l.Close())
+	}
+	g.locks = nil
+	return errors.Join(errs...)
+}
+
 func (g *guardFS) Unwrap() vfs.FS { return g.FS }
 
 // guardFile is a file being written.
@@ -176,6 +213,7 @@ type guardFile struct {
 	vfs.File
 	g          *guardFS
 	table, log bool
+	patient    bool // a compaction's
 }
 
 func (f *guardFile) Write(p []byte) (int, error) {
@@ -183,7 +221,7 @@ func (f *guardFile) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	n, err := f.File.Write(p)
-	if err != nil && noSpace(err) && f.g.makeRoom() {
+	if err != nil && noSpace(err) && !f.patient && f.g.makeRoom() {
 		var more int
 		more, err = f.File.Write(p[n:])
 		n += more
@@ -218,7 +256,7 @@ func (f *guardFile) verdict(err error) error {
 		return nil
 	}
 	if f.table && !f.g.dead.Load() {
-		return f.g.pause(err)
+		return f.g.slow(err)
 	}
 	return f.g.fatal(err)
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/penstock-io/penstock/internal/store"
 )
 
 // iter walks one pinned view. The store's Close ends it, and waits for it to be
@@ -65,7 +63,7 @@ func (it *iter) usable() bool {
 		return false
 	}
 	if it.s.closing.Load() {
-		it.valid, it.err = false, store.ErrClosed
+		it.valid, it.err = false, it.s.over()
 		return false
 	}
 	return true
@@ -102,6 +100,7 @@ func (it *iter) close() (err error) {
 // caught ends the walk when Pebble panicked.
 func (it *iter) caught() {
 	if r := recover(); r != nil {
+		it.s.wedged.Store(true)
 		it.s.guard.kill(fmt.Errorf("pebble: %v", r))
 		it.valid, it.err = false, it.s.dead()
 	}

@@ -38,8 +38,9 @@ type Options struct {
 
 	Log *slog.Logger // nil: silent
 
-	fs   vfs.FS // nil: the real one; tests bring their own
-	poll time.Duration
+	fs    vfs.FS // nil: the real one; tests bring their own
+	poll  time.Duration
+	pause time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -60,6 +61,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.poll == 0 {
 		o.poll = freePoll
+	}
+	if o.pause == 0 {
+		o.pause = tableRetryPause
 	}
 	if o.MemtableBytes < memtableBytesMin || o.MemtableBytes > memtableBytesMax {
 		return o, fmt.Errorf("memtable of %d bytes: choose between %d and %d", o.MemtableBytes, memtableBytesMin, memtableBytesMax)

@@ -27,6 +27,8 @@ const (
 //	hard ≤ free < low     Free says low: callers take in no new work, finish old
 //	free < hard           batches are refused: flushes keep the rest
 //	a write finds none    the ballast is given up, and the write repeated
+//
+// The ballast stays in the folder after Close, for the next start.
 type space struct {
 	fs                 vfs.FS
 	dir                string
@@ -144,6 +146,3 @@ func (s *space) giveUp() bool {
 	s.measure()
 	return true
 }
-
-// close leaves the ballast where it is, for the next start.
-func (s *space) close() error { return nil }

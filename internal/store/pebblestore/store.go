@@ -42,9 +42,14 @@ type Store struct {
 	flushFails atomic.Int32
 	cause      atomic.Pointer[error] // why the store died
 
-	// gate is held for reading by every call into db, and for writing to close it.
+	// gate is held for reading by every call into db, and for writing to end them.
 	gate   sync.RWMutex
-	closed bool // guarded by gate
+	closed bool // Close was called; guarded by gate
+	shut   bool // Pebble is being closed; guarded by gate
+
+	down    sync.Once
+	downErr error
+	wedged  atomic.Bool // Pebble panicked in a commit: its locks are lost
 
 	closing atomic.Bool // ends iterators
 
@@ -86,7 +91,7 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	s.guard = newGuardFS(s.o.fs, s.died)
+	s.guard = newGuardFS(s.o.fs, s.o.pause, s.died)
 	sp, err := newSpace(s.o, s.dir)
 	if err != nil {
 		return err
@@ -114,7 +119,7 @@ func (s *Store) open() error {
 		if db != nil {
 			err = errors.Join(err, db.Close())
 		}
-		return errors.Join(err, slow.Close())
+		return errors.Join(err, slow.Close(), s.guard.unlock())
 	}
 	s.db = db
 	s.guard.armed.Store(true)
@@ -140,10 +145,15 @@ func explain(err error, dir string) error {
 	return err
 }
 
-// died is called once, when nothing more can be written.
+// died is called once, when nothing more can be written, maybe with Pebble's
+// locks held. Pebble is closed at once, or it would go on flushing and compacting
+// into the void. Close waits for that.
 func (s *Store) died(why error) {
 	s.cause.Store(&why)
 	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why)
+	if s.guard.armed.Load() {
+		go s.shutdown()
+	}
 }
 
 // dead is the error of a store that can't go on, or nil.
@@ -161,9 +171,12 @@ func (s *Store) dead() error {
 func (s *Store) enter() error {
 	s.gate.RLock()
 	err := error(nil)
-	if s.closed {
+	switch {
+	case s.closed:
 		err = store.ErrClosed
-	} else {
+	case s.shut:
+		err = s.over()
+	default:
 		err = s.dead()
 	}
 	if err != nil {
@@ -228,6 +241,7 @@ func (s *Store) raise(partition uint16, owner string) (f store.Fence, err error)
 // caught turns a panic out of Pebble into a dead store.
 func (s *Store) caught(err *error) {
 	if r := recover(); r != nil {
+		s.wedged.Store(true)
 		s.guard.kill(fmt.Errorf("pebble: %v", r))
 		*err = s.dead()
 	}
@@ -251,10 +265,29 @@ func (s *Store) Close() error {
 	if was {
 		return nil
 	}
+	err := s.shutdown()
+	if s.guard.dead.Load() {
+		err = nil // it has been reported, and what Pebble says after it was lied to means nothing
+	}
+	return errors.Join(err, s.slow(), s.guard.unlock(), s.folder.close())
+}
+
+// shutdown closes Pebble: called by Close, and by the goroutine that died
+// starts. The second to come waits for the first.
+func (s *Store) shutdown() error {
+	s.down.Do(func() { s.downErr = s.shutdownOnce() })
+	return s.downErr
+}
+
+func (s *Store) shutdownOnce() error {
+	s.gate.Lock() // nobody is inside Pebble, nor comes in any more
+	s.shut = true
+	s.gate.Unlock()
+	why := s.over()
 	s.closing.Store(true)
 	s.mu.Lock()
 	for _, h := range s.holds {
-		h.end(store.ErrClosed)
+		h.end(why)
 	}
 	clear(s.holds)
 	idle := make(chan struct{})
@@ -269,11 +302,18 @@ func (s *Store) Close() error {
 	case <-time.After(itersWaitMax):
 		// Pebble keeps what they still read, and reports them.
 	}
-	err := closePebble(s.db)
-	if s.guard.dead.Load() {
-		err = nil // it has been reported, and what Pebble says after it was lied to means nothing
+	if s.wedged.Load() {
+		return nil // it would wait for a lock that nobody will give back
 	}
-	return errors.Join(err, s.slow(), s.space.close(), s.folder.close())
+	return closePebble(s.db)
+}
+
+// over is why nothing goes any more, once that is so.
+func (s *Store) over() error {
+	if err := s.dead(); err != nil {
+		return err
+	}
+	return store.ErrClosed
 }
 
 func closePebble(db *pebble.DB) (err error) {

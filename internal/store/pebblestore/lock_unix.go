@@ -1,0 +1,34 @@
+//go:build unix
+
+package pebblestore
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// lockFile takes a lock that holds against other processes and against this
+// one, by whatever path it comes. It goes with the process, kill -9 or not.
+func lockFile(path string) (io.Closer, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		b := make([]byte, 32)
+		n, _ := f.ReadAt(b, 0)
+		f.Close()
+		if pid := strings.TrimSpace(string(b[:n])); pid != "" {
+			return nil, fmt.Errorf("held by process %s: %w", pid, err)
+		}
+		return nil, err
+	}
+	// The number is for people who meet the lock; whether it was written is no matter.
+	if f.Truncate(0) == nil {
+		fmt.Fprintf(f, "%d\n", os.Getpid())
+	}
+	return f, nil
+}
