@@ -53,7 +53,7 @@ func (a *Attempt) outcome(err error) (task.Outcome, bool) {
 		o.Kind = task.OutcomeRelease
 		return o, true
 	}
-	d := a.decide(err)
+	d, err := a.decide(err)
 	switch d.kind {
 	case decideSnooze:
 		o.Kind, o.Delay = task.OutcomeRelease, min(millis(d.wait), task.DelayMax)
@@ -78,18 +78,25 @@ func (a *Attempt) revokedAsCanceled() bool {
 	return a.revoked.Load() && a.endedBy() == ErrCanceled
 }
 
-// decide asks the error itself, then the type's rules.
-func (a *Attempt) decide(err error) Decision {
+// decide asks the error itself, then the type's rules. A rule that panics adds
+// to the error and decides nothing.
+func (a *Attempt) decide(failed error) (d Decision, err error) {
+	err = failed
 	var de *decidedError
 	if errors.As(err, &de) {
-		return de.Decision
+		return de.Decision, err
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			d, err = Retry(), fmt.Errorf("%w (and a RetryOn rule: %w)", err, &panicError{v, debug.Stack()})
+		}
+	}()
 	for _, r := range a.h.rules {
 		if d, ok := r(err); ok {
-			return d
+			return d, err
 		}
 	}
-	return Retry()
+	return Retry(), err
 }
 
 // clip makes s valid UTF-8 of at most n bytes: a longer text keeps its head and
