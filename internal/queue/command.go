@@ -130,6 +130,7 @@ type Loaded struct {
 	Idem     *Idem     // nil: not there
 	Dead     *DeadLetter
 	Finished *Finished // result and texts need not be filled
+	Revived  *Waiting  // with Dead, or Finished that kept its body: policy and times of its record
 	Expiries []Expiry
 	Next     task.Time // WantExpiries: time of the first entry left; 0 = none
 	Idems    []IdemAge

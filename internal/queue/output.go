@@ -24,11 +24,12 @@ type Output struct {
 	DropIdems     []IdemKey
 	DropClaims    []task.Seq
 	DropSegments  []uint32
-	DropProducers []string
+	DropProducers []ProducerState
 	DropSessions  []string
 	DropMarks     []Mark
 	DropLarge     []Place // chunks of large payloads, by place of birth
 	Purges        []Range
+	PurgeDead     []uint32 // queues whose dead letters of earlier batches all go
 
 	// Puts.
 	Births    []Birth
@@ -73,7 +74,7 @@ func (o *Output) Reset() {
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
 		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
-		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0],
+		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
 		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Types: o.Types[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
@@ -169,7 +170,6 @@ type Where struct {
 	Seq   task.Seq
 	Place Place   // live: a timed place
 	Dead  DeadKey // Dead.Queue != 0: among the dead letters
-	Void  bool
 }
 
 // ExpiryKey names an entry of the expiry index.
@@ -294,7 +294,8 @@ type Meta struct {
 	NextLoad     uint32
 }
 
-// Range is a stretch of one lane's records in one class: [From, To).
+// Range is a stretch of one lane's records in one class: [From, To). For births
+// the chunks of large payloads go with it.
 type Range struct {
 	From Place
 	To   Place

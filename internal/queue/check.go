@@ -1,0 +1,210 @@
+package queue
+
+import (
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Check verifies the machine's invariants: every task in memory is in exactly
+// the lists that its state says, and every count is the count of what it counts.
+// It is slow, for tests.
+func (m *Machine) Check() error {
+	c := checker{m: m, lanes: map[*lane]*laneTally{}, queues: map[*queueOf]*queueTally{}}
+	return c.run()
+}
+
+type laneTally struct{ births, returned, waiting, timed int }
+
+type queueTally struct{ ready, running, active, held, births, timed int64 }
+
+type checker struct {
+	m      *Machine
+	lanes  map[*lane]*laneTally
+	queues map[*queueOf]*queueTally
+}
+
+func (c *checker) run() error {
+	m := c.m
+	waiting, used := 0, 0
+	for p := range m.slab.pages {
+		for k := range m.slab.pages[p] {
+			i := uint32(p<<pageBits | k)
+			s := m.slab.at(i)
+			if s.state == slotFree {
+				continue
+			}
+			used++
+			if s.state != slotRunning {
+				waiting++
+			}
+			if err := c.slot(i, s); err != nil {
+				return err
+			}
+		}
+	}
+	if used != m.slab.used || used != m.index.n {
+		return fmt.Errorf("slots: %d used, %d counted, %d indexed", used, m.slab.used, m.index.n)
+	}
+	if waiting != m.waiting {
+		return fmt.Errorf("waiting: %d found, %d counted", waiting, m.waiting)
+	}
+	for _, l := range m.lanes {
+		if err := c.lane(l); err != nil {
+			return fmt.Errorf("queue %q priority %d lane %d: %w", l.queue.state.Name, l.prio, l.num, err)
+		}
+	}
+	for _, q := range m.queues {
+		if q == nil {
+			continue
+		}
+		if err := c.queue(q); err != nil {
+			return fmt.Errorf("queue %q: %w", q.state.Name, err)
+		}
+	}
+	return c.sessions()
+}
+
+func (c *checker) slot(i uint32, s *slot) error {
+	m := c.m
+	if j, ok := m.index.get(s.seq); !ok || j != i {
+		return fmt.Errorf("task %x: slot %d is not what the index says (%d, %v)", uint64(s.seq), i, j, ok)
+	}
+	if s.state == slotLoaded {
+		return fmt.Errorf("task %x: loaded for a command and left there", uint64(s.seq))
+	}
+	l := m.lanes[s.lane]
+	lt, qt := c.lanes[l], c.queues[l.queue]
+	if lt == nil {
+		lt = &laneTally{}
+		c.lanes[l] = lt
+	}
+	if qt == nil {
+		qt = &queueTally{}
+		c.queues[l.queue] = qt
+	}
+	if s.class == task.ClassTimed {
+		lt.timed++
+		qt.timed++
+		if s.state != slotScheduled {
+			qt.active++
+		}
+	} else {
+		qt.births++
+	}
+	switch s.state {
+	case slotReady:
+		lt.waiting++
+		qt.ready++
+		if s.pos != 0 {
+			lt.returned++
+		} else {
+			lt.births++
+		}
+	case slotScheduled:
+		lt.waiting++
+		if s.timer == 0 || s.timerAt != s.ready {
+			return fmt.Errorf("task %x is scheduled without its timer", uint64(s.seq))
+		}
+	case slotHeld:
+		lt.waiting++
+		qt.held++
+	case slotRunning:
+		qt.running++
+	}
+	return nil
+}
+
+func (c *checker) lane(l *lane) error {
+	m := c.m
+	t := c.lanes[l]
+	if t == nil {
+		t = &laneTally{}
+	}
+	n, last := 0, task.Seq(0)
+	for i := l.head; i != NoSlot; i = m.slab.at(i).next {
+		s := m.slab.at(i)
+		if s.seq <= last {
+			return fmt.Errorf("births out of order: %x after %x", uint64(s.seq), uint64(last))
+		}
+		if l.more && s.seq >= l.cursor {
+			return fmt.Errorf("birth %x in memory at or after the cursor %x", uint64(s.seq), uint64(l.cursor))
+		}
+		last = s.seq
+		n++
+	}
+	switch {
+	case n != t.births:
+		return fmt.Errorf("births: %d listed, %d ready", n, t.births)
+	case len(l.returned) != t.returned:
+		return fmt.Errorf("returned: %d listed, %d ready", len(l.returned), t.returned)
+	case l.waiting != t.waiting:
+		return fmt.Errorf("waiting: %d counted, %d found", l.waiting, t.waiting)
+	case l.timedCount != t.timed:
+		return fmt.Errorf("timed: %d counted, %d found", l.timedCount, t.timed)
+	case (l.heap != 0) != (t.births+t.returned > 0):
+		return fmt.Errorf("in its level's heap: %v, ready: %d", l.heap != 0, t.births+t.returned)
+	case (l.tailPos != 0) != (l.more || l.timedMore):
+		return fmt.Errorf("in its level's tails: %v, more: %v, timed more: %v", l.tailPos != 0, l.more, l.timedMore)
+	}
+	return nil
+}
+
+func (c *checker) queue(q *queueOf) error {
+	t := c.queues[q]
+	if t == nil {
+		t = &queueTally{}
+	}
+	st := &q.state
+	switch {
+	case int64(q.inReady) != t.ready:
+		return fmt.Errorf("ready in memory: %d counted, %d found", q.inReady, t.ready)
+	case q.running != t.running:
+		return fmt.Errorf("running: %d counted, %d found", q.running, t.running)
+	case q.timedActive != t.active:
+		return fmt.Errorf("timed and active: %d counted, %d found", q.timedActive, t.active)
+	case q.held != t.held:
+		return fmt.Errorf("held: %d counted, %d found", q.held, t.held)
+	case st.Births < t.births || st.Timed < t.timed:
+		return fmt.Errorf("more in memory (%d births, %d timed) than there are (%d, %d)", t.births, t.timed, st.Births, st.Timed)
+	}
+	more := false
+	for _, l := range q.lanes {
+		more = more || l.more || l.timedMore
+	}
+	if !more && (st.Births != t.births || st.Timed != t.timed) {
+		return fmt.Errorf("all in memory: %d births and %d timed, but counted %d and %d", t.births, t.timed, st.Births, st.Timed)
+	}
+	return nil
+}
+
+func (c *checker) sessions() error {
+	m := c.m
+	all := append([]*session{&m.unary}, m.sessions...)
+	var sum, want int64
+	for _, s := range all {
+		if s == nil {
+			continue
+		}
+		n := 0
+		for i := s.head; i != NoSlot; i = m.slab.at(i).next {
+			if x := m.slab.at(i); x.state != slotRunning || x.session != s.no {
+				return fmt.Errorf("session %d lists a task that it does not run", s.no)
+			}
+			n++
+		}
+		if n != s.running {
+			return fmt.Errorf("session %d: %d listed, %d counted", s.no, n, s.running)
+		}
+		sum += int64(n)
+	}
+	for _, q := range m.queues {
+		if q != nil {
+			want += q.running
+		}
+	}
+	if sum != want {
+		return fmt.Errorf("leases: %d listed, %d running", sum, want)
+	}
+	return nil
+}

@@ -1,0 +1,301 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// dispatchTo leases up to n tasks to a session: a weighted round over its
+// queues, each exact in itself.
+func (m *Machine) dispatchTo(no uint32, n int) {
+	s := m.sessionOf(no)
+	if s == nil || s.detached {
+		return
+	}
+	if m.restart.safe && m.runningAll() > 0 {
+		return
+	}
+	if m.restart.safe {
+		n = min(n, 1)
+	}
+	if len(s.queues) == 1 {
+		m.dispatchFrom(s.queues[0].queue, s, nil, n)
+		return
+	}
+	idle := 0
+	for n > 0 && idle < len(s.queues) {
+		s.turn %= len(s.queues)
+		sq := s.queues[s.turn]
+		got := m.dispatchFrom(sq.queue, s, nil, min(sq.weight, n))
+		n -= got
+		if got == 0 {
+			idle++
+		} else {
+			idle = 0
+		}
+		s.turn++
+	}
+}
+
+// runningAll counts the leases of the partition.
+func (m *Machine) runningAll() int64 {
+	var n int64
+	for _, q := range m.queues {
+		if q != nil {
+			n += q.running
+		}
+	}
+	return n
+}
+
+// leaseUnary leases tasks outside any session.
+func (m *Machine) leaseUnary(c *Lease) {
+	c.Got = 0
+	sv := newServes(c.Types)
+	u := m.unary
+	u.serves = sv
+	n := c.Max
+	if m.restart.safe {
+		n = min(n, 1)
+		if m.runningAll() > 0 {
+			return
+		}
+	}
+	for _, w := range c.Queues {
+		q := m.byName[w.Queue]
+		if q == nil {
+			continue
+		}
+		for _, l := range q.lanes {
+			if sv.has(q, l.num) {
+				l.lastServed = m.now
+			}
+		}
+		c.Got += m.dispatchFromUnary(q, &sv, c, n-c.Got)
+		if c.Got >= n {
+			return
+		}
+	}
+}
+
+func (m *Machine) dispatchFromUnary(q *queueOf, sv *serves, c *Lease, n int) int {
+	return m.dispatchWith(q, sv, &m.unary, c, n)
+}
+
+func (m *Machine) dispatchFrom(q *queueOf, s *session, c *Lease, n int) int {
+	return m.dispatchWith(q, &s.serves, s, c, n)
+}
+
+// dispatchWith leases up to n tasks of one queue and returns how many.
+func (m *Machine) dispatchWith(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
+	got := 0
+	for got < n {
+		l := m.pick(q, sv)
+		if l == nil {
+			return got
+		}
+		i := m.first(l)
+		x := m.slab.at(i)
+		if x.expires != 0 && x.expires <= m.now {
+			m.expire(i)
+			continue
+		}
+		m.unready(l, i)
+		m.waiting--
+		m.dispatch++
+		x.dispatch, x.epoch, x.nonce = m.dispatch, m.cfg.Epoch, m.cfg.Nonce
+		m.lease(i, s)
+		m.deliver(i, s, c)
+		got++
+		m.noteDispatched(l, x)
+	}
+	return got
+}
+
+// lease links a task, in no list now, to the session's leases.
+func (m *Machine) lease(i uint32, s *session) {
+	x := m.slab.at(i)
+	x.state, x.session, x.started, x.long = slotRunning, s.no, m.now, false
+	x.prev, x.next = s.tail, NoSlot
+	if s.tail == NoSlot {
+		s.head = i
+	} else {
+		m.slab.at(s.tail).next = i
+	}
+	s.tail = i
+	s.running++
+	m.lanes[x.lane].queue.running++
+}
+
+// unlease takes a running task from its session's leases.
+func (m *Machine) unlease(i uint32) {
+	x := m.slab.at(i)
+	s := &m.unary
+	if x.session != 0 {
+		s = m.sessions[x.session-1]
+	}
+	if x.prev == NoSlot {
+		s.head = x.next
+	} else {
+		m.slab.at(x.prev).next = x.next
+	}
+	if x.next == NoSlot {
+		s.tail = x.prev
+	} else {
+		m.slab.at(x.next).prev = x.prev
+	}
+	if s.watched == i {
+		s.watched = x.prev
+	}
+	x.next, x.prev, x.session, x.leaseEnd = NoSlot, NoSlot, 0, 0
+	s.running--
+	m.lanes[x.lane].queue.running--
+	m.timers.set(i, 0)
+}
+
+// deliver tells the runner to bring the task to its worker.
+func (m *Machine) deliver(i uint32, s *session, c *Lease) {
+	x := m.slab.at(i)
+	q := m.lanes[x.lane].queue
+	r := m.rulesOf(x)
+	d := Leased{Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(i, x), Attempt: attemptOf(x),
+		MaxAttempts: r.maxAttempts, Counts: x.counts(), Flags: x.flags, Enqueued: x.enqueued, Timeout: r.timeout, Deadline: x.deadline}
+	if c != nil {
+		ttl := c.TTL
+		if ttl == 0 {
+			ttl = task.DefaultLease
+		}
+		x.leaseEnd = m.now.Add(ttl)
+		d.LeaseEnd = x.leaseEnd
+	}
+	if q.state.Config.Claims == task.ClaimsDurable || m.restart.safe {
+		m.claim(i, s)
+	}
+	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
+		m.armLease(i)
+	}
+	m.out.Leased = append(m.out.Leased, d)
+}
+
+func attemptOf(x *slot) uint32 { return uint32(x.failures) + uint32(x.crashes) + 1 }
+
+func (s *slot) counts() task.Counts {
+	return task.Counts{Failures: uint32(s.failures), Crashes: uint32(s.crashes), Releases: uint32(s.releases)}
+}
+
+func (m *Machine) token(i uint32, x *slot) task.Token {
+	return task.Token{Partition: m.cfg.Partition, Attempt: uint16(attemptOf(x)), Epoch: x.epoch, Nonce: x.nonce, Slot: i,
+		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue.state.Queue, Seq: x.seq}
+}
+
+// claim writes the lease down.
+func (m *Machine) claim(i uint32, s *session) {
+	x := m.slab.at(i)
+	if x.flags&FlagClaim != 0 {
+		return
+	}
+	x.flags |= FlagClaim
+	m.out.Claims = append(m.out.Claims, Claim{Seq: x.seq, Place: m.place(x), Token: m.token(i, x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started})
+	m.dirty = true
+}
+
+// armLease sets the timer of a running task: the end of its unary lease, its
+// attempt's timeout or its deadline, whichever comes first.
+func (m *Machine) armLease(i uint32) {
+	x := m.slab.at(i)
+	at := x.leaseEnd
+	if r := m.rulesOf(x); r.timeout != 0 {
+		end := x.started.Add(r.timeout)
+		if x.session != 0 {
+			end = end.Add(timeoutGrace)
+		}
+		if at == 0 || end < at {
+			at = end
+		}
+	}
+	if x.deadline != 0 && (at == 0 || x.deadline < at) {
+		at = x.deadline
+	}
+	m.timers.set(i, at)
+}
+
+// watchLong arms timers for, and claims, leases of sessions that have become
+// older than longAfter. Short ones never touch a timer.
+func (m *Machine) watchLong() {
+	left := longBatchMax
+	for _, s := range m.sessions {
+		if s == nil {
+			continue
+		}
+		i := s.head
+		if s.watched != NoSlot && s.running > 0 && s.watchedValid(m) {
+			i = m.slab.at(s.watched).next
+		}
+		for ; i != NoSlot && left > 0; i = m.slab.at(i).next {
+			x := m.slab.at(i)
+			if x.started.Add(longAfter) > m.now {
+				break
+			}
+			s.watched = i
+			if x.long {
+				continue
+			}
+			x.long = true
+			left--
+			m.armLease(i)
+			m.claim(i, s)
+		}
+	}
+}
+
+func (s *session) watchedValid(m *Machine) bool {
+	x := m.slab.at(s.watched)
+	return x.state == slotRunning && x.session == s.no && x.long
+}
+
+// noteDispatched moves the lane's dispatch marks, in blocks, before anything
+// above them is shown to a worker.
+func (m *Machine) noteDispatched(l *lane, x *slot) {
+	write := false
+	if x.class == task.ClassTimed {
+		if x.due > l.timedTop {
+			l.timedTop = m.now.Add(timedMarkBlock)
+			write = true
+		}
+	} else {
+		l.sinceMark++
+		if x.seq > l.high {
+			l.high = x.seq + markBlock
+			write = true
+		}
+	}
+	if write {
+		m.putMark(l)
+	}
+}
+
+// putMark writes the lane's marks.
+func (m *Machine) putMark(l *lane) {
+	low, ok := m.trimOrder(&l.order)
+	switch {
+	case ok:
+	case l.more:
+		low = l.cursor
+	default:
+		low = task.MakeSeq(m.cfg.Epoch, m.counter+1)
+	}
+	timed, ok := m.trimTimed(&l.timedOrder)
+	if !ok || timed > m.now {
+		timed = m.now
+	}
+	if l.timedMore {
+		timed = min(timed, l.horizon.due)
+	}
+	l.timedMark = timed
+	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Low: low, High: l.high, TimedLow: timed, TimedTop: l.timedTop}
+	for i := range m.out.Marks {
+		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {
+			*o = mk
+			return
+		}
+	}
+	m.out.Marks = append(m.out.Marks, mk)
+	m.dirty = true
+}

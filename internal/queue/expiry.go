@@ -1,0 +1,85 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// expiry follows the index of tasks that end by themselves. Only the time of its
+// first entry is in memory; when that comes the entries due are read.
+type expiry struct {
+	next  task.Time // no entry is earlier; 0 = none
+	asked bool
+	born  task.Time // least entry put since asked; 0 = none
+}
+
+func (m *Machine) putExpiry(at task.Time, id task.ID) {
+	m.out.Expiries = append(m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
+	e := &m.expiry
+	if e.asked && (e.born == 0 || at < e.born) {
+		e.born = at
+	}
+	if e.next == 0 || at < e.next {
+		e.next = at
+	}
+}
+
+func (m *Machine) dropExpiry(k ExpiryKey) {
+	m.out.DropExpiries = append(m.out.DropExpiries, k)
+	m.dirty = true
+}
+
+func (m *Machine) wantExpiries() {
+	e := &m.expiry
+	if e.next != 0 && e.next <= m.now && !e.asked {
+		e.asked, e.born = true, 0
+		m.want(Want{What: WantExpiries, Until: m.now, Limit: expiryBatchMax})
+	}
+}
+
+// expireDue ends the tasks whose entries are due; those not in memory are asked
+// for.
+func (m *Machine) expireDue(a *Loaded) {
+	e := &m.expiry
+	e.asked, e.next = false, a.Next
+	if e.born != 0 && (e.next == 0 || e.born < e.next) {
+		e.next = e.born
+	}
+	for k := range a.Expiries {
+		x := &a.Expiries[k]
+		i, here := m.index.get(x.Key.Seq)
+		if !here {
+			m.want(Want{What: WantTask, ID: x.ID, Until: x.Key.At})
+			continue
+		}
+		m.expireSlot(i, x.Key)
+	}
+}
+
+func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
+	s := m.slab.at(i)
+	if s.state == slotRunning && (s.deadline == 0 || s.deadline > m.now) {
+		// It runs: its wait is over. Should it wait again, dispatch looks at expires.
+		m.dropExpiry(k)
+		s.flags &^= FlagExpiry
+		return
+	}
+	m.expire(i)
+	if s.expires != k.At {
+		m.dropExpiry(k)
+	}
+}
+
+// expireLoaded ends a task that was in the store alone, or clears an entry whose
+// task is gone.
+func (m *Machine) expireLoaded(a *Loaded) {
+	k := ExpiryKey{a.Want.Until, a.Want.ID.Seq}
+	if i, here := m.index.get(k.Seq); here {
+		m.expireSlot(i, k)
+		return
+	}
+	if len(a.Waiting) == 0 {
+		m.dropExpiry(k)
+		return
+	}
+	if i, ok := m.takeLoaded(&a.Waiting[0]); ok {
+		m.expire(i)
+	}
+}

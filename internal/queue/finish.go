@@ -1,0 +1,431 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// pending marks an outcome that waits for what is known of its task.
+const pending task.Code = 255
+
+// report takes outcomes. Those whose task is not in memory are put off until the
+// finished record has been read: a repeat with the finishing token is OK.
+func (m *Machine) report(c *Command) {
+	b := c.Report
+	first := c.N == 0 // N = 1 marks the second round
+	wait := false
+	for i := range b.Outcomes {
+		if first {
+			b.Codes[i] = pending
+		}
+		if b.Codes[i] == pending {
+			b.Codes[i] = m.outcome(&b.Outcomes[i])
+			wait = wait || b.Codes[i] == pending
+		}
+	}
+	if wait {
+		again := *c
+		again.N = 1
+		m.later(&again)
+	}
+}
+
+func (m *Machine) outcome(o *task.Outcome) task.Code {
+	if code := checkOutcome(o); code != task.OK {
+		return code
+	}
+	i, ok := m.findLease(&o.Token)
+	if !ok {
+		return m.lateOutcome(o)
+	}
+	switch o.Kind {
+	case task.OutcomeComplete:
+		m.complete(i, o)
+	case task.OutcomeFail:
+		m.fail(i, o)
+	default:
+		m.release(i, o)
+	}
+	return task.OK
+}
+
+func checkOutcome(o *task.Outcome) task.Code {
+	if o.Kind > task.OutcomeRelease || len(o.Result) > task.PayloadMax || len(o.Error) > task.ErrorTextMax ||
+		o.Delay < task.RetryAfterByBackoff || o.Delay > task.DelayMax {
+		return task.Invalid
+	}
+	return task.OK
+}
+
+// findLease finds the running task of a token: by slot for leases of this epoch,
+// by sequence for those taken over.
+func (m *Machine) findLease(t *task.Token) (uint32, bool) {
+	if t.Epoch == m.cfg.Epoch && t.Nonce == m.cfg.Nonce && m.slab.valid(t.Slot) {
+		x := m.slab.at(t.Slot)
+		if x.seq == t.Seq && x.state == slotRunning && x.dispatch == t.Dispatch && x.epoch == t.Epoch {
+			return t.Slot, true
+		}
+	}
+	i, ok := m.index.get(t.Seq)
+	if !ok {
+		return NoSlot, false
+	}
+	x := m.slab.at(i)
+	return i, x.state == slotRunning && x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
+}
+
+// lateOutcome judges an outcome whose lease is not running. A completion is
+// accepted if the task was not dispatched again since; a repeat of the finishing
+// token is OK; all else is LeaseLost.
+func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
+	t := &o.Token
+	if i, ok := m.index.get(t.Seq); ok {
+		x := m.slab.at(i)
+		same := x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
+		unknown := x.dispatch == 0 && t.Epoch < m.cfg.Epoch && uint32(t.Attempt) == attemptOf(x)
+		if x.state == slotRunning || !same && !unknown {
+			return task.LeaseLost
+		}
+		if o.Kind == task.OutcomeComplete || unknown {
+			m.adoptForOutcome(i, t)
+			switch o.Kind {
+			case task.OutcomeComplete:
+				m.complete(i, o)
+			case task.OutcomeFail:
+				m.fail(i, o)
+			default:
+				m.release(i, o)
+			}
+			return task.OK
+		}
+		return task.LeaseLost
+	}
+	got, asked := m.gotFinished[t.Seq]
+	if !asked {
+		segs := m.history.holding(t.Seq)
+		if len(segs) == 0 {
+			return task.LeaseLost
+		}
+		m.want(Want{What: WantFinished, Seq: t.Seq, Segments: segs})
+		return pending
+	}
+	if got.Finished != nil && sameLease(&got.Finished.Token, t) {
+		return task.OK
+	}
+	return task.LeaseLost
+}
+
+func sameLease(a, b *task.Token) bool {
+	return a.Seq == b.Seq && a.Epoch == b.Epoch && a.Dispatch == b.Dispatch && a.Attempt == b.Attempt
+}
+
+// adoptForOutcome makes a waiting task running again under its old token, so
+// that its late outcome goes the usual way.
+func (m *Machine) adoptForOutcome(i uint32, t *task.Token) {
+	x := m.slab.at(i)
+	timed := x.class == task.ClassTimed
+	m.detach(i)
+	if timed {
+		m.lanes[x.lane].timedCount++
+		m.lanes[x.lane].queue.timedActive++
+	}
+	started := x.started
+	m.lease(i, &m.unary)
+	if started != 0 {
+		x.started = started
+	}
+	x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
+}
+
+// complete ends a running task well.
+func (m *Machine) complete(i uint32, o *task.Outcome) {
+	m.end(i, ending{state: task.Succeeded, outcome: o})
+}
+
+// ending is how a live task stops being live.
+type ending struct {
+	state   task.State
+	outcome *task.Outcome
+	reason  string
+	attempt *task.Attempt
+}
+
+// end takes a live task, in whatever state, to a final state other than dead.
+func (m *Machine) end(i uint32, e ending) {
+	x := m.slab.at(i)
+	l := m.lanes[x.lane]
+	q := l.queue
+	f := Finished{State: e.state, Place: m.place(x), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
+		Ended: m.now, Reason: e.reason, Outcome: e.outcome}
+	f.From = Source{Slot: i, Place: f.Place}
+	f.Copy = x.flags&FlagMoved != 0
+	f.KeepBody = e.state != task.Succeeded
+	if x.state == slotRunning {
+		f.Token = m.token(i, x)
+		if x.session != 0 {
+			f.Worker = m.sessions[x.session-1].opts.Worker
+		}
+	}
+	m.detach(i)
+	m.dropRecord(x, false)
+	switch e.state {
+	case task.Succeeded:
+		q.state.Succeeded++
+	case task.Canceled:
+		q.state.Canceled++
+	default:
+		q.state.Expired++
+	}
+	if h := q.state.Config.History; h == task.HistoryAll || h == task.HistoryFailures && e.state != task.Succeeded {
+		size := int64(finishedOverhead + len(e.reason))
+		if e.outcome != nil {
+			size += int64(len(e.outcome.Result) + len(e.outcome.Log))
+		}
+		if f.KeepBody {
+			size += int64(x.size)
+		}
+		f.Key = m.history.add(m, q.state.Config.Retention, x.seq, size)
+		m.out.Finished = append(m.out.Finished, f)
+	}
+	m.out.Ended = append(m.out.Ended, Ended{x.seq, e.state})
+	m.forget(i)
+}
+
+// finishedOverhead is about what a finished record costs beside result and body.
+const finishedOverhead = 72
+
+// fail counts a failure and retries or gives up.
+func (m *Machine) fail(i uint32, o *task.Outcome) {
+	m.failed(i, task.AttemptFailed, o.Error, o.Permanent, o.Delay)
+}
+
+func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permanent bool, delay task.Millis) {
+	x := m.slab.at(i)
+	r := m.rulesOf(x)
+	at := m.attempt(i, how, text)
+	x.failures = satAdd(x.failures)
+	switch {
+	case permanent:
+		m.die(i, "failed for good: "+text, at)
+	case int32(x.failures) >= r.maxAttempts:
+		m.die(i, "failed "+itoa(int(x.failures))+" times, the most it may: "+text, at)
+	default:
+		if delay == task.RetryAfterByBackoff {
+			delay = backoff(r.backoff, x.seq, uint32(x.failures))
+		}
+		m.move(i, m.now.Add(delay), at)
+	}
+}
+
+func satAdd(x uint16) uint16 {
+	if x == 1<<16-1 {
+		return x
+	}
+	return x + 1
+}
+
+// attempt is the entry for the attempt that ends now.
+func (m *Machine) attempt(i uint32, how task.AttemptOutcome, text string) *task.Attempt {
+	x := m.slab.at(i)
+	a := &task.Attempt{Number: attemptOf(x), Started: x.started, Ended: m.now, Outcome: how, Error: text}
+	if x.state == slotRunning && x.session != 0 {
+		a.Worker = m.sessions[x.session-1].opts.Worker
+	}
+	return a
+}
+
+// crash counts a lost lease; the third one quarantines the task.
+func (m *Machine) crash(i uint32) {
+	x := m.slab.at(i)
+	at := m.attempt(i, task.AttemptCrashed, "its lease was lost: the worker died, hung or was cut off")
+	x.crashes = satAdd(x.crashes)
+	if x.crashes >= task.CrashesMax {
+		m.die(i, "quarantined: its lease was lost "+itoa(int(x.crashes))+" times, so it may be what kills the workers", at)
+		return
+	}
+	m.move(i, m.now, at)
+}
+
+// release hands a task back without blame: at once in memory alone, or after a
+// delay.
+func (m *Machine) release(i uint32, o *task.Outcome) {
+	x := m.slab.at(i)
+	if o.Started || o.Delay > 0 {
+		x.releases = satAdd(x.releases)
+	}
+	if o.Delay <= 0 {
+		m.giveBack(i)
+		return
+	}
+	m.move(i, m.now.Add(o.Delay), m.attempt(i, task.AttemptReleased, ""))
+}
+
+// giveBack makes a running task ready again as it was, without blame and without
+// a write: its record never left.
+func (m *Machine) giveBack(i uint32) {
+	x := m.slab.at(i)
+	l := m.lanes[x.lane]
+	m.unlease(i)
+	x.dispatch = 0
+	m.waiting++
+	m.pushReturned(l, i)
+}
+
+// move gives a live task a new timed record, due at at, and puts it where that
+// says.
+func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
+	x := m.slab.at(i)
+	l := m.lanes[x.lane]
+	from := Source{Slot: i, Place: m.place(x)}
+	if x.state == slotLoaded {
+		from.Slot = NoSlot
+	}
+	wasFresh := x.putBatch == uint32(m.batch)
+	if wasFresh {
+		from = m.freshSource(x)
+	}
+	m.detach(i)
+	m.dropRecord(x, true)
+	x.class, x.due, x.ready = task.ClassTimed, at, at
+	x.flags |= FlagMoved
+	l.queue.state.Timed++
+	t := Timed{Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
+	m.putTimed(l, i, t)
+}
+
+// freshSource is where the body comes from of a record put in this very Apply
+// and now put again: what that put took it from.
+func (m *Machine) freshSource(x *slot) Source {
+	if x.flags&FlagMoved != 0 {
+		return m.out.Timed[x.putIndex].From
+	}
+	return Source{Slot: NoSlot, Place: m.place(x)}
+}
+
+// putTimed emits the record and keeps the task in memory if there is room.
+func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
+	x := m.slab.at(i)
+	key := timedKey{x.due, x.seq}
+	room := m.roomForTimed(l, key)
+	if !room {
+		t.Slot = NoSlot
+	}
+	x.putBatch, x.putIndex = uint32(m.batch), uint32(len(m.out.Timed))
+	m.out.Timed = append(m.out.Timed, t)
+	m.dirty = true
+	m.touch(l.queue)
+	if !room {
+		m.forget(i)
+		return
+	}
+	m.waiting++
+	m.schedule(l, i, key)
+}
+
+// die takes a live task to the dead letters.
+func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
+	x := m.slab.at(i)
+	q := m.lanes[x.lane].queue
+	if len(reason) > task.ErrorTextMax {
+		reason = reason[:task.ErrorTextMax]
+	}
+	p := m.place(x)
+	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Slot: i, From: Source{Slot: i, Place: p},
+		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Size: int(x.size)}
+	if x.putBatch == uint32(m.batch) {
+		d.From = m.freshSource(x)
+	}
+	m.detach(i)
+	large := x.flags & FlagLarge
+	x.flags &^= FlagLarge // the chunks stay with the dead letter
+	m.dropRecord(x, false)
+	d.Flags |= large
+	if n := len(m.out.DropWheres); n > 0 && m.out.DropWheres[n-1] == x.seq {
+		m.out.DropWheres = m.out.DropWheres[:n-1] // the where entry is put anew
+	}
+	q.state.Dead++
+	q.state.DeadTotal++
+	q.state.DeadBytes += int64(x.size)
+	m.out.Dead = append(m.out.Dead, d)
+	m.out.Ended = append(m.out.Ended, Ended{x.seq, task.Dead})
+	m.forget(i)
+}
+
+// expire ends a task whose time to wait, or whose deadline, has passed.
+func (m *Machine) expire(i uint32) {
+	x := m.slab.at(i)
+	reason := "waited longer than it may"
+	if x.deadline != 0 && x.deadline <= m.now {
+		reason = "its deadline passed"
+	}
+	if x.state == slotRunning {
+		m.revoke(i, task.Conflict)
+	}
+	m.end(i, ending{state: task.Expired, reason: reason})
+}
+
+// leaseTimer handles a running task whose unary lease, timeout or deadline is up.
+func (m *Machine) leaseTimer(i uint32) {
+	x := m.slab.at(i)
+	switch {
+	case x.deadline != 0 && x.deadline <= m.now:
+		m.expire(i)
+	case x.leaseEnd != 0 && x.leaseEnd <= m.now:
+		m.crash(i)
+	default:
+		r := m.rulesOf(x)
+		end := x.started.Add(r.timeout)
+		if x.session != 0 {
+			end = end.Add(timeoutGrace)
+		}
+		if r.timeout == 0 || end > m.now {
+			m.armLease(i)
+			return
+		}
+		m.revoke(i, task.LeaseLost)
+		m.failed(i, task.AttemptTimedOut, "ran longer than its timeout of "+itoa(int(r.timeout))+" ms", false, task.RetryAfterByBackoff)
+	}
+}
+
+// extend renews unary leases.
+func (m *Machine) extend(c *Extend) {
+	for k := range c.Extensions {
+		e := &c.Extensions[k]
+		i, ok := m.findLease(&e.Token)
+		switch {
+		case !ok:
+			c.Codes[k] = task.LeaseLost
+		case e.TTL < 0 || e.TTL > task.LeaseTTLMax:
+			c.Codes[k] = task.Invalid
+		default:
+			c.Codes[k] = task.OK
+			if x := m.slab.at(i); x.session == 0 {
+				ttl := e.TTL
+				if ttl == 0 {
+					ttl = task.DefaultLease
+				}
+				x.leaseEnd = m.now.Add(ttl)
+				m.armLease(i)
+			}
+		}
+	}
+}
+
+func itoa(n int) string {
+	if n == 0 {
+		return "0"
+	}
+	var b [20]byte
+	i := len(b)
+	neg := n < 0
+	if neg {
+		n = -n
+	}
+	for n > 0 {
+		i--
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	if neg {
+		i--
+		b[i] = '-'
+	}
+	return string(b[i:])
+}

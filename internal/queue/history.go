@@ -1,0 +1,150 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// history keeps finished tasks in segments that are dropped whole. There is one
+// open segment a retention; the ends of each segment are in memory, so that a
+// look-up probes the few that can hold a sequence.
+type history struct {
+	open   []*Segment
+	closed []Segment // oldest first
+	bytes  int64
+	dirty  []*Segment
+}
+
+func (h *history) init(snap *Snapshot) {
+	for _, s := range snap.Segments {
+		h.bytes += s.Bytes
+		if s.Closed == 0 {
+			h.open = append(h.open, &s)
+		} else {
+			h.closed = append(h.closed, s)
+		}
+	}
+}
+
+// add counts a finished record into the open segment of its retention.
+func (h *history) add(m *Machine, keep task.Millis, seq task.Seq, size int64) FinishedKey {
+	s := h.openFor(m, keep)
+	if s.Count == 0 || seq < s.Low {
+		s.Low = seq
+	}
+	s.High = max(s.High, seq)
+	s.Count++
+	s.Bytes += size
+	h.bytes += size
+	h.touch(s)
+	return FinishedKey{s.Segment, seq}
+}
+
+func (h *history) touch(s *Segment) {
+	for _, d := range h.dirty {
+		if d == s {
+			return
+		}
+	}
+	h.dirty = append(h.dirty, s)
+}
+
+func (h *history) openFor(m *Machine, keep task.Millis) *Segment {
+	if keep == 0 {
+		keep = task.DefaultRetention
+	}
+	var longest *Segment
+	for _, s := range h.open {
+		if s.Retention == keep {
+			return s
+		}
+		if longest == nil || s.Retention > longest.Retention {
+			longest = s
+		}
+	}
+	if len(h.open) >= retentionsMax {
+		return longest
+	}
+	m.meta.NextSegment = max(m.meta.NextSegment, 1)
+	s := &Segment{Segment: m.meta.NextSegment, Retention: keep, Opened: m.now}
+	m.meta.NextSegment++
+	h.open = append(h.open, s)
+	return s
+}
+
+// put writes the segments touched in this batch, and closes those that are full
+// or old: their last put says so.
+func (h *history) put(m *Machine) {
+	for _, s := range h.dirty {
+		if s.Bytes >= segmentBytes || s.Opened.Add(segmentAge) <= m.now {
+			h.close(m, s)
+		}
+		m.out.Segments = append(m.out.Segments, *s)
+		m.dirty = true
+	}
+	h.dirty = h.dirty[:0]
+}
+
+func (h *history) close(m *Machine, s *Segment) {
+	s.Closed = m.now
+	h.closed = append(h.closed, *s)
+	for i, o := range h.open {
+		if o == s {
+			h.open = append(h.open[:i], h.open[i+1:]...)
+			return
+		}
+	}
+}
+
+// retain drops segments past their retention, and the oldest while history takes
+// more than its share.
+func (h *history) retain(m *Machine) {
+	for _, s := range h.open {
+		if s.Count > 0 && s.Opened.Add(min(segmentAge, s.Retention)) <= m.now {
+			h.touch(s)
+			if s.Opened.Add(segmentAge) > m.now { // a retention shorter than a segment's age
+				s.Opened = m.now.Add(-segmentAge)
+			}
+		}
+	}
+	kept := h.closed[:0]
+	for _, s := range h.closed {
+		if s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes {
+			h.bytes -= s.Bytes
+			m.out.DropSegments = append(m.out.DropSegments, s.Segment)
+			m.dirty = true
+			continue
+		}
+		kept = append(kept, s)
+	}
+	h.closed = kept
+}
+
+// holding lists the segments that can hold seq, newest first.
+func (h *history) holding(seq task.Seq) []uint32 {
+	var out []uint32
+	for _, s := range h.open {
+		if s.Count > 0 && s.Low <= seq && seq <= s.High {
+			out = append(out, s.Segment)
+		}
+	}
+	for i := len(h.closed) - 1; i >= 0; i-- {
+		if s := &h.closed[i]; s.Low <= seq && seq <= s.High {
+			out = append(out, s.Segment)
+		}
+	}
+	return out
+}
+
+// from is how far back finished tasks are kept now.
+func (h *history) from() task.Time {
+	var t task.Time
+	for _, s := range h.open {
+		if t == 0 || s.Opened < t {
+			t = s.Opened
+		}
+	}
+	for i := range h.closed {
+		if o := h.closed[i].Opened; t == 0 || o < t {
+			t = o
+		}
+	}
+	return t
+}

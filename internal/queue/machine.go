@@ -1,0 +1,284 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// Machine decides everything about the tasks of one partition. It holds what is
+// live in a window of memory; the rest it asks for (Output.Wants). Same
+// snapshot, commands and times give the same Outputs (I4). Not safe for
+// concurrent use.
+type Machine struct {
+	cfg   Config
+	now   task.Time
+	batch uint64
+	out   *Output
+	dirty bool // something durable changed in this Apply
+
+	meta     Meta
+	counter  uint64 // of sequences in this epoch
+	dispatch uint32 // of dispatches in this epoch
+
+	slab     slab
+	index    index
+	timers   timers
+	policies policies
+	waiting  int // tasks in memory that are not running, over all lanes
+
+	queues    []*queueOf // by number
+	byName    map[string]*queueOf
+	lanes     []*lane
+	tick      task.Time // next slow work
+	dirtyList []*queueOf
+	tails     []*lane   // lanes with tasks in the store alone
+	nextTimed task.Time // when the next of them must be loaded for its timed tasks
+	loads     map[uint32]*load
+
+	sessions  []*session // by number - 1; nil = free
+	byID      map[string]uint32
+	openCount int
+	unary     session // the leases taken outside any session
+
+	producers producers
+	idems     idems
+	history   history
+	restart   restart
+	expiry    expiry
+
+	// Answers to point Wants, for this Apply only.
+	gotTask     map[task.Seq]*Loaded
+	gotFinished map[task.Seq]*Loaded
+}
+
+// New makes the machine of a partition from what the store holds.
+func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
+	if cfg.WindowTasks == 0 {
+		cfg.WindowTasks = windowTasks
+	}
+	if cfg.HistoryBytes == 0 {
+		cfg.HistoryBytes = historyBytes
+	}
+	if cfg.IdemBytes == 0 {
+		cfg.IdemBytes = idemBytes
+	}
+	m := &Machine{
+		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
+		byName: map[string]*queueOf{}, byID: map[string]uint32{}, loads: map[uint32]*load{},
+		gotTask: map[task.Seq]*Loaded{}, gotFinished: map[task.Seq]*Loaded{},
+		queues: make([]*queueOf, 1), // number 0 is never used
+		unary:  newUnary(),
+	}
+	m.timers.slab = &m.slab
+	m.now = max(now, snap.Meta.Now)
+	m.meta = snap.Meta
+	m.producers.init(snap.Producers)
+	m.idems.init()
+	m.loadQueues(snap)
+	m.history.init(snap)
+	m.loadRestart(snap)
+	m.expiry.next = snap.NextExpiry
+	m.dirty = true // the first Apply writes the new owner's meta
+	return m
+}
+
+// Apply moves time to now, applies the commands in order and fills out. Time
+// that goes back is taken as standing still.
+func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
+	out.Reset()
+	m.out = out
+	m.now = max(m.now, now)
+	m.batch++
+	out.Batch, out.Now = m.batch, m.now
+	for i := range cmds {
+		if cmds[i].Op == OpLoaded {
+			m.loaded(cmds[i].Loaded)
+		}
+	}
+	m.runTimers()
+	for i := range cmds {
+		m.apply(&cmds[i])
+	}
+	m.slowWork()
+	m.finishApply()
+}
+
+// apply is the one switch.
+func (m *Machine) apply(c *Command) {
+	switch c.Op {
+	case OpTick, OpLoaded:
+	case OpEnqueue:
+		m.enqueue(c)
+	case OpReport:
+		m.report(c)
+	case OpDispatch:
+		m.dispatchTo(c.Session, c.N)
+	case OpLease:
+		m.leaseUnary(c.Lease)
+	case OpExtend:
+		m.extend(c.Extend)
+	case OpOpen:
+		m.open(c.Open)
+	case OpBeat:
+		if s := m.sessionOf(c.Session); s != nil {
+			s.beat = m.now
+		}
+	case OpDetach:
+		if s := m.sessionOf(c.Session); s != nil {
+			s.detached = true
+		}
+	case OpClose:
+		m.closeSession(c.Session)
+	case OpFree:
+		m.freeUnsent(c.Unsent)
+	case OpChange:
+		m.change(c)
+	case OpSetQueue:
+		m.setQueue(c.SetQueue)
+	case OpPurge:
+		m.purge(c.Purge)
+	}
+}
+
+// later keeps a command that can't be decided before its Wants are answered.
+func (m *Machine) later(c *Command) { m.out.Deferred = append(m.out.Deferred, *c) }
+
+func (m *Machine) want(w Want) {
+	w.Batch = m.batch
+	m.out.Wants = append(m.out.Wants, w)
+}
+
+// finishApply closes the Output: refills, marks, and one put for everything that
+// is kept once a batch.
+func (m *Machine) finishApply() {
+	m.wantRefills()
+	m.wantExpiries()
+	out := m.out
+	for _, q := range m.dirtyList {
+		q.dirty = false
+		out.Queues = append(out.Queues, q.state)
+		m.dirty = true
+	}
+	m.dirtyList = m.dirtyList[:0]
+	m.putWheres()
+	m.producers.put(m)
+	m.history.put(m)
+	if m.dirty {
+		m.dirty = false
+		m.meta.Now = m.now
+		out.Meta, out.MetaSet = m.meta, true
+	}
+	out.Deadline = m.deadline()
+	clear(m.gotTask)
+	clear(m.gotFinished)
+	m.idems.forget()
+	m.out = nil
+}
+
+// deadline is when the machine must be ticked next, without any command.
+func (m *Machine) deadline() task.Time {
+	d := m.tick
+	if t := m.timers.next(); t != 0 && t < d {
+		d = t
+	}
+	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
+		d = t
+	}
+	if t := m.nextTimed; t != 0 && t < d {
+		d = t
+	}
+	if t := m.restart.until; t != 0 && t < d {
+		d = t
+	}
+	return max(d, m.now+1)
+}
+
+// touch notes that the queue's record must be written in this batch.
+func (m *Machine) touch(q *queueOf) {
+	if !q.dirty {
+		q.dirty = true
+		m.dirtyList = append(m.dirtyList, q)
+	}
+}
+
+// runTimers handles every timer whose time has come.
+func (m *Machine) runTimers() {
+	for {
+		i, ok := m.timers.pop(m.now)
+		if !ok {
+			return
+		}
+		s := m.slab.at(i)
+		switch s.state {
+		case slotScheduled:
+			m.becomeReady(i)
+		case slotRunning:
+			m.leaseTimer(i)
+		}
+	}
+}
+
+// becomeReady moves a scheduled task whose time has come into its lane.
+func (m *Machine) becomeReady(i uint32) {
+	s := m.slab.at(i)
+	l := m.lanes[s.lane]
+	l.waiting--
+	l.queue.timedActive++
+	m.pushReturned(l, i)
+}
+
+// slowWork is done at most once per sweepEvery: what needs no exactness.
+func (m *Machine) slowWork() {
+	m.endAdoption()
+	if m.now < m.tick {
+		return
+	}
+	m.tick = m.now.Add(sweepEvery)
+	m.lapseSessions()
+	m.watchLong()
+	m.giveUpUnserved()
+	m.producers.evict(m)
+	m.history.retain(m)
+	m.sweepIdems()
+}
+
+// addLane makes the in-memory side of a lane.
+func (m *Machine) addLane(q *queueOf, prio uint8, num uint32) *lane {
+	l := &lane{no: uint32(len(m.lanes)), queue: q, prio: prio, num: num, head: NoSlot, tail: NoSlot,
+		window: min(laneWindowMin, m.cfg.WindowTasks), lastServed: m.now}
+	m.lanes = append(m.lanes, l)
+	q.lanes = append(q.lanes, l)
+	q.byLane[laneKey{prio, num}] = l
+	return l
+}
+
+func (m *Machine) laneOf(q *queueOf, prio uint8, num uint32) *lane {
+	if l := q.byLane[laneKey{prio, num}]; l != nil {
+		return l
+	}
+	return m.addLane(q, prio, num)
+}
+
+func (m *Machine) place(s *slot) Place {
+	l := m.lanes[s.lane]
+	p := Place{Class: s.class, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: s.seq}
+	if s.class == task.ClassTimed {
+		p.Due = s.due
+	}
+	return p
+}
+
+func (m *Machine) idOf(p Place) task.ID {
+	return task.ID{Partition: m.cfg.Partition, Class: p.Class, Priority: p.Prio, Queue: p.Queue, Lane: p.Lane, Seq: p.Seq, Due: p.Due}
+}
+
+// putWheres tells where moved tasks are now: each put of a timed record or a dead
+// letter moves one.
+func (m *Machine) putWheres() {
+	out := m.out
+	for i := range out.Timed {
+		if t := &out.Timed[i]; t.Place.Queue != Void {
+			out.Wheres = append(out.Wheres, Where{Seq: t.Place.Seq, Place: t.Place})
+		}
+	}
+	for i := range out.Dead {
+		out.Wheres = append(out.Wheres, Where{Seq: out.Dead[i].Key.Seq, Dead: out.Dead[i].Key})
+	}
+}

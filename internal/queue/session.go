@@ -1,0 +1,267 @@
+package queue
+
+import (
+	"sort"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// session is an open worker session. Its leases are renewed together.
+type session struct {
+	no       uint32 // number; 0 for the unary one
+	opts     task.SessionOptions
+	serves   serves
+	weights  map[string]int
+	queues   []sessionQueue
+	ttl      task.Millis
+	since    task.Time
+	beat     task.Time
+	detached bool
+	turn     int // where the round over queues goes on
+
+	head, tail uint32 // leases in the order of dispatch
+	running    int
+	watched    uint32 // last lease known to be long: those before it are watched
+}
+
+type sessionQueue struct {
+	queue  *queueOf
+	weight int
+}
+
+func newUnary() session {
+	return session{head: NoSlot, tail: NoSlot, watched: NoSlot, serves: newServes(nil)}
+}
+
+// sessionOf finds an open session by number.
+func (m *Machine) sessionOf(no uint32) *session {
+	if no == 0 || int(no) > len(m.sessions) {
+		return nil
+	}
+	return m.sessions[no-1]
+}
+
+// open opens a session, or takes up one that is still known, with the leases it
+// says it holds.
+func (m *Machine) open(o *Open) {
+	*o = Open{Options: o.Options}
+	if o.Err = checkSession(o.Options); o.Err != nil {
+		return
+	}
+	s := m.sessionOf(m.byID[o.Options.ID])
+	if s == nil {
+		if m.openCount >= sessionsMax {
+			o.Err = task.Errorf(task.Exhausted, "%d worker sessions are open, the most there can be: use fewer processes with more concurrency", sessionsMax)
+			return
+		}
+		s = &session{head: NoSlot, tail: NoSlot, watched: NoSlot, since: m.now}
+		s.no = m.freeSessionNo()
+		m.sessions[s.no-1] = s
+		m.byID[o.Options.ID] = s.no
+		m.openCount++
+	} else {
+		m.countServed(s)
+	}
+	o.Session = s.no
+	s.opts = *o.Options
+	s.opts.Running = nil
+	s.serves = newServes(s.opts.Types)
+	s.beat, s.detached = m.now, false
+	s.ttl = s.opts.TTL
+	if s.ttl == 0 {
+		s.ttl = task.DefaultSessionTTL
+	}
+	s.weights = map[string]int{}
+	s.queues = s.queues[:0]
+	for _, w := range s.opts.Queues {
+		s.weights[w.Queue] = max(w.Weight, 1)
+		if q := m.byName[w.Queue]; q != nil {
+			s.adoptQueue(q)
+		}
+	}
+	m.countServed(s)
+	if s.opts.Remote {
+		m.out.Sessions = append(m.out.Sessions, SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
+		m.dirty = true
+	}
+	m.resume(s, o)
+}
+
+func (m *Machine) freeSessionNo() uint32 {
+	for i, s := range m.sessions {
+		if s == nil {
+			return uint32(i + 1)
+		}
+	}
+	m.sessions = append(m.sessions, nil)
+	return uint32(len(m.sessions))
+}
+
+func checkSession(o *task.SessionOptions) *task.Error {
+	switch {
+	case o.ID == "" || len(o.ID) > 64:
+		return task.Errorf(task.Invalid, "a worker session's ID has %d bytes: use 1 to 64", len(o.ID))
+	case len(o.Queues) == 0:
+		return task.Errorf(task.Invalid, "the worker names no queue: say which it serves")
+	case len(o.Queues) > task.SessionQueuesMax:
+		return task.Errorf(task.Invalid, "the worker names %d queues, the most is %d", len(o.Queues), task.SessionQueuesMax)
+	case len(o.Types) > task.SessionTypesMax:
+		return task.Errorf(task.Invalid, "the worker serves %d types, the most is %d: serve every type instead", len(o.Types), task.SessionTypesMax)
+	case o.TTL < 0 || o.TTL > task.SessionTTLMax:
+		return task.Errorf(task.Invalid, "a session TTL of %d ms is out of range: at most 10 minutes", o.TTL)
+	}
+	for _, q := range o.Queues {
+		if e := task.CheckName("queue", q.Queue); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// adoptQueue lets the session serve a queue that it names and that now exists.
+func (s *session) adoptQueue(q *queueOf) {
+	w, ok := s.weights[q.state.Name]
+	if !ok {
+		return
+	}
+	s.queues = append(s.queues, sessionQueue{q, w})
+	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
+}
+
+// countServed remembers when workers for the session's queues were last here.
+func (m *Machine) countServed(s *session) {
+	for _, sq := range s.queues {
+		for _, l := range sq.queue.lanes {
+			if s.serves.has(sq.queue, l.num) {
+				l.lastServed = m.now
+			}
+		}
+	}
+}
+
+// resume gives the session the leases it says it holds, where they are still
+// good; the others are lost.
+func (m *Machine) resume(s *session, o *Open) {
+	for _, t := range o.Options.Running {
+		if !m.resumeOne(s, t) {
+			o.Lost = append(o.Lost, t)
+		}
+	}
+	// What the machine had leased to it and it does not name was never received.
+	if len(o.Options.Running) > 0 || s.running > 0 {
+		m.dropUnnamed(s, o.Options.Running)
+	}
+	m.restart.back(m, s.opts.ID)
+}
+
+func (m *Machine) resumeOne(s *session, t task.Token) bool {
+	i, ok := m.index.get(t.Seq)
+	if !ok {
+		return false
+	}
+	x := m.slab.at(i)
+	same := x.epoch == t.Epoch && x.dispatch == t.Dispatch
+	switch x.state {
+	case slotRunning:
+		return same && x.session == s.no
+	case slotHeld, slotReady, slotScheduled:
+		// A lease of an earlier owner, or one that lapsed and was not given out again.
+		if !same && (x.dispatch != 0 || uint32(t.Attempt) != attemptOf(x)) {
+			return false
+		}
+		if x.state == slotScheduled {
+			return false
+		}
+		m.detach(i)
+		if x.class == task.ClassTimed {
+			m.lanes[x.lane].timedCount++
+			m.lanes[x.lane].queue.timedActive++
+		}
+		x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
+		m.lease(i, s)
+		return true
+	}
+	return false
+}
+
+// dropUnnamed hands back, without blame, what is leased to s but not named.
+func (m *Machine) dropUnnamed(s *session, named []task.Token) {
+	have := make(map[task.Seq]struct{}, len(named))
+	for _, t := range named {
+		have[t.Seq] = struct{}{}
+	}
+	for i := s.head; i != NoSlot; {
+		next := m.slab.at(i).next
+		if _, ok := have[m.slab.at(i).seq]; !ok {
+			m.giveBack(i)
+		}
+		i = next
+	}
+}
+
+// closeSession ends a session in order: its leases go back without blame.
+func (m *Machine) closeSession(no uint32) {
+	s := m.sessionOf(no)
+	if s == nil {
+		return
+	}
+	for s.head != NoSlot {
+		m.giveBack(s.head)
+	}
+	m.endSession(s)
+}
+
+func (m *Machine) endSession(s *session) {
+	m.countServed(s)
+	m.sessions[s.no-1] = nil
+	delete(m.byID, s.opts.ID)
+	m.openCount--
+	if s.opts.Remote {
+		m.out.DropSessions = append(m.out.DropSessions, s.opts.ID)
+		for i := range m.out.Sessions {
+			if m.out.Sessions[i].Session == s.opts.ID { // opened in this very Apply
+				m.out.Sessions = append(m.out.Sessions[:i], m.out.Sessions[i+1:]...)
+				break
+			}
+		}
+		m.dirty = true
+	}
+}
+
+// lapseSessions ends sessions that have not been heard of for their TTL. The
+// oldest leases, as many as it ran at once, are crashes; the others never began.
+func (m *Machine) lapseSessions() {
+	for _, s := range m.sessions {
+		if s == nil || s.beat.Add(s.ttl) > m.now {
+			continue
+		}
+		blamed := max(s.opts.Concurrency, 1)
+		for n := 0; s.head != NoSlot; n++ {
+			i := s.head
+			m.revoke(i, task.LeaseLost)
+			if n < blamed {
+				m.crash(i)
+			} else {
+				m.giveBack(i)
+			}
+		}
+		m.out.Lapsed = append(m.out.Lapsed, s.no)
+		m.endSession(s)
+	}
+}
+
+func (m *Machine) revoke(i uint32, why task.Code) {
+	s := m.slab.at(i)
+	if s.session != 0 {
+		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(i, s), Why: why})
+	}
+}
+
+// freeUnsent releases deliveries that could not be written, without blame.
+func (m *Machine) freeUnsent(ts []task.Token) {
+	for i := range ts {
+		if j, ok := m.findLease(&ts[i]); ok {
+			m.giveBack(j)
+		}
+	}
+}
