@@ -6,6 +6,21 @@ import "github.com/spf13/cobra"
 func (a *app) addCommands(root *cobra.Command) {
 	root.AddCommand(
 		a.configCommand(),
+		a.enqueueCommand(),
+		a.workCommand(),
+		a.waitCommand(),
+		a.getCommand(),
+		a.lsCommand(),
+		a.changeCommand(changes[0]),
+		a.changeCommand(changes[1]),
+		a.changeCommand(changes[2]),
+		a.queuesCommand(),
+		a.pauseCommand(true),
+		a.pauseCommand(false),
+		a.purgeCommand(),
+		a.topCommand(),
+		a.versionCommand(),
+		a.benchCommand(),
 		a.guardCommand(),
 	)
 }

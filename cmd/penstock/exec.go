@@ -80,7 +80,7 @@ func (p *program) run(ctx context.Context, at attempt) ([]byte, error) {
 		p.guard.remove(cmd.Process.Pid)
 	})
 	if ctx.Err() != nil && err != nil {
-		return nil, context.Cause(ctx)
+		return nil, fmt.Errorf("%w%s", context.Cause(ctx), withTail("", stderr))
 	}
 	return p.judge(cmd, err, stdout, stderr)
 }

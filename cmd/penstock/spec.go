@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/penstock-io/penstock"
+)
+
+// specFlags are what the command line says of every task it enqueues.
+type specFlags struct {
+	queue, typ, key, contentType string
+	priority                     int
+	delay, expireAfter, timeout  time.Duration
+	runAt, deadline              string
+	idempotencyKey               string
+	idempotencyFor               time.Duration
+	maxAttempts                  int
+	backoff                      string
+	limitKeys, tags              []string
+	headers                      []string
+}
+
+func (f *specFlags) add(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.queue, "queue", "q", "default", "queue of the tasks")
+	fs.StringVarP(&f.typ, "type", "t", "", "type of the tasks (default: the queue's name)")
+	fs.IntVarP(&f.priority, "priority", "p", 5, "0 to 9, higher first")
+	fs.DurationVar(&f.delay, "delay", 0, "wait before the first attempt, such as 90s")
+	fs.StringVar(&f.runAt, "run-at", "", "moment of the first attempt, such as 2026-11-24T08:00:00Z")
+	fs.DurationVar(&f.expireAfter, "expire-after", 0, "end as expired after waiting for so long")
+	fs.StringVar(&f.deadline, "deadline", "", "end at this moment, running or not")
+	fs.IntVar(&f.maxAttempts, "max-attempts", 0, "failures until the task is dead (default: the queue's)")
+	fs.DurationVar(&f.timeout, "timeout", 0, "limit of one attempt (default: the queue's); -1ns for none")
+	fs.StringVar(&f.backoff, "backoff", "", "waits between attempts: exponential:1s:10m, linear:1s:1m, fixed:5s or 1s,10s,1m (default: the queue's)")
+	fs.StringVarP(&f.key, "key", "k", "", "what the task is about, as a path such as acme/user42")
+	fs.StringSliceVar(&f.limitKeys, "limit-key", nil, "further key that only limits; up to 3")
+	fs.StringVar(&f.idempotencyKey, "idempotency-key", "", "a second enqueue under it finds the first task")
+	fs.DurationVar(&f.idempotencyFor, "idempotency-for", 0, "how long the idempotency key holds (default 24h)")
+	fs.StringSliceVar(&f.tags, "tag", nil, "word to find the task by")
+	fs.StringArrayVar(&f.headers, "header", nil, "name=value that travels with the task")
+	fs.StringVar(&f.contentType, "content-type", "", "what the payloads are (default: application/json or text/plain, by looking)")
+}
+
+// options are those of every task of the call.
+func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
+	opts := []penstock.Option{penstock.Queue(f.queue), penstock.Priority(f.priority)}
+	add := func(flag string, o func() (penstock.Option, error)) error {
+		if !fs.Changed(flag) {
+			return nil
+		}
+		opt, err := o()
+		if err != nil {
+			return usagef("--%s: %w", flag, err)
+		}
+		opts = append(opts, opt)
+		return nil
+	}
+	plain := func(o penstock.Option) func() (penstock.Option, error) {
+		return func() (penstock.Option, error) { return o, nil }
+	}
+	moment := func(s string, o func(time.Time) penstock.Option) func() (penstock.Option, error) {
+		return func() (penstock.Option, error) {
+			t, err := parseMoment(s)
+			return o(t), err
+		}
+	}
+	if fs.Changed("delay") && fs.Changed("run-at") {
+		return nil, usagef("--delay and --run-at contradict each other: use one")
+	}
+	err := errors.Join(
+		add("delay", plain(penstock.In(f.delay))),
+		add("run-at", moment(f.runAt, penstock.At)),
+		add("expire-after", plain(penstock.ExpireAfter(f.expireAfter))),
+		add("deadline", moment(f.deadline, penstock.Deadline)),
+		add("max-attempts", plain(penstock.MaxAttempts(f.maxAttempts))),
+		add("timeout", plain(penstock.Timeout(f.timeout))),
+		add("backoff", func() (penstock.Option, error) {
+			w, err := parseBackoff(f.backoff)
+			return penstock.Backoff(w), err
+		}),
+		add("key", plain(penstock.Key(f.key))),
+		add("limit-key", plain(penstock.LimitKeys(f.limitKeys...))),
+		add("idempotency-key", plain(penstock.Idempotency(f.idempotencyKey, f.idempotencyFor))),
+		add("tag", plain(penstock.Tags(f.tags...))),
+		add("header", func() (penstock.Option, error) {
+			h := map[string]string{}
+			for _, s := range f.headers {
+				name, value, ok := strings.Cut(s, "=")
+				if !ok {
+					return nil, fmt.Errorf("%q is not name=value", s)
+				}
+				h[name] = value
+			}
+			return penstock.Headers(h), nil
+		}),
+	)
+	if fs.Changed("idempotency-for") && f.idempotencyKey == "" {
+		err = errors.Join(err, usagef("--idempotency-for needs an --idempotency-key"))
+	}
+	return opts, err
+}
+
+// raw is a task with its payload as it came.
+func (f *specFlags) raw(payload []byte) penstock.Raw {
+	r := penstock.Raw{Type: f.typ, Payload: payload, ContentType: f.contentType}
+	if r.Type == "" {
+		r.Type = f.queue
+	}
+	if r.ContentType == "" {
+		r.ContentType = contentType(payload)
+	}
+	return r
+}
+
+// taskLine is a line of --json. Where the HTTP interface has the field, the name
+// is the same; the policy stands flat, and text has a field of its own.
+type taskLine struct {
+	Type           string            `json:"type"`
+	Queue          string            `json:"queue"`
+	Key            *string           `json:"key"`
+	Payload        json.RawMessage   `json:"payload"`
+	PayloadText    *string           `json:"payloadText"`
+	PayloadBase64  []byte            `json:"payloadBase64"`
+	ContentType    string            `json:"contentType"`
+	Priority       *int              `json:"priority"`
+	Delay          length            `json:"delay"`
+	RunAt          time.Time         `json:"runAt"`
+	ExpireAfter    length            `json:"expireAfter"`
+	Deadline       time.Time         `json:"deadline"`
+	MaxAttempts    int               `json:"maxAttempts"`
+	Timeout        length            `json:"timeout"`
+	Backoff        string            `json:"backoff"`
+	LimitKeys      []string          `json:"limitKeys"`
+	IdempotencyKey string            `json:"idempotencyKey"`
+	IdempotencyFor length            `json:"idempotencyFor"`
+	Tags           []string          `json:"tags"`
+	Headers        map[string]string `json:"headers"`
+}
+
+// length is a length of time as people write it.
+type length struct {
+	d   time.Duration
+	set bool
+}
+
+// UnmarshalJSON reads "90s".
+func (l *length) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("a length of time is text such as \"90s\" or \"1h30m\", not %s", b)
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a length of time: write \"90s\" or \"1h30m\"", s)
+	}
+	*l = length{d, true}
+	return nil
+}
+
+// rawFromJSON is one line of --json; what it leaves out comes from the flags.
+func (f *specFlags) rawFromJSON(line []byte) (penstock.Raw, error) {
+	var t taskLine
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&t); err != nil {
+		return penstock.Raw{}, explainJSON(err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return penstock.Raw{}, errors.New("more than one JSON value on the line")
+	}
+	r := penstock.Raw{Type: t.Type, ContentType: t.ContentType}
+	if r.Type == "" {
+		r.Type = f.typ
+	}
+	queue := t.Queue
+	if queue == "" {
+		queue = f.queue
+	}
+	if r.Type == "" {
+		r.Type = queue
+	}
+	if r.ContentType == "" {
+		r.ContentType = f.contentType
+	}
+	if err := t.payload(&r); err != nil {
+		return r, err
+	}
+	var err error
+	r.Options, err = t.options()
+	return r, err
+}
+
+func (t *taskLine) payload(r *penstock.Raw) error {
+	given := 0
+	kind := ""
+	if t.Payload != nil {
+		given, r.Payload, kind = given+1, t.Payload, "application/json"
+	}
+	if t.PayloadText != nil {
+		given, r.Payload, kind = given+1, []byte(*t.PayloadText), "text/plain"
+	}
+	if t.PayloadBase64 != nil {
+		given, r.Payload, kind = given+1, t.PayloadBase64, "application/octet-stream"
+	}
+	if given > 1 {
+		return errors.New("payload, payloadText and payloadBase64 exclude each other: give one")
+	}
+	if r.ContentType == "" {
+		r.ContentType = kind
+	}
+	return nil
+}
+
+func (t *taskLine) options() (opts []penstock.Option, err error) {
+	add := func(given bool, o penstock.Option) {
+		if given {
+			opts = append(opts, o)
+		}
+	}
+	if t.Delay.set && !t.RunAt.IsZero() {
+		return nil, errors.New("delay and runAt contradict each other: use one")
+	}
+	if t.IdempotencyFor.set && t.IdempotencyKey == "" {
+		return nil, errors.New("idempotencyFor needs an idempotencyKey")
+	}
+	add(t.Queue != "", penstock.Queue(t.Queue))
+	if t.Key != nil {
+		add(true, penstock.Key(*t.Key))
+	}
+	if t.Priority != nil {
+		add(true, penstock.Priority(*t.Priority))
+	}
+	add(t.Delay.set, penstock.In(t.Delay.d))
+	add(!t.RunAt.IsZero(), penstock.At(t.RunAt))
+	add(t.ExpireAfter.set, penstock.ExpireAfter(t.ExpireAfter.d))
+	add(!t.Deadline.IsZero(), penstock.Deadline(t.Deadline))
+	add(t.MaxAttempts != 0, penstock.MaxAttempts(t.MaxAttempts))
+	add(t.Timeout.set, penstock.Timeout(t.Timeout.d))
+	if t.Backoff != "" {
+		w, err := parseBackoff(t.Backoff)
+		if err != nil {
+			return nil, err
+		}
+		add(true, penstock.Backoff(w))
+	}
+	add(t.LimitKeys != nil, penstock.LimitKeys(t.LimitKeys...))
+	add(t.IdempotencyKey != "", penstock.Idempotency(t.IdempotencyKey, t.IdempotencyFor.d))
+	add(t.Tags != nil, penstock.Tags(t.Tags...))
+	add(t.Headers != nil, penstock.Headers(t.Headers))
+	return opts, nil
+}
+
+// explainJSON says it without the names of Go types.
+func explainJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return fmt.Errorf("a task is a JSON object, not a %s", wrong.Value)
+	case errors.As(err, &wrong):
+		return fmt.Errorf("field %q can't be a %s", wrong.Field, wrong.Value)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return errors.New("not whole JSON: the line ends too early")
+	}
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
+		return fmt.Errorf("unknown field %s; penstock enqueue --help lists them", name)
+	}
+	return errors.New(text)
+}
+
+// parseMoment reads RFC 3339, or a date and time of this machine's zone.
+func parseMoment(s string) (time.Time, error) {
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is not a moment: write 2026-11-24T08:00:00Z", s)
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock"
+)
+
+type workFlags struct {
+	queues      []string
+	types       []string
+	exec        string
+	concurrency int
+	drain       time.Duration
+	grace       time.Duration
+	ttl         time.Duration
+	name        string
+	limit       int64
+	quiet       bool
+}
+
+func (a *app) workCommand() *cobra.Command {
+	var f workFlags
+	cmd := &cobra.Command{
+		Use:     "work [flags] --exec 'PROGRAM {}' | work [flags] -- PROGRAM {}",
+		GroupID: groupTasks,
+		Short:   "Run a program for each task of a queue",
+		Long: `Run a program for each task: any program is a worker.
+
+The words of --exec are split first, by blanks and quotes and nothing else; then {}
+is replaced by the payload, inside its word. No shell is involved, so no payload can
+ever be taken for a command or for two words. For a pipe, say so:
+  --exec "sh -c 'gunzip < \"$1\" | wc -l' sh {}"
+
+  stdin        the payload
+  stdout       the result, byte for byte, at most 1 MiB
+  exit 0       the task is done
+  exit 75      try again later: handed back, costs no attempt; waits 1 s, 2 s, 4 s … 1 min
+  other        a failed attempt, tried again as the task's backoff says; the error is
+               the exit status and the end of stderr
+  environment  PENSTOCK_TASK_ID, PENSTOCK_ATTEMPT (1 is the first), PENSTOCK_LEASE_TOKEN,
+               PENSTOCK_FENCE (rises with every attempt), PENSTOCK_QUEUE, PENSTOCK_TYPE,
+               PENSTOCK_KEY, PENSTOCK_URL
+
+A program whose task is canceled or out of time gets SIGTERM and, after --grace,
+SIGKILL, and so does all that it has started. SIGTERM or Ctrl-C to the worker: it
+takes no more tasks, lets running ones finish for --drain, and hands the others back
+without blame; a second one does not wait. When the worker itself is killed, kill -9
+included, its programs go with it, and their tasks go to another worker.
+
+While the server is away the worker keeps on trying, and delivers what it has
+finished when the server is back.`,
+		Example: `  penstock work --queue hash --exec 'sha256sum {}'
+  penstock work --queue video=3 --queue audio=1 --concurrency 2 --exec 'convert.sh {}'
+  penstock work --queue mail --type email.send -- python3 send.py`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			words := args
+			if f.exec != "" {
+				if len(args) > 0 {
+					return usagef("give the program by --exec or after --, not both")
+				}
+				var err error
+				if words, err = splitWords(f.exec); err != nil {
+					return err
+				}
+			}
+			if len(words) == 0 {
+				return usagef("no program: give one, such as --exec 'sha256sum {}'")
+			}
+			return a.work(cmd.Context(), &f, words)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringSliceVarP(&f.queues, "queue", "q", []string{"default"}, "queue to serve, or name=weight; repeat it for several")
+	fs.StringSliceVarP(&f.types, "type", "t", nil, "serve only tasks of this type; repeat it for several (default: all types)")
+	fs.StringVar(&f.exec, "exec", "", "the program and its arguments; {} is the payload")
+	fs.IntVarP(&f.concurrency, "concurrency", "c", runtime.NumCPU(), "programs at once")
+	fs.DurationVar(&f.drain, "drain", 30*time.Second, "how long running programs may go on when the worker is asked to end")
+	fs.DurationVar(&f.grace, "grace", 5*time.Second, "time between SIGTERM and SIGKILL for a program")
+	fs.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long the worker may be out of touch before its tasks go to others")
+	fs.StringVar(&f.name, "name", "", "name of the worker, for people (default: host and process)")
+	fs.Int64Var(&f.limit, "limit", 0, "end after so many tasks; 0 is never")
+	fs.BoolVar(&f.quiet, "quiet", false, "do not tell of attempts that fail")
+	return cmd
+}
+
+func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
+	if _, err := exec.LookPath(words[0]); err != nil {
+		return usagef("%s can't be run: %w", words[0], err)
+	}
+	if f.concurrency < 1 {
+		return usagef("--concurrency %d: use 1 or more", f.concurrency)
+	}
+	queues, err := queueWeights(f.queues)
+	if err != nil {
+		return err
+	}
+	c, err := a.connect(ctx, penstock.Lazy())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	g, err := startGuard()
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	ctx, stop := a.untilSignal(ctx)
+	defer stop()
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	x := &executor{a: a, f: f, p: &program{words: words, url: a.url, grace: f.grace, guard: g}, enough: enough}
+	var handlers []penstock.Handler
+	for _, typ := range f.types {
+		handlers = append(handlers, penstock.HandleRaw(typ, x.handle))
+	}
+	if len(handlers) == 0 {
+		handlers = append(handlers, penstock.HandleRaw(penstock.AnyType, x.handle))
+	}
+	drain := f.drain
+	if drain <= 0 {
+		drain = -1 // the SDK's word for "not at all"
+	}
+	w := c.Worker(penstock.Worker{
+		Concurrency: f.concurrency, Queues: queues, DrainTimeout: drain, TTL: f.ttl,
+		Name: f.name, Build: version, Logger: slog.New(a.notices()), Prefetch: x.prefetch(),
+	}, handlers...)
+	err = w.Run(ctx)
+	a.say("penstock: %s done, %s failed, %s handed back", plural(x.done.Load(), "task", "tasks"),
+		thousands(x.failed.Load()), thousands(x.released.Load()))
+	return err
+}
+
+// queueWeights reads name=weight.
+func queueWeights(words []string) (map[string]int, error) {
+	out := map[string]int{}
+	for _, word := range words {
+		name, weight := word, 1
+		if i := strings.LastIndexByte(word, '='); i >= 0 {
+			n, err := strconv.Atoi(word[i+1:])
+			if err != nil || n < 1 {
+				return nil, usagef("--queue %s: the weight is a whole number from 1", word)
+			}
+			name, weight = word[:i], n
+		}
+		if _, twice := out[name]; twice {
+			return nil, usagef("--queue %s is given twice", name)
+		}
+		out[name] = weight
+	}
+	return out, nil
+}
+
+// untilSignal ends the context at the first SIGINT or SIGTERM, and the process
+// at the second.
+func (a *app) untilSignal(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	gone := make(chan struct{})
+	go func() {
+		select {
+		case <-ch:
+		case <-gone:
+			return
+		}
+		cancel()
+		select {
+		case <-ch:
+			a.say("penstock: second signal, not waiting any longer")
+			os.Exit(exitError)
+		case <-gone:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(ch)
+		close(gone)
+		cancel()
+	})
+}
+
+// executor turns attempts into runs of a program.
+type executor struct {
+	a                      *app
+	f                      *workFlags
+	p                      *program
+	enough                 func()
+	taken                  atomic.Int64
+	done, failed, released atomic.Int64
+}
+
+// prefetch keeps a worker with a limit from taking what it will not run.
+func (x *executor) prefetch() int {
+	if x.f.limit > 0 {
+		return -1
+	}
+	return 0
+}
+
+func (x *executor) handle(ctx context.Context, at *penstock.Attempt) (penstock.Content, error) {
+	if x.f.limit > 0 {
+		n := x.taken.Add(1)
+		if n > x.f.limit {
+			return penstock.Content{}, penstock.Snooze(0)
+		}
+		if n == x.f.limit {
+			x.enough()
+		}
+	}
+	out, err := x.p.run(ctx, attempt{
+		id: at.ID().String(), queue: at.Queue(), typ: at.Type(), key: at.Key(),
+		token: at.LeaseToken(), fence: at.Fence(), number: at.Number(), payload: at.Payload(),
+	})
+	if err == nil {
+		x.done.Add(1)
+		c := penstock.Content{Data: out}
+		if c.Type = contentType(out); len(out) == 0 {
+			c.Type = "text/plain"
+		}
+		return c, nil
+	}
+	var e *execError
+	switch {
+	case errors.As(err, &e) && e.retry:
+		x.released.Add(1)
+		err = penstock.Snooze(releaseWait(at.Releases()))
+	case errors.As(err, &e) && e.permanent:
+		x.failed.Add(1)
+		err = penstock.Permanent(err)
+	case errors.As(err, &e), errors.Is(err, penstock.ErrTimeout):
+		x.failed.Add(1)
+	default:
+		x.released.Add(1) // canceled, lease lost or shutting down: nobody's failure
+	}
+	if e != nil && !x.f.quiet {
+		x.a.say("penstock: task %s, attempt %d: %s", at.ID(), at.Number(), oneLine(e.text))
+	}
+	return penstock.Content{}, err
+}
