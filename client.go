@@ -19,13 +19,14 @@ type Client struct {
 	remote    bool
 	closed    chan struct{}
 	closeOnce sync.Once
+	calls     sync.Pool // of *enqueueCall
 }
 
 // NewClient makes a client of an in-process broker. It is how package server
 // makes its client; a program has no use for it, for the parameters' types are
 // internal.
 func NewClient(b task.Broker, i task.Inspector) *Client {
-	return &Client{broker: b, inspector: i, closed: make(chan struct{})}
+	return &Client{broker: b, inspector: i, closed: make(chan struct{}), calls: sync.Pool{New: newEnqueueCall}}
 }
 
 // Close ends the connection and everything that waits on it, with

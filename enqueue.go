@@ -3,7 +3,6 @@ package penstock
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -25,31 +24,33 @@ type enqueueCall struct {
 	done    chan struct{}
 }
 
-var enqueueCalls = sync.Pool{New: func() any {
+func newEnqueueCall() any {
 	e := &enqueueCall{done: make(chan struct{}, 1)}
 	e.batch.Done = func(*task.EnqueueBatch) { e.done <- struct{}{} }
 	return e
-}}
+}
 
-func newEnqueueCall() *enqueueCall { return enqueueCalls.Get().(*enqueueCall) }
+// call takes one from the client's pool. The pool is not the program's, because
+// a channel that was made in a synctest bubble can't be used outside it.
+func (c *Client) call() *enqueueCall { return c.calls.Get().(*enqueueCall) }
 
-// recycle gives the call back; only when the broker is done with it.
-func (e *enqueueCall) recycle() {
+// recycle gives a call back; only when the broker is done with it.
+func (c *Client) recycle(e *enqueueCall) {
 	if cap(e.payload) > payloadKeptMax {
 		e.payload = nil
 	}
 	e.specs[0], e.results[0] = task.Spec{}, task.Enqueued{}
-	enqueueCalls.Put(e)
+	c.calls.Put(e)
 }
 
 // enqueueOne sends call.specs[0] and waits. It takes call over.
 func (c *Client) enqueueOne(ctx context.Context, queue string, call *enqueueCall) (task.Enqueued, error) {
 	if n := len(call.specs[0].Payload); n > task.PayloadMax {
-		call.recycle()
+		c.recycle(call)
 		return task.Enqueued{}, payloadTooLarge(n)
 	}
 	if err := ctx.Err(); err != nil {
-		call.recycle()
+		c.recycle(call)
 		return task.Enqueued{}, err
 	}
 	b := &call.batch
@@ -72,7 +73,7 @@ func (c *Client) enqueueOne(ctx context.Context, queue string, call *enqueueCall
 		got = b.Results[0] // its own array, should the broker have put one there
 		err = got.Err
 	}
-	call.recycle()
+	c.recycle(call)
 	return got, refusal(err)
 }
 
@@ -209,7 +210,7 @@ func (c *Client) Enqueue(ctx context.Context, r Raw, opts ...Option) (*Task[[]by
 	if err != nil {
 		return nil, err
 	}
-	call := newEnqueueCall()
+	call := c.call()
 	call.payload = append(call.payload[:0], r.Payload...)
 	call.specs[0] = o.spec
 	call.specs[0].Payload = call.payload

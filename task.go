@@ -83,10 +83,10 @@ func (d *Definition[In, Out]) Enqueue(ctx context.Context, c *Client, in In, opt
 	if err != nil {
 		return nil, err
 	}
-	call := newEnqueueCall()
+	call := c.call()
 	call.payload, err = o.codec.Append(call.payload[:0], in)
 	if err != nil {
-		call.recycle()
+		c.recycle(call)
 		return nil, encodeError(d.typ, err)
 	}
 	call.specs[0] = o.spec

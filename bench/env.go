@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -18,7 +19,8 @@ type env struct {
 	measured   time.Duration
 	cpuProfile string
 	raw        map[rawKind]row
-	disk       *histogram // the bare fsync at the pace of the light load
+	drains     map[int64]float64 // drain rate by depth of the queue
+	current    string            // workload, for the names of profiles
 }
 
 // rawKind names a baseline.
@@ -35,7 +37,7 @@ func newEnv(o options) (*env, error) {
 	e := &env{
 		dir: dir, quick: o.quick, cpuProfile: o.cpuProfile,
 		warm: 3 * time.Second, measured: 10 * time.Second,
-		raw: map[rawKind]row{},
+		raw: map[rawKind]row{}, drains: map[int64]float64{},
 	}
 	if o.quick {
 		e.warm, e.measured = 500*time.Millisecond, 1500*time.Millisecond
@@ -44,6 +46,24 @@ func newEnv(o options) (*env, error) {
 		e.measured = o.duration
 	}
 	return e, nil
+}
+
+// settle is how long to wait for what is only done in idle time.
+func (e *env) settle(d time.Duration) time.Duration {
+	if e.quick {
+		return d / 2
+	}
+	return d
+}
+
+// profiles names the CPU profiles of the current workload, of this process and
+// of the server's; "" = none.
+func (e *env) profiles() (here, server string) {
+	if e.cpuProfile == "" {
+		return "", ""
+	}
+	here = e.cpuProfile + "." + e.current
+	return here, here + ".server"
 }
 
 func (e *env) close() { _ = os.RemoveAll(e.dir) }
@@ -153,3 +173,5 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 func sortedKeys(m map[string]float64) []string { return slices.Sorted(maps.Keys(m)) }
+
+func round(v float64) float64 { return math.Round(v*10) / 10 }

@@ -31,6 +31,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == serveCommand {
+		signal.Ignore(os.Interrupt) // the terminal tells both; the parent decides
 		exitOn(serve(os.Args[2:]))
 		return
 	}
@@ -40,7 +41,7 @@ func main() {
 	flag.StringVar(&o.pattern, "run", "", "only the workloads that match this regular expression")
 	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s)")
 	flag.StringVar(&o.dir, "dir", "", "folder for the data; it decides which disk is measured (default the temporary folder)")
-	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles to FILE (this process) and FILE.server (the server beside it)")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles to FILE.workload (this process) and FILE.workload.server (the server beside it)")
 	flag.BoolVar(&o.list, "list", false, "list the workloads and stop")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -82,11 +83,6 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer e.close()
-	stopProfile, err := profileCPU(o.cpuProfile)
-	if err != nil {
-		return err
-	}
-	defer stopProfile()
 	err = runAll(ctx, e, re, o, out)
 	return errors.Join(err, out.flush())
 }
@@ -99,11 +95,10 @@ func runAll(ctx context.Context, e *env, re *regexp.Regexp, o options, out *prin
 		}
 		ran++
 		fmt.Fprintf(os.Stderr, "bench: %s …\n", w.name)
-		r, err := w.run(ctx, e)
+		r, err := e.measure(ctx, w)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		r.Workload = w.name
 		if err := out.add(r); err != nil {
 			return err
 		}
@@ -113,6 +108,20 @@ func runAll(ctx context.Context, e *env, re *regexp.Regexp, o options, out *prin
 		return fmt.Errorf("no workload matches %q: see -list", o.pattern)
 	}
 	return nil
+}
+
+// measure runs one workload under its profile.
+func (e *env) measure(ctx context.Context, w workload) (row, error) {
+	e.current = w.name
+	here, _ := e.profiles()
+	stop, err := profileCPU(here)
+	if err != nil {
+		return row{}, err
+	}
+	defer stop()
+	r, err := w.run(ctx, e)
+	r.Workload = w.name
+	return r, err
 }
 
 // profileCPU starts a profile into path, if there is one.

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,35 +36,39 @@ var noise = func() []byte {
 	return b
 }()
 
+// cutAt is where to cut n bytes.
+func cutAt(n int) int { return rand.IntN(noiseBytes - n) }
+
 func cutNoise(n int) []byte {
-	at := rand.IntN(noiseBytes - n)
+	at := cutAt(n)
 	return noise[at : at+n]
 }
 
 // bareFsync appends 4 KiB and syncs it, one after the other (every = 0) or
-// paced, and records how long each sync took.
-func bareFsync(ctx context.Context, dir string, d, every time.Duration) (*histogram, error) {
+// paced, and records into h how long each took.
+func bareFsync(ctx context.Context, dir string, h *histogram, d, every time.Duration) error {
 	f, err := os.CreateTemp(dir, "fsync-*")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
 	block := cutNoise(4096)
-	h := new(histogram)
 	start := time.Now()
-	for next := start; time.Since(start) < d && ctx.Err() == nil; next = next.Add(every) {
-		time.Sleep(time.Until(next))
-		t := time.Now()
+	for next := start; time.Since(start) < d; next = next.Add(every) {
+		if err := sleep(ctx, time.Until(next)); err != nil {
+			return err
+		}
+		at := time.Now()
 		if _, err := f.Write(block); err != nil {
-			return nil, err
+			return err
 		}
 		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			return nil, err
+			return err
 		}
-		h.record(time.Since(t))
+		h.record(time.Since(at))
 	}
-	return h, nil
+	return nil
 }
 
 // rawDB is a Pebble of its own with the settings that suit this work best.
@@ -170,35 +174,20 @@ func (r *rawDB) measure(ctx context.Context, e *env, callers, batch int,
 	step func(n int) (time.Duration, error)) (row, error) {
 	var done atomic.Int64
 	var lat histogram
-	var failed atomic.Pointer[error]
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				took, err := step(batch)
-				if err != nil {
-					failed.CompareAndSwap(nil, &err)
-					return
-				}
-				lat.record(took)
-				done.Add(int64(batch))
-			}
-		})
-	}
-	probe := func() (usage, error) {
+	all := startCallers(ctx, callers, func(context.Context) error {
+		took, err := step(batch)
+		if err == nil {
+			lat.record(took)
+			done.Add(int64(batch))
+		}
+		return err
+	})
+	out, err := e.window(ctx, &lat, func() (usage, error) {
 		u := selfUsage()
 		u.Fsyncs, u.Tasks, u.DiskBytes = r.fs.syncs.Load(), done.Load(), diskBytes(r.dir)
 		return u, nil
-	}
-	out, err := e.window(ctx, &lat, probe, nil)
-	stop()
-	wg.Wait()
-	if p := failed.Load(); p != nil {
-		return row{}, *p
-	}
-	return out, err
+	}, nil)
+	return out, errors.Join(err, all.close())
 }
 
 // quietLogger keeps Pebble's chatter off the terminal; a fault still ends it.

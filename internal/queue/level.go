@@ -11,23 +11,20 @@ type level struct {
 
 // queueOf is a queue: settings, exact counts, lanes.
 type queueOf struct {
-	state   QueueState
-	dirty   bool
-	types   []string // by lane number - 1
-	typeNum map[string]uint32
-	levels  [task.PriorityMax + 1]level
-	lanes   []*lane
-	byLane  map[laneKey]*lane
+	state    QueueState
+	dirty    bool
+	types    []string // by lane number - 1
+	typeNum  map[string]uint32
+	levels   [task.PriorityMax + 1]level
+	lanes    []*lane
+	byLane   [task.PriorityMax + 1][]*lane // by priority and type number
+	lastType string                        // the type seen last, and its number: producers repeat themselves
+	lastNum  uint32
 
 	inReady     int   // ready in memory
 	running     int64 // leased
 	timedActive int64 // of the timed class, in memory and past their time (ready, held or running)
 	held        int64
-}
-
-type laneKey struct {
-	prio uint8
-	num  uint32
 }
 
 func (m *Machine) headLess(a, b *lane) bool {

@@ -245,15 +245,26 @@ func (m *Machine) addLane(q *queueOf, prio uint8, num uint32) *lane {
 		window: min(laneWindowMin, m.cfg.WindowTasks), lastServed: m.now}
 	m.lanes = append(m.lanes, l)
 	q.lanes = append(q.lanes, l)
-	q.byLane[laneKey{prio, num}] = l
+	for int(num) >= len(q.byLane[prio]) {
+		q.byLane[prio] = append(q.byLane[prio], nil)
+	}
+	q.byLane[prio][num] = l
 	return l
 }
 
+// laneOf finds a lane, making its in-memory side if there is none.
 func (m *Machine) laneOf(q *queueOf, prio uint8, num uint32) *lane {
-	if l := q.byLane[laneKey{prio, num}]; l != nil {
+	if l := q.findLane(prio, num); l != nil {
 		return l
 	}
 	return m.addLane(q, prio, num)
+}
+
+func (q *queueOf) findLane(prio uint8, num uint32) *lane {
+	if int(num) < len(q.byLane[prio]) {
+		return q.byLane[prio][num]
+	}
+	return nil
 }
 
 func (m *Machine) place(s *slot) Place {

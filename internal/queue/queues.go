@@ -26,7 +26,7 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 }
 
 func (m *Machine) addQueue(st QueueState) *queueOf {
-	q := &queueOf{state: st, typeNum: map[string]uint32{}, byLane: map[laneKey]*lane{}}
+	q := &queueOf{state: st, typeNum: map[string]uint32{}}
 	for int(st.Queue) >= len(m.queues) {
 		m.queues = append(m.queues, nil)
 	}
@@ -37,7 +37,11 @@ func (m *Machine) addQueue(st QueueState) *queueOf {
 
 // typeNamed finds the number of a type in the queue, registering it if it is new.
 func (m *Machine) typeNamed(q *queueOf, name string) (uint32, *task.Error) {
+	if name == q.lastType {
+		return q.lastNum, nil
+	}
 	if n, ok := q.typeNum[name]; ok {
+		q.lastType, q.lastNum = name, n
 		return n, nil
 	}
 	if len(q.types) >= typesMax {

@@ -77,7 +77,7 @@ func (m *Machine) WhyWaits(p Place) string {
 	if int(p.Queue) >= len(m.queues) || m.queues[p.Queue] == nil {
 		return ""
 	}
-	if l := m.queues[p.Queue].byLane[laneKey{p.Prio, p.Lane}]; l != nil {
+	if l := m.queues[p.Queue].findLane(p.Prio, p.Lane); l != nil {
 		return m.whyReady(l)
 	}
 	return ""

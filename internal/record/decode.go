@@ -181,14 +181,14 @@ func (d *Decoder) DeadInfo(key, value []byte, out *task.Info) (large int, err er
 	return d.info(ClassDead, &v, out)
 }
 
-// Dead reads a dead letter for the machine. Attempt and From are left as they
-// are.
+// Dead reads a dead letter for the machine. Size is what it was put with, so that
+// a queue's count comes out even. Attempt and From are left as they are.
 func (d *Decoder) Dead(key, value []byte, out *queue.DeadLetter) error {
 	k, v, err := parseDead(key, value)
 	if err != nil {
 		return err
 	}
-	out.Key, out.Place, out.Counts, out.Flags, out.Reason, out.Size = k, v.born, v.counts, v.flags, string(v.reason), len(value)
+	out.Key, out.Place, out.Counts, out.Flags, out.Reason, out.Size = k, v.born, v.counts, v.flags, string(v.reason), v.size
 	return nil
 }
 

@@ -25,6 +25,7 @@ const (
 	hasCounts
 	hasBorn   // it no longer stands where it was born: the place of birth
 	hasReason // dead letters
+	hasSize   // dead letters: the bytes that the queue's count has for it
 	hasAttempts
 
 	liveKnown = 1<<iota - 1
@@ -159,6 +160,7 @@ type view struct {
 	born     queue.Place // without its Seq
 	moved    bool        // born is set
 	reason   []byte
+	size     int
 	attempts attempts
 	last     *task.Attempt // an attempt that is told by other fields (finished records)
 	body     []byte        // nil: none kept
@@ -198,10 +200,15 @@ func (v *view) parseFields(r *reader, has uint16) {
 	if has&hasReason != 0 {
 		v.reason = r.bytes()
 	}
+	if has&hasSize != 0 {
+		v.size = int(r.number(sizeMax))
+	}
 	if has&hasAttempts != 0 {
 		v.attempts.read(r)
 	}
 }
+
+const sizeMax = 1 << 40
 
 // checkBody walks over a body to its end; for the common shape that is one look.
 func checkBody(r *reader, c Class) error {
@@ -263,6 +270,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	if len(v.reason) > 0 {
 		has |= hasReason
 	}
+	if v.size > 0 {
+		has |= hasSize
+	}
 	if v.attempts.n > 0 || extra != nil || v.last != nil {
 		has |= hasAttempts
 	}
@@ -282,6 +292,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	b = appendPlace(b, v.born)
 	if has&hasReason != 0 {
 		b = appendBytes(b, v.reason)
+	}
+	if has&hasSize != 0 {
+		b = binary.AppendUvarint(b, uint64(v.size))
 	}
 	if has&hasAttempts != 0 {
 		b = v.attempts.append(b, v.last, extra)
@@ -330,7 +343,7 @@ func AppendTimed(b, old []byte, t *queue.Timed) ([]byte, error) {
 	if err := v.from(ClassTimed, &t.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.expires, v.reason = t.Flags, t.Counts, t.Expires, nil
+	v.flags, v.counts, v.expires, v.reason, v.size = t.Flags, t.Counts, t.Expires, nil, 0
 	if t.Reset {
 		v.attempts, v.last = attempts{}, nil
 	}
@@ -344,7 +357,7 @@ func AppendDead(b, old []byte, d *queue.DeadLetter) ([]byte, error) {
 	if err := v.from(ClassDead, &d.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.reason = d.Flags, d.Counts, []byte(d.Reason)
+	v.flags, v.counts, v.reason, v.size = d.Flags, d.Counts, []byte(d.Reason), d.Size
 	return v.append(b, d.Attempt), nil
 }
 

@@ -153,7 +153,7 @@ func TestMoves(t *testing.T) {
 	key := queue.DeadKey{Queue: 2, Finished: now + 2000, Seq: seq}
 	second := *failed
 	second.Number = 2
-	buried, err := AppendDead(nil, live, &queue.DeadLetter{Key: key, From: queue.Source{Place: retry}, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Attempt: &second})
+	buried, err := AppendDead(nil, live, &queue.DeadLetter{Key: key, From: queue.Source{Place: retry}, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Attempt: &second, Size: 321})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestMoves(t *testing.T) {
 	if err := d.Dead(AppendDeadKey(nil, part, key), buried, &dl); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "dead letter", dl, queue.DeadLetter{Key: key, Place: timed, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Size: len(buried)})
+	equal(t, "dead letter", dl, queue.DeadLetter{Key: key, Place: timed, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Size: 321})
 	var info task.Info
 	if _, err := d.DeadInfo(AppendDeadKey(nil, part, key), buried, &info); err != nil {
 		t.Fatal(err)

@@ -215,6 +215,25 @@ func (m *Mem) apply(root *node, b *Batch) *node {
 	return root
 }
 
+// check reports what breaks the contract of Batch.
+func (m *Mem) check(partition uint16, b *Batch) error {
+	if err := CheckBatch(partition, b); err != nil || !m.o.PunishSingleDelete {
+		return err
+	}
+	var err error
+	named := make(map[string]struct{}, b.Len())
+	b.Each(func(op Op, key, _ []byte) {
+		if op == OpDeleteRange || err != nil {
+			return
+		}
+		if _, twice := named[string(key)]; twice {
+			err = fmt.Errorf("store: key %x is named twice in a batch", key)
+		}
+		named[string(key)] = struct{}{}
+	})
+	return err
+}
+
 // memHold is one acquisition.
 type memHold struct {
 	m      *Mem
@@ -288,7 +307,8 @@ func (h *memHold) Begin(b *Batch) (wait func() error) {
 	if h.failed != nil {
 		return failedWait(h.failed)
 	}
-	if err := CheckBatch(h.part.id, b); err != nil {
+	if err := m.check(h.part.id, b); err != nil {
+		h.fail(err)
 		return failedWait(err)
 	}
 	c := &memCommit{hold: h, fault: m.next}

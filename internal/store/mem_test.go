@@ -23,3 +23,5 @@ func TestMem(t *testing.T) { storetest.Run(t, openMem(store.MemOptions{})) }
 func TestMemManual(t *testing.T) {
 	storetest.Run(t, openMem(store.MemOptions{Manual: true, PunishSingleDelete: true}))
 }
+
+func BenchmarkMem(b *testing.B) { storetest.Bench(b, openMem(store.MemOptions{})) }

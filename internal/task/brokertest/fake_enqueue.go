@@ -152,6 +152,7 @@ func (f *Fake) enqueueOne(q *queue, s *task.Spec) task.Enqueued {
 		}
 	}
 	r := &rec{queue: q, spec: *s, timerPos: -1, enqueuedAt: f.now}
+	r.attempts = r.firstRoom[:0]
 	r.spec.Payload = bytes.Clone(s.Payload)
 	due := max(s.RunAt, f.now.Add(s.Delay))
 	f.counter++

@@ -27,6 +27,7 @@ type rec struct {
 	worker    string
 
 	attempts   []task.Attempt
+	firstRoom  [1]task.Attempt // most tasks have one attempt: room without an allocation
 	result     []byte
 	resultType string
 	errText    string

@@ -1,5 +1,0 @@
-package main
-
-const serveCommand = "serve-child"
-
-func serve([]string) error { return nil }
