@@ -335,11 +335,10 @@ func (e *engine) revoke(ts []task.Token, why task.Code) {
 	e.kickReporter()
 	e.mu.Unlock()
 	for _, a := range ended {
-		c := cause
 		if cause == ErrLeaseLost && a.outOfTime() {
-			c = ErrTimeout
+			continue // the server saw it first; the context ends by its own deadline
 		}
-		a.end(c)
+		a.end(cause)
 	}
 }
 

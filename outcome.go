@@ -49,6 +49,10 @@ func (a *Attempt) outcome(err error) (task.Outcome, bool) {
 	case ErrLeaseLost:
 		o.Kind = task.OutcomeRelease
 		return o, !a.revoked.Load()
+	case ErrTimeout:
+		if a.revoked.Load() {
+			return o, false // the server has counted it
+		}
 	case ErrShutdown:
 		o.Kind = task.OutcomeRelease
 		return o, true
