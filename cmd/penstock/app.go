@@ -155,6 +155,9 @@ func onlyOnce(f *pflag.Flag) {
 	if _, list := f.Value.(pflag.SliceValue); list {
 		return
 	}
+	if f.DefValue == "0s" {
+		f.DefValue = "" // the help tells in words what zero means
+	}
 	if _, done := f.Value.(*once); !done {
 		f.Value = &once{Value: f.Value}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/penstock-io/penstock"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -284,13 +285,13 @@ func (f *queueFlags) patch(fs *pflag.FlagSet) (task.QueuePatch, error) {
 		p.MaxAttempts = &f.maxAttempts
 	}
 	if fs.Changed("timeout") {
-		m := task.Millis(task.AttemptTimeoutNone)
-		if f.timeout != "none" {
-			d, err := time.ParseDuration(f.timeout)
-			if err != nil || d < 0 {
-				return p, usagef("--timeout %s: write a length of time such as 5m, or none", f.timeout)
-			}
-			m = task.Millis(d.Milliseconds())
+		d, err := parseTimeout(f.timeout)
+		if err != nil {
+			return p, usagef("--timeout: %w", err)
+		}
+		m := task.Millis(d.Milliseconds())
+		if d == penstock.NoTimeout {
+			m = task.AttemptTimeoutNone
 		}
 		p.Timeout = &m
 	}

@@ -18,8 +18,8 @@ import (
 type specFlags struct {
 	queue, typ, key, contentType string
 	priority                     int
-	delay, expireAfter, timeout  time.Duration
-	runAt, deadline              string
+	delay, expireAfter           time.Duration
+	timeout, runAt, deadline     string
 	idempotencyKey               string
 	idempotencyFor               time.Duration
 	maxAttempts                  int
@@ -37,7 +37,7 @@ func (f *specFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.expireAfter, "expire-after", 0, "end as expired after waiting for so long")
 	fs.StringVar(&f.deadline, "deadline", "", "end at this moment, running or not")
 	fs.IntVar(&f.maxAttempts, "max-attempts", 0, "failures until the task is dead (default: the queue's)")
-	fs.DurationVar(&f.timeout, "timeout", 0, "limit of one attempt (default: the queue's); -1ns for none")
+	fs.StringVar(&f.timeout, "timeout", "", "limit of one attempt, such as 5m, or none (default: the queue's)")
 	fs.StringVar(&f.backoff, "backoff", "", "waits between attempts: exponential:1s:10m, linear:1s:1m, fixed:5s or 1s,10s,1m (default: the queue's)")
 	fs.StringVarP(&f.key, "key", "k", "", "what the task is about, as a path such as acme/user42")
 	fs.StringSliceVar(&f.limitKeys, "limit-key", nil, "further key that only limits; up to 3")
@@ -80,7 +80,10 @@ func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
 		add("expire-after", plain(penstock.ExpireAfter(f.expireAfter))),
 		add("deadline", moment(f.deadline, penstock.Deadline)),
 		add("max-attempts", plain(penstock.MaxAttempts(f.maxAttempts))),
-		add("timeout", plain(penstock.Timeout(f.timeout))),
+		add("timeout", func() (penstock.Option, error) {
+			d, err := parseTimeout(f.timeout)
+			return penstock.Timeout(d), err
+		}),
 		add("backoff", func() (penstock.Option, error) {
 			w, err := parseBackoff(f.backoff)
 			return penstock.Backoff(w), err
@@ -135,7 +138,7 @@ type taskLine struct {
 	ExpireAfter    length            `json:"expireAfter"`
 	Deadline       time.Time         `json:"deadline"`
 	MaxAttempts    int               `json:"maxAttempts"`
-	Timeout        length            `json:"timeout"`
+	Timeout        string            `json:"timeout"`
 	Backoff        string            `json:"backoff"`
 	LimitKeys      []string          `json:"limitKeys"`
 	IdempotencyKey string            `json:"idempotencyKey"`
@@ -242,7 +245,13 @@ func (t *taskLine) options() (opts []penstock.Option, err error) {
 	add(t.ExpireAfter.set, penstock.ExpireAfter(t.ExpireAfter.d))
 	add(!t.Deadline.IsZero(), penstock.Deadline(t.Deadline))
 	add(t.MaxAttempts != 0, penstock.MaxAttempts(t.MaxAttempts))
-	add(t.Timeout.set, penstock.Timeout(t.Timeout.d))
+	if t.Timeout != "" {
+		d, err := parseTimeout(t.Timeout)
+		if err != nil {
+			return nil, err
+		}
+		add(true, penstock.Timeout(d))
+	}
 	if t.Backoff != "" {
 		w, err := parseBackoff(t.Backoff)
 		if err != nil {
@@ -283,4 +292,16 @@ func parseMoment(s string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%q is not a moment: write 2026-11-24T08:00:00Z", s)
+}
+
+// parseTimeout reads the limit of an attempt.
+func parseTimeout(s string) (time.Duration, error) {
+	if s == "none" {
+		return penstock.NoTimeout, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is no limit of an attempt: write a length of time such as 5m, or none", s)
+	}
+	return d, nil
 }

@@ -88,7 +88,7 @@ finished when the server is back.`,
 	fs.StringSliceVarP(&f.queues, "queue", "q", []string{"default"}, "queue to serve, or name=weight; repeat it for several")
 	fs.StringSliceVarP(&f.types, "type", "t", nil, "serve only tasks of this type; repeat it for several (default: all types)")
 	fs.StringVar(&f.exec, "exec", "", "the program and its arguments; {} is the payload")
-	fs.IntVarP(&f.concurrency, "concurrency", "c", runtime.NumCPU(), "programs at once")
+	fs.IntVarP(&f.concurrency, "concurrency", "c", 0, "programs at once (default: one a CPU)")
 	fs.DurationVar(&f.drain, "drain", 30*time.Second, "how long running programs may go on when the worker is asked to end")
 	fs.DurationVar(&f.grace, "grace", 5*time.Second, "time between SIGTERM and SIGKILL for a program")
 	fs.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long the worker may be out of touch before its tasks go to others")
@@ -102,8 +102,11 @@ func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
 	if _, err := exec.LookPath(words[0]); err != nil {
 		return usagef("%s can't be run: %w", words[0], err)
 	}
-	if f.concurrency < 1 {
+	if f.concurrency < 0 {
 		return usagef("--concurrency %d: use 1 or more", f.concurrency)
+	}
+	if f.concurrency == 0 {
+		f.concurrency = runtime.NumCPU()
 	}
 	queues, err := queueWeights(f.queues)
 	if err != nil {
