@@ -81,8 +81,8 @@ func payloadTooLarge(n int) *task.Error {
 	return task.Errorf(task.Invalid, "payload is %d bytes, the limit is %d: keep large data elsewhere and enqueue its address", n, task.PayloadMax)
 }
 
-// settleFunc is told what became of input i.
-type settleFunc func(i int, got task.Enqueued, err error)
+// answerFunc is told what became of input i.
+type answerFunc func(i int, got task.Enqueued, err error)
 
 // enqueueMany cuts a long list into batches and keeps a few under way.
 type enqueueMany struct {
@@ -107,7 +107,7 @@ func newEnqueueMany(ctx context.Context, c *Client, queue string) *enqueueMany {
 
 // add puts one task in the open batch. encode appends its payload; its error is
 // returned and the input is left out.
-func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, error), settle settleFunc) error {
+func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, error), answer answerFunc) error {
 	b := m.open
 	if b == nil {
 		b = &manyBatch{}
@@ -120,7 +120,7 @@ func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, er
 	}
 	if n := len(buf) - start; n > task.PayloadMax {
 		b.bytes = buf[:start]
-		settle(i, task.Enqueued{}, payloadTooLarge(n))
+		answer(i, task.Enqueued{}, payloadTooLarge(n))
 		return nil
 	}
 	b.bytes = buf
@@ -128,27 +128,27 @@ func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, er
 	b.batch.Specs = append(b.batch.Specs, spec)
 	b.items = append(b.items, i)
 	if len(b.batch.Specs) >= manyBatchMax || len(b.bytes) >= manyBytesMax {
-		m.send(settle)
+		m.send(answer)
 	}
 	return nil
 }
 
 // send hands the open batch over, after waiting for the oldest when enough are
 // under way.
-func (m *enqueueMany) send(settle settleFunc) {
+func (m *enqueueMany) send(answer answerFunc) {
 	b := m.open
 	m.open = nil
 	if b == nil || len(b.items) == 0 {
 		return
 	}
 	if len(m.flight) >= manyInFlightMax {
-		m.collect(settle)
+		m.collect(answer)
 	}
 	if m.failed == nil {
 		m.failed = m.ctx.Err()
 	}
 	if m.failed != nil {
-		m.settleAll(b, m.failed, settle)
+		m.answerAll(b, m.failed, answer)
 		return
 	}
 	b.done = make(chan struct{})
@@ -160,37 +160,37 @@ func (m *enqueueMany) send(settle settleFunc) {
 }
 
 // collect waits for the oldest batch under way.
-func (m *enqueueMany) collect(settle settleFunc) {
+func (m *enqueueMany) collect(answer answerFunc) {
 	b := m.flight[0]
 	m.flight = m.flight[1:]
 	select {
 	case <-b.done:
 	case <-m.ctx.Done():
 		m.failed = fmt.Errorf("enqueue tasks: %w (they may still be enqueued)", m.ctx.Err())
-		m.settleAll(b, m.failed, settle)
+		m.answerAll(b, m.failed, answer)
 		return
 	}
 	if b.batch.Err != nil {
-		m.settleAll(b, b.batch.Err, settle)
+		m.answerAll(b, b.batch.Err, answer)
 		return
 	}
 	for k, i := range b.items {
 		got := b.batch.Results[k]
-		settle(i, got, refusal(got.Err))
+		answer(i, got, refusal(got.Err))
 	}
 }
 
-func (m *enqueueMany) settleAll(b *manyBatch, err error, settle settleFunc) {
+func (m *enqueueMany) answerAll(b *manyBatch, err error, answer answerFunc) {
 	for _, i := range b.items {
-		settle(i, task.Enqueued{}, err)
+		answer(i, task.Enqueued{}, err)
 	}
 }
 
 // flush sends what is left and waits for all.
-func (m *enqueueMany) flush(settle settleFunc) {
-	m.send(settle)
+func (m *enqueueMany) flush(answer answerFunc) {
+	m.send(answer)
 	for len(m.flight) > 0 {
-		m.collect(settle)
+		m.collect(answer)
 	}
 }
 
@@ -230,7 +230,7 @@ func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]E
 		many  *enqueueMany
 		first error
 	)
-	settle := func(i int, got task.Enqueued, err error) {
+	answer := func(i int, got task.Enqueued, err error) {
 		if err != nil {
 			out[i].Err = err
 			if first == nil {
@@ -243,23 +243,23 @@ func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]E
 	for i := range rs {
 		o, err := rs[i].options(opts)
 		if err != nil {
-			settle(i, task.Enqueued{}, err)
+			answer(i, task.Enqueued{}, err)
 			continue
 		}
 		if many != nil && many.queue != o.queue {
-			many.flush(settle)
+			many.flush(answer)
 			many = nil
 		}
 		if many == nil {
 			many = newEnqueueMany(ctx, c, o.queue)
 		}
 		copyPayload := func(dst []byte) ([]byte, error) { return append(dst, rs[i].Payload...), nil }
-		if err := many.add(i, o.spec, copyPayload, settle); err != nil {
-			settle(i, task.Enqueued{}, err)
+		if err := many.add(i, o.spec, copyPayload, answer); err != nil {
+			answer(i, task.Enqueued{}, err)
 		}
 	}
 	if many != nil {
-		many.flush(settle)
+		many.flush(answer)
 	}
 	return out, first
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/penstock-io/penstock/internal/task"
 	"github.com/penstock-io/penstock/internal/task/brokertest"
@@ -154,3 +155,6 @@ func (r *recording) snapshot() (credit, most int, reports []task.Outcome, attach
 	defer r.mu.Unlock()
 	return r.credit, r.most, append([]task.Outcome(nil), r.reports...), append([]task.SessionOptions(nil), r.attaches...)
 }
+
+// pass lets a bubble's clock move on.
+func pass(d time.Duration) { <-time.After(d) }

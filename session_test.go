@@ -19,7 +19,7 @@ import (
 func TestShutdownDrains(t *testing.T) {
 	bubble(t, func(t *testing.T, c *Client, _ *brokertest.Fake) {
 		f := Func("t", func(ctx context.Context, _ int) (string, error) {
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			return "done", ctx.Err()
 		})
 		stop := startWorker(t, c, Worker{Concurrency: 2}, f)
@@ -28,7 +28,7 @@ func TestShutdownDrains(t *testing.T) {
 			tasks = append(tasks, mustEnqueue(t, c, f.Definition, i))
 		}
 		synctest.Wait()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		began := time.Now()
 		if err := stop(); err != nil {
 			t.Fatal(err)
@@ -99,14 +99,14 @@ func TestOutcomeSurvivesOutage(t *testing.T) {
 		var runs atomic.Int32
 		f := Func("t", func(ctx context.Context, d time.Duration) (string, error) {
 			runs.Add(1)
-			time.Sleep(d)
+			pass(d)
 			return "done", ctx.Err()
 		})
 		startWorker(t, c, Worker{}, f)
 		short, long := mustEnqueue(t, c, f.Definition, 2*time.Second), mustEnqueue(t, c, f.Definition, 20*time.Second)
 		synctest.Wait()
 		over := outage(q)
-		time.Sleep(6 * time.Second) // short has ended by now
+		pass(6 * time.Second) // short has ended by now
 		over()
 		for _, tk := range []*Task[string]{short, long} {
 			if out, err := tk.Wait(t.Context()); out != "done" || err != nil {
@@ -128,7 +128,7 @@ func TestManyOutages(t *testing.T) {
 		var runs atomic.Int32
 		f := Func("t", func(ctx context.Context, i int) (int, error) {
 			runs.Add(1)
-			time.Sleep(time.Duration(i%50) * time.Millisecond)
+			pass(time.Duration(i%50) * time.Millisecond)
 			return i, ctx.Err()
 		})
 		startWorker(t, c, Worker{Concurrency: 20}, f)
@@ -141,12 +141,12 @@ func TestManyOutages(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 10 {
-			time.Sleep(150 * time.Millisecond)
+			pass(150 * time.Millisecond)
 			if i%2 == 0 {
 				q.Inject(func(f *brokertest.Faults) { f.LoseAnswers = 3 })
 			}
 			over := outage(q)
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 			over()
 		}
 		for i, e := range out {
@@ -183,7 +183,7 @@ func TestLeaseLost(t *testing.T) {
 		startWorker(t, c, Worker{TTL: 6 * time.Second}, f)
 		tk := mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
-		time.Sleep(7 * time.Second) // heartbeats at 2, 4 and 6 s
+		pass(7 * time.Second) // heartbeats at 2, 4 and 6 s
 		over := outage(q)
 		e := <-ends
 		if e.cause != ErrLeaseLost || e.after != 11*time.Second || !errors.Is(e.cause, task.ErrLeaseLost) {
@@ -203,14 +203,14 @@ func TestLateOutcome(t *testing.T) {
 		var runs atomic.Int32
 		f := Func("t", func(context.Context, int) (string, error) {
 			runs.Add(1)
-			time.Sleep(5 * time.Second)
+			pass(5 * time.Second)
 			return "late", nil
 		})
 		startWorker(t, c, Worker{Concurrency: 1, TTL: 2 * time.Second}, f)
 		tk := mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
 		over := outage(q)
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		over()
 		if out, err := tk.Wait(t.Context()); out != "late" || err != nil || runs.Load() != 1 {
 			t.Errorf("%q, %v, %d runs", out, err, runs.Load())
@@ -222,7 +222,7 @@ func TestLateOutcome(t *testing.T) {
 func TestReportsAreRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, c *Client, q *brokertest.Fake) {
 		f := Func("t", func(context.Context, int) (string, error) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			return "done", nil
 		})
 		startWorker(t, c, Worker{}, f)
@@ -240,7 +240,7 @@ func TestWorkerWaitsForItsServer(t *testing.T) {
 		q.Inject(func(f *brokertest.Faults) { f.Refuse = 5 })
 		f := Func("t", func(context.Context, int) (string, error) { return "done", nil })
 		startWorker(t, c, Worker{}, f)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if out, err := f.Do(t.Context(), c, 1); out != "done" || err != nil {
 			t.Errorf("%q, %v", out, err)
 		}
@@ -251,14 +251,14 @@ func TestWorkerWaitsForItsServer(t *testing.T) {
 func TestStopWithoutServer(t *testing.T) {
 	bubble(t, func(t *testing.T, c *Client, q *brokertest.Fake) {
 		f := Func("t", func(context.Context, int) (string, error) {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			return "done", nil
 		})
 		stop := expectStop(t, c, Worker{}, f)
 		mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
 		q.Close()
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		began := time.Now()
 		if err := stop(); err == nil || !strings.Contains(err.Error(), "1 outcomes could not be delivered") {
 			t.Errorf("Run: %v", err)
@@ -276,7 +276,7 @@ func TestWindow(t *testing.T) {
 		r := &recording{Fake: q}
 		c := NewClient(r, q)
 		f := Func("t", func(_ context.Context, d time.Duration) (int, error) {
-			time.Sleep(d)
+			pass(d)
 			return 0, nil
 		})
 		ins := make([]time.Duration, 2000)
@@ -314,7 +314,7 @@ func TestSurplusGoesBack(t *testing.T) {
 		var ran [2]atomic.Int32
 		worker := func(i int) *Function[time.Duration, int] {
 			return Func("t", func(_ context.Context, d time.Duration) (int, error) {
-				time.Sleep(d)
+				pass(d)
 				ran[i].Add(1)
 				return 0, nil
 			})

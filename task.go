@@ -120,7 +120,7 @@ func (d *Definition[In, Out]) EnqueueMany(ctx context.Context, c *Client, ins []
 		many  = newEnqueueMany(ctx, c, o.queue)
 		first error
 	)
-	settle := func(i int, got task.Enqueued, err error) {
+	answer := func(i int, got task.Enqueued, err error) {
 		if err != nil {
 			out[i].Err = err
 			if first == nil {
@@ -132,12 +132,12 @@ func (d *Definition[In, Out]) EnqueueMany(ctx context.Context, c *Client, ins []
 		out[i].Task = &tasks[i]
 	}
 	for i, in := range ins {
-		err := many.add(i, o.spec, func(dst []byte) ([]byte, error) { return o.codec.Append(dst, in) }, settle)
+		err := many.add(i, o.spec, func(dst []byte) ([]byte, error) { return o.codec.Append(dst, in) }, answer)
 		if err != nil {
-			settle(i, task.Enqueued{}, encodeError(d.typ, err))
+			answer(i, task.Enqueued{}, encodeError(d.typ, err))
 		}
 	}
-	many.flush(settle)
+	many.flush(answer)
 	return out, first
 }
 

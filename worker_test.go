@@ -25,7 +25,7 @@ func TestConcurrency(t *testing.T) {
 		f := Func("t", func(ctx context.Context, _ int) (int, error) {
 			most.Store(max(most.Load(), now.Add(1)))
 			defer now.Add(-1)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			return 0, nil
 		})
 		for i := range 100 {
@@ -322,7 +322,7 @@ func TestProgressLogAndCurrent(t *testing.T) {
 		go func() { ended <- c.Worker(w, f).Run(ctx) }()
 		tk := mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		if in := mustInfo(t, c, tk.ID()); in.Progress != (ProgressInfo{1000, 1000, "copying"}) {
 			t.Errorf("progress %+v", in.Progress)
