@@ -1,0 +1,237 @@
+package handler
+
+import (
+	"context"
+
+	"github.com/penstock-io/penstock/internal/rpc/codec"
+	"github.com/penstock-io/penstock/internal/task"
+
+	pb "github.com/penstock-io/penstock/api/penstock/v1"
+)
+
+// workers is WorkerService.
+type workers struct{ br task.Broker }
+
+// undo is put into a call's context by front doors that can tell that the
+// answer did not reach its caller: they call what Lease left in it.
+type undo struct{ leases func() }
+
+type undoKey struct{}
+
+func (s workers) Lease(ctx context.Context, r *pb.LeaseRequest) (*pb.LeaseResponse, error) {
+	q, err := leaseRequest(r)
+	if err != nil {
+		return nil, err
+	}
+	ds, err := s.br.Lease(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		s.giveBack(ds)
+		return nil, ctx.Err()
+	}
+	if u, ok := ctx.Value(undoKey{}).(*undo); ok && len(ds) > 0 {
+		u.leases = func() { s.giveBack(ds) }
+	}
+	out := &pb.LeaseResponse{Tasks: make([]*pb.LeasedTask, len(ds))}
+	for i := range ds {
+		out.Tasks[i] = codec.LeasedToProto(&ds[i])
+	}
+	return out, nil
+}
+
+func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
+	q := task.LeaseRequest{
+		Queues: codec.WeightsFromProto(r.Queues), Types: r.Types, Max: int(max(r.Max, 1)),
+		Wait: min(task.Millis(r.WaitMs), waitMax), TTL: task.Millis(r.TtlMs), Worker: r.Worker,
+	}
+	if r.Queue != "" {
+		if len(q.Queues) > 0 {
+			return q, task.Errorf(task.Invalid, "both queue and queues are given: use one")
+		}
+		q.Queues = []task.QueueWeight{{Queue: r.Queue}}
+	}
+	if len(q.Queues) == 0 {
+		q.Queues = []task.QueueWeight{{Queue: task.DefaultQueue}}
+	}
+	switch {
+	case r.Max > task.LeaseMax:
+		return q, task.Errorf(task.Invalid, "max is %d, the most is %d", r.Max, task.LeaseMax)
+	case q.Wait < 0:
+		return q, task.Errorf(task.Invalid, "wait of %d ms is negative", q.Wait)
+	case q.TTL < 0 || q.TTL > task.LeaseTTLMax:
+		return q, task.Errorf(task.Invalid, "ttl of %d ms: use up to 12h, or 0 for 30s", q.TTL)
+	case len(r.Queues) > task.SessionQueuesMax:
+		return q, task.Errorf(task.Invalid, "%d queues, the most is %d", len(r.Queues), task.SessionQueuesMax)
+	case len(r.Types) > task.SessionTypesMax:
+		return q, task.Errorf(task.Invalid, "%d types, the most is %d", len(r.Types), task.SessionTypesMax)
+	}
+	return q, nil
+}
+
+// giveBack hands leases back that their taker never saw.
+func (s workers) giveBack(ds []task.Delivery) {
+	b := &task.OutcomeBatch{Done: func(*task.OutcomeBatch) {}}
+	for i := range ds {
+		b.Outcomes = append(b.Outcomes, task.Outcome{Token: ds[i].Token, Kind: task.OutcomeRelease})
+	}
+	if len(b.Outcomes) > 0 {
+		s.br.Report(b)
+	}
+}
+
+// batch tells whether a request is for one lease or for many, and refuses
+// neither and both.
+func batch[T any](one *T, many []*T) ([]*T, error) {
+	switch {
+	case one != nil && len(many) > 0:
+		return nil, task.Errorf(task.Invalid, "both one lease and a list of leases are given: use one")
+	case one != nil:
+		return []*T{one}, nil
+	case len(many) == 0:
+		return nil, task.Errorf(task.Invalid, "there is no lease: send token, or a list in leases")
+	case len(many) > task.BatchMax:
+		return nil, task.Errorf(task.Exhausted, "%d leases in one call, the most is %d", len(many), task.BatchMax)
+	}
+	return many, nil
+}
+
+// answer is errs as a call for one lease or for many gives them.
+func answer(single bool, errs []error) ([]*pb.ItemResult, error) {
+	if single {
+		return nil, errs[0]
+	}
+	return itemResults(errs), nil
+}
+
+func (s workers) Extend(ctx context.Context, r *pb.ExtendRequest) (*pb.ExtendResponse, error) {
+	items, err := batch(r.Lease, r.Leases)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(items))
+	var exts []task.Extension
+	var places []int
+	for i, m := range items {
+		t, err := task.ParseToken(m.GetToken())
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		e := task.Extension{Token: t, TTL: task.Millis(m.GetTtlMs())}
+		if e.TTL < 0 || e.TTL > task.LeaseTTLMax {
+			errs[i] = task.Errorf(task.Invalid, "ttl of %d ms: use up to 12h, or 0 for 30s", e.TTL)
+			continue
+		}
+		if m.GetProgress() != nil {
+			p := codec.ProgressFromProto(m.Progress)
+			e.Progress = &p
+		}
+		exts, places = append(exts, e), append(places, i)
+	}
+	if len(exts) > 0 {
+		for j, err := range s.br.Extend(ctx, exts) {
+			errs[places[j]] = err
+		}
+	}
+	res, err := answer(r.Lease != nil, errs)
+	return &pb.ExtendResponse{Results: res}, err
+}
+
+func (s workers) Complete(ctx context.Context, r *pb.CompleteRequest) (*pb.CompleteResponse, error) {
+	items, err := batch(r.Lease, r.Leases)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.report(ctx, r.Lease != nil, len(items), func(i int) (string, task.Outcome) {
+		m := items[i]
+		return m.GetToken(), task.Outcome{Kind: task.OutcomeComplete, Result: m.GetResult(), ResultType: m.GetResultType(), Log: m.GetLog(), Started: true}
+	})
+	return &pb.CompleteResponse{Results: res}, err
+}
+
+func (s workers) Fail(ctx context.Context, r *pb.FailRequest) (*pb.FailResponse, error) {
+	items, err := batch(r.Lease, r.Leases)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.report(ctx, r.Lease != nil, len(items), func(i int) (string, task.Outcome) {
+		m := items[i]
+		o := task.Outcome{Kind: task.OutcomeFail, Error: m.GetError(), Permanent: m.GetPermanent(), Log: m.GetLog(), Started: true, Delay: task.RetryAfterByBackoff}
+		if m != nil && m.RetryAfterMs != nil {
+			o.Delay = task.Millis(*m.RetryAfterMs)
+		}
+		return m.GetToken(), o
+	})
+	return &pb.FailResponse{Results: res}, err
+}
+
+func (s workers) Release(ctx context.Context, r *pb.ReleaseRequest) (*pb.ReleaseResponse, error) {
+	items, err := batch(r.Lease, r.Leases)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.report(ctx, r.Lease != nil, len(items), func(i int) (string, task.Outcome) {
+		m := items[i]
+		return m.GetToken(), task.Outcome{Kind: task.OutcomeRelease, Delay: task.Millis(m.GetDelayMs()), Started: !m.GetNotStarted(), Log: m.GetLog()}
+	})
+	return &pb.ReleaseResponse{Results: res}, err
+}
+
+// report checks n outcomes, hands the good ones to the broker and waits.
+func (s workers) report(ctx context.Context, single bool, n int, item func(i int) (string, task.Outcome)) ([]*pb.ItemResult, error) {
+	errs := make([]error, n)
+	b := &task.OutcomeBatch{}
+	var places []int
+	for i := range n {
+		text, o := item(i)
+		t, err := task.ParseToken(text)
+		if err == nil {
+			err = checkOutcome(&o)
+		}
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		o.Token = t
+		b.Outcomes, places = append(b.Outcomes, o), append(places, i)
+	}
+	if len(b.Outcomes) > 0 {
+		if err := task.ReportWait(ctx, s.br, b); err != nil {
+			return nil, err
+		}
+		for j, c := range b.Codes {
+			errs[places[j]] = outcomeError(c)
+		}
+	}
+	return answer(single, errs)
+}
+
+// checkOutcome refuses, with a text, what the broker would refuse with a bare
+// code.
+func checkOutcome(o *task.Outcome) error {
+	switch {
+	case len(o.Result) > task.PayloadMax:
+		return task.Errorf(task.Invalid, "result is %d bytes, the limit is %d: keep large data elsewhere and return its address", len(o.Result), task.PayloadMax)
+	case o.Delay < 0 && !(o.Kind == task.OutcomeFail && o.Delay == task.RetryAfterByBackoff):
+		return task.Errorf(task.Invalid, "a wait of %d ms is negative", o.Delay)
+	case o.Delay > task.DelayMax:
+		return task.Errorf(task.Invalid, "a wait of %d ms is over the limit of ten years", o.Delay)
+	}
+	return nil
+}
+
+func outcomeError(c task.Code) error {
+	switch c {
+	case task.OK:
+		return nil
+	case task.LeaseLost:
+		return task.Errorf(c, "the lease is no longer yours: drop the outcome")
+	case task.NotFound:
+		return task.Errorf(c, "there is no such task any more: drop the outcome")
+	case task.Invalid:
+		return task.Errorf(c, "the outcome is not valid: its token, result or wait is wrong")
+	}
+	return task.Errorf(c, "the outcome was not taken")
+}
