@@ -25,7 +25,7 @@ type Attempt struct {
 	std      atomic.Pointer[stdContext] // made when someone asks; written under mu
 	cause    error                      // why the context has ended; guarded by mu
 	log      *attemptLog                // guarded by mu
-	progress progressState              // guarded by mu
+	progress *progressState             // nil = nothing was said; guarded by mu
 	revoked  atomic.Bool                // the owner wants no outcome
 	over     atomic.Bool                // the handler has returned
 }

@@ -92,7 +92,10 @@ func (e *engine) deliver(ds []task.Delivery) {
 	}
 	payloads := make([]byte, 0, size)
 	now := time.Now()
-	var slab []Attempt
+	var (
+		slab []Attempt
+		last *Attempt
+	)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.win.delivered(len(ds))
@@ -106,11 +109,17 @@ func (e *engine) deliver(ds []task.Delivery) {
 		start := len(payloads)
 		payloads = append(payloads, ds[i].Payload...)
 		a.d.Payload = payloads[start:len(payloads):len(payloads)]
-		e.ownNames(a)
-		a.h = e.handlers[a.d.Type]
-		if a.h == nil {
-			a.h = e.handlers[AnyType]
+		if last != nil && last.d.Type == a.d.Type && last.d.Queue == a.d.Queue {
+			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
+		} else {
+			a.d.Type, a.d.Queue = e.name(a.d.Type), e.name(a.d.Queue)
+			a.h = e.handlers[a.d.Type]
+			if a.h == nil {
+				a.h = e.handlers[AnyType]
+			}
 		}
+		last = a
+		e.ownDetails(&a.d)
 		if a.h == nil || e.draining {
 			e.handBack(a)
 			continue
@@ -123,10 +132,8 @@ func (e *engine) deliver(ds []task.Delivery) {
 
 const namesMax = 10_000
 
-// ownNames replaces what may be the session's memory by the engine's own.
-func (e *engine) ownNames(a *Attempt) {
-	d := &a.d
-	d.Type, d.Queue = e.name(d.Type), e.name(d.Queue)
+// ownDetails replaces what may be the session's memory by the engine's own.
+func (e *engine) ownDetails(d *task.Delivery) {
 	if d.ContentType != "" {
 		d.ContentType = e.name(d.ContentType)
 	}

@@ -89,6 +89,7 @@ type enqueueMany struct {
 	ctx    context.Context
 	c      *Client
 	queue  string
+	left   int // inputs not yet added, at most
 	open   *manyBatch
 	flight []*manyBatch
 	failed error // the context's, or the client's; nothing more is sent
@@ -101,8 +102,8 @@ type manyBatch struct {
 	done  chan struct{}
 }
 
-func newEnqueueMany(ctx context.Context, c *Client, queue string) *enqueueMany {
-	return &enqueueMany{ctx: ctx, c: c, queue: queue}
+func newEnqueueMany(ctx context.Context, c *Client, queue string, n int) *enqueueMany {
+	return &enqueueMany{ctx: ctx, c: c, queue: queue, left: n}
 }
 
 // add puts one task in the open batch. encode appends its payload; its error is
@@ -110,9 +111,12 @@ func newEnqueueMany(ctx context.Context, c *Client, queue string) *enqueueMany {
 func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, error), answer answerFunc) error {
 	b := m.open
 	if b == nil {
-		b = &manyBatch{}
+		n := min(m.left, manyBatchMax)
+		b = &manyBatch{items: make([]int, 0, n)}
+		b.batch.Specs = make([]task.Spec, 0, n)
 		m.open = b
 	}
+	m.left--
 	start := len(b.bytes)
 	buf, err := encode(b.bytes)
 	if err != nil {
@@ -251,7 +255,7 @@ func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]E
 			many = nil
 		}
 		if many == nil {
-			many = newEnqueueMany(ctx, c, o.queue)
+			many = newEnqueueMany(ctx, c, o.queue, len(rs)-i)
 		}
 		copyPayload := func(dst []byte) ([]byte, error) { return append(dst, rs[i].Payload...), nil }
 		if err := many.add(i, o.spec, copyPayload, answer); err != nil {

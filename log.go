@@ -128,7 +128,10 @@ type progressState struct {
 
 func (a *Attempt) setProgress(p task.Progress) {
 	a.mu.Lock()
-	s := &a.progress
+	if a.progress == nil {
+		a.progress = &progressState{}
+	}
+	s := a.progress
 	s.now = p
 	if a.over.Load() || s.timer != nil {
 		a.mu.Unlock()

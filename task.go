@@ -117,7 +117,7 @@ func (d *Definition[In, Out]) EnqueueMany(ctx context.Context, c *Client, ins []
 	var (
 		out   = make([]Enqueued[Out], len(ins))
 		tasks = make([]Task[Out], len(ins))
-		many  = newEnqueueMany(ctx, c, o.queue)
+		many  = newEnqueueMany(ctx, c, o.queue, len(ins))
 		first error
 	)
 	answer := func(i int, got task.Enqueued, err error) {
