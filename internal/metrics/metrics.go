@@ -53,9 +53,8 @@ type Metrics struct {
 
 	enqueued    *prometheus.CounterVec
 	attempts    *prometheus.CounterVec
-	dead        *prometheus.CounterVec
+	dead        prometheus.Counter
 	expirations prometheus.Counter
-	wait, run   *prometheus.HistogramVec
 	rpc         *prometheus.HistogramVec
 	commit      prometheus.Histogram
 	batch       prometheus.Histogram
@@ -73,12 +72,12 @@ type pair struct{ queue, typ string }
 // pair and an addition a number.
 type queueSeries struct {
 	name      string // the label
-	wait, run prometheus.Observer
+	wait, run weighted
 }
 
 type typeSeries struct {
-	enqueued, dead prometheus.Counter
-	attempts       [task.AttemptCanceled + 1]prometheus.Counter
+	enqueued prometheus.Counter
+	attempts [task.AttemptCanceled + 1]prometheus.Counter
 }
 
 // New makes the metrics of one node.
@@ -97,12 +96,10 @@ func New(o Options) *Metrics {
 		queues: make(map[string]*queueSeries), types: make(map[pair]*typeSeries),
 		enqueued:    counters("enqueued_total", "Tasks enqueued.", "queue", "type"),
 		attempts:    counters("attempts_total", "Attempts that ended, by outcome.", "queue", "type", "outcome"),
-		dead:        counters("dead_total", "Tasks that became dead letters.", "queue", "type"),
 		folded:      counters("metrics_folded_total", "Counts shown under "+Other+" because a label had too many values.", "label"),
+		dead:        prometheus.NewCounter(prometheus.CounterOpts{Name: "penstock_dead_total", Help: "Tasks that became dead letters."}),
 		expirations: prometheus.NewCounter(prometheus.CounterOpts{Name: "penstock_lease_expirations_total", Help: "Leases that ended without an outcome."}),
 		scrapeFails: prometheus.NewCounter(prometheus.CounterOpts{Name: "penstock_metrics_failed_total", Help: "Scrapes for which the node could not be asked."}),
-		wait:        histogram("wait_seconds", "From ready to dispatched, first attempts only.", waitBuckets, "queue"),
-		run:         histogram("run_seconds", "From dispatched to the outcome, retries included.", waitBuckets, "queue"),
 		rpc:         histogram("rpc_seconds", "Unary calls over the network.", rpcBuckets, "method", "code"),
 	}
 	m.commit = single("commit_seconds", "From begin to durable, a batch.", commitBuckets)
@@ -112,13 +109,12 @@ func New(o Options) *Metrics {
 	for _, label := range []string{"queue", "type", "build"} {
 		m.folded.WithLabelValues(label) // shown at 0: so that people know it is there
 	}
-	m.registry.MustRegister(m.enqueued, m.attempts, m.dead, m.folded, m.expirations, m.scrapeFails, m.wait, m.run, m.rpc, m.commit, m.batch, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &inspected{m})
+	m.registry.MustRegister(m.enqueued, m.attempts, m.dead, m.folded, m.expirations, m.scrapeFails, m.rpc, m.commit, m.batch, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &inspected{m}, &lengths{m})
 	return m
 }
 
 var (
-	waitBuckets   = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600}
 	rpcBuckets    = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 	commitBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
 	batchBuckets  = []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000}
@@ -149,67 +145,47 @@ func (m *Metrics) RPC(method string, code task.Code, took time.Duration) {
 	m.rpc.WithLabelValues(method, code.String()).Observe(took.Seconds())
 }
 
-// Counts is what one batch did to the tasks of one queue and type.
-type Counts struct {
-	Queue, Type string
-	Enqueued    int
-	Dead        int
-	Attempts    [task.AttemptCanceled + 1]int // ended, by outcome
+// Commit counts one durable batch of so many changes.
+func (m *Metrics) Commit(took time.Duration, changes int) {
+	m.commit.Observe(took.Seconds())
+	m.batch.Observe(float64(changes))
 }
 
-// Sample is one measured length of time in a queue.
-type Sample struct {
-	Queue string
-	Took  task.Millis
+// Expirations counts leases that ended without an outcome.
+func (m *Metrics) Expirations(n int) { m.expirations.Add(float64(n)) }
+
+// Dead counts tasks that became dead letters.
+func (m *Metrics) Dead(n int) { m.dead.Add(float64(n)) }
+
+// Enqueued counts n tasks of a type.
+func (m *Metrics) Enqueued(queue, typ string, n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pair(queue, typ).enqueued.Add(float64(n))
 }
 
-// Batch is what one commit did.
-type Batch struct {
-	Commit      time.Duration
-	Changes     int
-	Counts      []Counts
-	Waits, Runs []Sample
-	Expirations int // leases that ended without an outcome
-}
-
-// Batch adds up one commit. It is called once a batch and keeps nothing of b.
-func (m *Metrics) Batch(b *Batch) {
-	if b.Changes > 0 {
-		m.commit.Observe(b.Commit.Seconds())
-		m.batch.Observe(float64(b.Changes))
-	}
-	if b.Expirations > 0 {
-		m.expirations.Add(float64(b.Expirations))
-	}
-	if len(b.Counts)+len(b.Waits)+len(b.Runs) == 0 {
+// Attempts counts n attempts at tasks of a type that ended so.
+func (m *Metrics) Attempts(queue, typ string, o task.AttemptOutcome, n int) {
+	if o > task.AttemptCanceled {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range b.Counts {
-		m.count(&b.Counts[i])
-	}
-	for _, s := range b.Waits {
-		m.queue(s.Queue).wait.Observe(float64(s.Took) / 1000)
-	}
-	for _, s := range b.Runs {
-		m.queue(s.Queue).run.Observe(float64(s.Took) / 1000)
-	}
+	m.pair(queue, typ).attempts[o].Add(float64(n))
 }
 
-func (m *Metrics) count(c *Counts) {
-	s := m.pair(c.Queue, c.Type)
-	if c.Enqueued > 0 {
-		s.enqueued.Add(float64(c.Enqueued))
-	}
-	if c.Dead > 0 {
-		s.dead.Add(float64(c.Dead))
-	}
-	for o, n := range c.Attempts {
-		if n > 0 {
-			s.attempts[o].Add(float64(n))
-		}
-	}
+// Waited says that of tasks waited so long for their first attempt.
+func (m *Metrics) Waited(queue string, took task.Millis, of int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue(queue).wait.add(float64(took)/1000, of)
+}
+
+// Ran says that of attempts took so long.
+func (m *Metrics) Ran(queue string, took task.Millis, of int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue(queue).run.add(float64(took)/1000, of)
 }
 
 // queue finds the series of a queue, or of all queues over the bound.
@@ -221,7 +197,7 @@ func (m *Metrics) queue(name string) *queueSeries {
 		m.folded.WithLabelValues("queue").Inc()
 		return m.queue(Other)
 	}
-	s := &queueSeries{name: name, wait: m.wait.WithLabelValues(name), run: m.run.WithLabelValues(name)}
+	s := &queueSeries{name: name}
 	m.queues[name] = s
 	return s
 }
@@ -239,7 +215,7 @@ func (m *Metrics) pair(queue, typ string) *typeSeries {
 		m.folded.WithLabelValues("type").Inc()
 		return m.pair(queue, Other)
 	}
-	s := &typeSeries{enqueued: m.enqueued.WithLabelValues(queue, typ), dead: m.dead.WithLabelValues(queue, typ)}
+	s := &typeSeries{enqueued: m.enqueued.WithLabelValues(queue, typ)}
 	for o := range s.attempts {
 		s.attempts[o] = m.attempts.WithLabelValues(queue, typ, task.AttemptOutcome(o).String())
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,12 +61,15 @@ func TestNames(t *testing.T) {
 	m := New(Options{Inspector: insp, Version: "1.2.3", Engine: func() []Reading {
 		return []Reading{{"fsyncs_total", "Fsyncs.", true, 12}, {"free_bytes", "Free.", false, 99}}
 	}})
-	b := &Batch{Commit: 300 * time.Microsecond, Changes: 12, Expirations: 3, Waits: []Sample{{"mail", 4}}, Runs: []Sample{{"mail", 2000}}}
-	c := Counts{Queue: "mail", Type: "welcome", Enqueued: 2, Dead: 1}
-	c.Attempts[task.AttemptSucceeded], c.Attempts[task.AttemptFailed] = 6, 7
-	b.Counts = []Counts{c, c}
-	m.Batch(b)
-	m.Batch(&Batch{})
+	m.Commit(300*time.Microsecond, 12)
+	m.Expirations(3)
+	m.Dead(2)
+	m.Waited("mail", 4, 1)
+	m.Ran("mail", 2000, 3)
+	m.Ran("mail", 0, 1)
+	m.Enqueued("mail", "welcome", 4)
+	m.Attempts("mail", "welcome", task.AttemptSucceeded, 12)
+	m.Attempts("mail", "welcome", task.AttemptFailed, 14)
 	m.RPC("TaskService/Get", task.NotFound, 2*time.Millisecond)
 	text := scrape(t, m)
 	has(t, text,
@@ -73,10 +78,10 @@ func TestNames(t *testing.T) {
 		`penstock_queue_tasks{queue="mail",state="dead"} 5`, `penstock_queue_dead_bytes{queue="mail"} 600`,
 		`penstock_queue_oldest_ready_seconds{queue="mail"} 10`, `penstock_queue_unserved_types{queue="mail"} 1`,
 		`penstock_queue_history_seconds{queue="mail"} 60`,
-		`penstock_enqueued_total{queue="mail",type="welcome"} 4`, `penstock_dead_total{queue="mail",type="welcome"} 2`,
+		`penstock_enqueued_total{queue="mail",type="welcome"} 4`, `penstock_dead_total 2`,
 		`penstock_attempts_total{outcome="succeeded",queue="mail",type="welcome"} 12`, `penstock_attempts_total{outcome="failed",queue="mail",type="welcome"} 14`,
 		`penstock_wait_seconds_bucket{queue="mail",le="0.005"} 1`, `penstock_wait_seconds_bucket{queue="mail",le="0.0025"} 0`,
-		`penstock_run_seconds_sum{queue="mail"} 2`, `penstock_lease_expirations_total 3`,
+		`penstock_run_seconds_sum{queue="mail"} 6`, `penstock_run_seconds_count{queue="mail"} 4`, `penstock_run_seconds_bucket{queue="mail",le="2.5"} 4`, `penstock_run_seconds_bucket{queue="mail",le="1"} 1`, `penstock_lease_expirations_total 3`,
 		`penstock_workers{build="9f3"} 2`, `penstock_workers{build=""} 1`,
 		`penstock_worker_slots{state="busy"} 11`, `penstock_worker_slots{state="idle"} 4`,
 		`penstock_rpc_seconds_count{code="not_found",method="TaskService/Get"} 1`, `penstock_storage_bytes 4096`,
@@ -98,7 +103,8 @@ func TestBounds(t *testing.T) {
 	m := New(Options{Inspector: insp, QueuesMax: 3, TypesMax: 4})
 	for q := range 10 {
 		for typ := range 5 {
-			m.Batch(&Batch{Counts: []Counts{{Queue: fmt.Sprintf("q%d", q), Type: fmt.Sprintf("t%d", typ), Enqueued: 1}}, Runs: []Sample{{Queue: fmt.Sprintf("q%d", q), Took: 1}}})
+			m.Enqueued(fmt.Sprintf("q%d", q), fmt.Sprintf("t%d", typ), 1)
+			m.Ran(fmt.Sprintf("q%d", q), 1, 1)
 		}
 	}
 	text := scrape(t, m)
@@ -129,7 +135,7 @@ func TestBounds(t *testing.T) {
 // TestNodeDown: a node that does not answer leaves the counters visible.
 func TestNodeDown(t *testing.T) {
 	m := New(Options{Inspector: &asked{err: errors.New("no partition")}})
-	m.Batch(&Batch{Expirations: 1})
+	m.Expirations(1)
 	text := scrape(t, m)
 	has(t, text, `penstock_lease_expirations_total 1`)
 	text = scrape(t, m) // collectors work side by side: the first scrape may have counted too late
@@ -138,16 +144,42 @@ func TestNodeDown(t *testing.T) {
 	}
 }
 
-// BenchmarkBatch is the price of a batch of 100 tasks in one queue.
+// TestNative: the native buckets hold what the classic ones hold, at ±5 %.
+func TestNative(t *testing.T) {
+	var w weighted
+	for _, ms := range []float64{0, 1, 3, 3, 250, 7_200_000} {
+		w.add(ms/1000, 2)
+	}
+	h := w.dto()
+	var got []string
+	key, left, span, count := int32(0), uint32(0), -1, int64(0)
+	for _, d := range h.PositiveDelta {
+		for left == 0 {
+			span++
+			key, left = key+h.PositiveSpan[span].GetOffset(), h.PositiveSpan[span].GetLength()
+		}
+		count += d
+		upper := math.Pow(2, float64(key)/8)
+		got = append(got, fmt.Sprintf("%d in (%.4g, %.4g]", count, upper/math.Pow(2, 1./8), upper))
+		key, left = key+1, left-1
+	}
+	want := []string{"2 in (0.0009766, 0.001065]", "4 in (0.002762, 0.003012]", "2 in (0.2293, 0.25]", "2 in (6889, 7512]"}
+	if !slices.Equal(got, want) || h.GetZeroCount() != 2 || h.GetSampleCount() != 12 || h.GetSchema() != 3 {
+		t.Errorf("got %q, %d at zero, %d in all; want %q, 2, 12", got, h.GetZeroCount(), h.GetSampleCount(), want)
+	}
+}
+
+// BenchmarkBatch is the price of a batch of tasks in one queue.
 func BenchmarkBatch(b *testing.B) {
 	m := New(Options{Inspector: &asked{}})
-	batch := &Batch{Commit: time.Millisecond, Changes: 300, Counts: []Counts{{Queue: "mail", Type: "welcome", Enqueued: 100}}, Waits: make([]Sample, 16), Runs: make([]Sample, 16)}
-	batch.Counts[0].Attempts[task.AttemptSucceeded] = 100
-	for i := range batch.Waits {
-		batch.Waits[i], batch.Runs[i] = Sample{"mail", 3}, Sample{"mail", 4}
-	}
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Batch(batch)
+		m.Commit(time.Millisecond, 300)
+		m.Enqueued("mail", "welcome", 100)
+		m.Attempts("mail", "welcome", task.AttemptSucceeded, 100)
+		for i := range task.Millis(16) {
+			m.Waited("mail", 3+i, 6)
+			m.Ran("mail", 4+i, 6)
+		}
 	}
 }
