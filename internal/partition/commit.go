@@ -1,0 +1,382 @@
+package partition
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// encoder is the memory that encoding reuses.
+type encoder struct {
+	key, end, val, old []byte
+	// taken holds records that were put and taken back within one Apply: they
+	// reach neither store nor cache, but what became of their task starts from
+	// them.
+	taken map[task.Seq][]byte
+}
+
+// encode turns the Output into the turn's batch: all deletes first, then puts by
+// class and in key order. The memtable finds its place faster that way.
+func (r *Runner) encode(t *turn) error {
+	clear(r.enc.taken)
+	r.encodeDeletes(t)
+	r.encodeState(t)
+	r.encodeBirths(t)
+	if err := r.encodeTimed(t); err != nil {
+		return err
+	}
+	r.encodeIndexes(t)
+	if err := r.encodeDead(t); err != nil {
+		return err
+	}
+	if err := r.encodeFinished(t); err != nil {
+		return err
+	}
+	r.encodeLast(t)
+	return nil
+}
+
+func (r *Runner) encodeDeletes(t *turn) {
+	o, e, b := &r.out, &r.enc, &t.batch
+	for i := range o.DropMarks {
+		e.key = record.AppendMarkKey(e.key[:0], r.p, &o.DropMarks[i])
+		b.Delete(e.key)
+	}
+	sortPlaces(o.DropBirths)
+	for i := range o.DropBirths {
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropBirths[i])
+		b.SingleDelete(e.key) // a birth key is written once, ever
+	}
+	for _, pl := range o.DropLarge {
+		e.key = record.AppendChunkPrefix(e.key[:0], r.p, pl)
+		r.deletePrefix(t)
+	}
+	sortPlaces(o.DropTimed)
+	for i := range o.DropTimed {
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropTimed[i])
+		b.Delete(e.key)
+	}
+	for i := range o.Purges {
+		r.deletePurged(t, &o.Purges[i])
+	}
+	for _, k := range o.DropExpiries {
+		e.key = record.AppendExpiryKey(e.key[:0], r.p, k)
+		b.Delete(e.key)
+	}
+	for _, seq := range o.DropWheres {
+		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
+		b.Delete(e.key)
+	}
+	for _, k := range o.DropIdems {
+		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
+		b.Delete(e.key)
+	}
+	for i := range o.DropProducers {
+		e.key = record.AppendProducerKey(e.key[:0], r.p, o.DropProducers[i].Queue, o.DropProducers[i].Producer)
+		b.Delete(e.key)
+	}
+	for _, s := range o.DropSessions {
+		e.key = record.AppendSessionKey(e.key[:0], r.p, s)
+		b.Delete(e.key)
+	}
+	for _, k := range o.DropDead {
+		e.key = record.AppendDeadKey(e.key[:0], r.p, k)
+		b.Delete(e.key)
+	}
+	for _, q := range o.PurgeDead {
+		e.key = record.AppendQueuePrefix(e.key[:0], r.p, record.ClassDead, q)
+		r.deletePrefix(t)
+	}
+	for _, k := range o.DropFinished {
+		e.key = record.AppendFinishedKey(e.key[:0], r.p, k)
+		b.Delete(e.key)
+	}
+	for _, s := range o.DropSegments {
+		e.key = record.AppendFinishedPrefix(e.key[:0], r.p, s)
+		r.deletePrefix(t)
+		e.key = record.AppendSegmentKey(e.key[:0], r.p, s)
+		b.Delete(e.key)
+	}
+	for _, seq := range o.DropClaims {
+		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
+		b.Delete(e.key)
+	}
+}
+
+// deletePrefix deletes every key that begins with the encoder's key.
+func (r *Runner) deletePrefix(t *turn) {
+	r.enc.end = record.AppendPrefixEnd(r.enc.end[:0], r.enc.key)
+	t.batch.DeleteRange(r.enc.key, r.enc.end)
+}
+
+// deletePurged deletes a stretch of a lane, with the payloads that hang on it.
+func (r *Runner) deletePurged(t *turn, g *queue.Range) {
+	e := &r.enc
+	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
+	e.end = record.AppendPlaceKey(e.end[:0], r.p, g.To)
+	t.batch.DeleteRange(e.key, e.end)
+	if g.From.Class == task.ClassBirth {
+		e.key = record.AppendChunkPrefix(e.key[:0], r.p, g.From)
+		e.end = record.AppendChunkPrefix(e.end[:0], r.p, g.To)
+		t.batch.DeleteRange(e.key, e.end)
+	}
+}
+
+func sortPlaces(ps []queue.Place) {
+	if !slices.IsSortedFunc(ps, comparePlaces) {
+		slices.SortFunc(ps, comparePlaces)
+	}
+}
+
+// comparePlaces is the order of their keys, within one class.
+func comparePlaces(a, b queue.Place) int {
+	if a.Queue == b.Queue && a.Lane == b.Lane && a.Prio == b.Prio && a.Due == b.Due {
+		return cmp.Compare(a.Seq, b.Seq)
+	}
+	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
+		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
+}
+
+// encodeState puts the small records that come first: meta, queues, types, marks.
+func (r *Runner) encodeState(t *turn) {
+	o, e, b := &r.out, &r.enc, &t.batch
+	e.key = record.AppendMetaKey(e.key[:0], r.p)
+	e.val = record.AppendMeta(e.val[:0], &o.Meta)
+	b.Set(e.key, e.val)
+	slices.SortFunc(o.Queues, func(a, b queue.QueueState) int { return cmp.Compare(a.Queue, b.Queue) })
+	for i := range o.Queues {
+		e.key = record.AppendQueueKey(e.key[:0], r.p, o.Queues[i].Queue)
+		e.val = record.AppendQueue(e.val[:0], &o.Queues[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Types {
+		e.key = record.AppendTypeKey(e.key[:0], r.p, o.Types[i].Queue, o.Types[i].Lane)
+		e.val = record.AppendTypeName(e.val[:0], &o.Types[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Marks {
+		e.key = record.AppendMarkKey(e.key[:0], r.p, &o.Marks[i])
+		e.val = record.AppendMark(e.val[:0], &o.Marks[i])
+		b.Set(e.key, e.val)
+	}
+}
+
+// encodeBirths puts new tasks: those ready at once, their large payloads, then
+// the scheduled ones, which share a class with what encodeTimed puts.
+func (r *Runner) encodeBirths(t *turn) {
+	births := r.out.Births
+	if !slices.IsSortedFunc(births, compareBirths) {
+		slices.SortFunc(births, compareBirths)
+	}
+	timed := len(births)
+	for timed > 0 && births[timed-1].Place.Class == task.ClassTimed {
+		timed--
+	}
+	large := false
+	for i := range births[:timed] {
+		r.encodeBirth(t, &births[i])
+		large = large || births[i].Flags&queue.FlagLarge != 0
+	}
+	if large || timed < len(births) {
+		for i := range births {
+			if w := &births[i]; w.Flags&queue.FlagLarge != 0 && w.Place.Queue != queue.Void {
+				r.encodeChunks(t, w)
+			}
+		}
+	}
+	for i := range births[timed:] {
+		r.encodeBirth(t, &births[timed+i])
+	}
+	if r.cfg.Observe != nil {
+		r.countBirths(t)
+	}
+}
+
+func compareBirths(a, b queue.Birth) int {
+	return cmp.Or(cmp.Compare(a.Place.Class, b.Place.Class), comparePlaces(a.Place, b.Place))
+}
+
+func (r *Runner) encodeBirth(t *turn, w *queue.Birth) {
+	e := &r.enc
+	e.val = record.AppendBirth(e.val[:0], w)
+	if w.Place.Queue == queue.Void {
+		e.take(w.Place.Seq, e.val)
+		return
+	}
+	e.key = record.AppendPlaceKey(e.key[:0], r.p, w.Place)
+	t.batch.Set(e.key, e.val)
+	if w.Slot != queue.NoSlot {
+		r.cache.put(w.Slot, w.Place.Seq, e.val)
+	}
+}
+
+func (e *encoder) take(seq task.Seq, rec []byte) {
+	if e.taken == nil {
+		e.taken = make(map[task.Seq][]byte)
+	}
+	e.taken[seq] = slices.Clone(rec)
+}
+
+func (r *Runner) encodeChunks(t *turn, w *queue.Birth) {
+	for i := range record.ChunkCount(len(w.Spec.Payload)) {
+		r.enc.key = record.AppendChunkKey(r.enc.key[:0], r.p, w.Place, i)
+		t.batch.Set(r.enc.key, record.Chunk(w.Spec.Payload, i))
+	}
+}
+
+func (r *Runner) encodeTimed(t *turn) error {
+	e, puts := &r.enc, r.out.Timed
+	cmpTimed := func(a, b queue.Timed) int { return comparePlaces(a.Place, b.Place) }
+	if !slices.IsSortedFunc(puts, cmpTimed) {
+		slices.SortFunc(puts, cmpTimed)
+	}
+	for i := range puts {
+		w := &puts[i]
+		old, err := r.source(&w.From)
+		if err != nil {
+			return err
+		}
+		if e.val, err = record.AppendTimed(e.val[:0], old, w); err != nil {
+			return err
+		}
+		if w.Place.Queue == queue.Void {
+			e.take(w.Place.Seq, e.val)
+			continue
+		}
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, w.Place)
+		t.batch.Set(e.key, e.val)
+		if w.Slot != queue.NoSlot {
+			r.cache.put(w.Slot, w.Place.Seq, e.val)
+		}
+		if w.Attempt != nil && r.cfg.Observe != nil {
+			r.countAttempt(t, w.Place, w.Attempt)
+		}
+	}
+	return nil
+}
+
+// source finds the record that a change starts from.
+func (r *Runner) source(s *queue.Source) ([]byte, error) {
+	e := &r.enc
+	switch {
+	case s.Finished.Seq != 0:
+		e.key = record.AppendFinishedKey(e.key[:0], r.p, s.Finished)
+	case s.Dead.Queue != 0:
+		e.key = record.AppendDeadKey(e.key[:0], r.p, s.Dead)
+	default:
+		if len(e.taken) > 0 {
+			if rec, ok := e.taken[s.Place.Seq]; ok {
+				return rec, nil
+			}
+		}
+		if s.Slot != queue.NoSlot {
+			if rec := r.cache.get(s.Slot, s.Place.Seq); rec != nil {
+				return rec, nil
+			}
+		}
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, s.Place)
+	}
+	var found bool
+	var err error
+	if e.old, found, err = r.part.Get(e.key, e.old[:0]); err != nil {
+		return nil, fmt.Errorf("read %x: %w", e.key, err)
+	}
+	if !found {
+		return nil, fmt.Errorf("the record %x is missing: run penstock doctor", e.key)
+	}
+	return e.old, nil
+}
+
+// encodeIndexes puts what helps to find tasks: expiries, wheres, idempotency
+// entries, producers and sessions.
+func (r *Runner) encodeIndexes(t *turn) {
+	o, e, b := &r.out, &r.enc, &t.batch
+	for i := range o.Expiries {
+		e.key = record.AppendExpiryKey(e.key[:0], r.p, o.Expiries[i].Key)
+		e.val = record.AppendExpiry(e.val[:0], &o.Expiries[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Wheres {
+		e.key = record.AppendWhereKey(e.key[:0], r.p, o.Wheres[i].Seq)
+		e.val = record.AppendWhere(e.val[:0], &o.Wheres[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Idems {
+		e.key = record.AppendIdemKey(e.key[:0], r.p, o.Idems[i].Key)
+		e.val = record.AppendIdem(e.val[:0], &o.Idems[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Producers {
+		e.key = record.AppendProducerKey(e.key[:0], r.p, o.Producers[i].Queue, o.Producers[i].Producer)
+		e.val = record.AppendProducer(e.val[:0], &o.Producers[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Sessions {
+		e.key = record.AppendSessionKey(e.key[:0], r.p, o.Sessions[i].Session)
+		e.val = record.AppendSession(e.val[:0], &o.Sessions[i])
+		b.Set(e.key, e.val)
+	}
+}
+
+func (r *Runner) encodeDead(t *turn) error {
+	e := &r.enc
+	for i := range r.out.Dead {
+		w := &r.out.Dead[i]
+		old, err := r.source(&w.From)
+		if err != nil {
+			return err
+		}
+		if e.val, err = record.AppendDead(e.val[:0], old, w); err != nil {
+			return err
+		}
+		e.key = record.AppendDeadKey(e.key[:0], r.p, w.Key)
+		t.batch.Set(e.key, e.val)
+		r.noteEnded(t, w.Key.Seq, e.key, e.val)
+		if w.Attempt != nil && r.cfg.Observe != nil {
+			r.countAttempt(t, w.Place, w.Attempt)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) encodeFinished(t *turn) error {
+	e, puts := &r.enc, r.out.Finished
+	for i := range puts {
+		w := &puts[i]
+		var old []byte
+		var err error
+		if w.Copy || w.KeepBody {
+			if old, err = r.source(&w.From); err != nil {
+				return err
+			}
+		}
+		if e.val, err = record.AppendFinished(e.val[:0], old, w); err != nil {
+			return err
+		}
+		e.key = record.AppendFinishedKey(e.key[:0], r.p, w.Key)
+		t.batch.Set(e.key, e.val)
+		r.noteEnded(t, w.Key.Seq, e.key, e.val)
+		if r.cfg.Observe != nil {
+			r.countFinished(t, w)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) encodeLast(t *turn) {
+	o, e, b := &r.out, &r.enc, &t.batch
+	for i := range o.Segments {
+		e.key = record.AppendSegmentKey(e.key[:0], r.p, o.Segments[i].Segment)
+		e.val = record.AppendSegment(e.val[:0], &o.Segments[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Claims {
+		e.key = record.AppendClaimKey(e.key[:0], r.p, o.Claims[i].Seq)
+		e.val = record.AppendClaim(e.val[:0], &o.Claims[i])
+		b.Set(e.key, e.val)
+	}
+}

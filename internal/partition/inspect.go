@@ -1,0 +1,241 @@
+package partition
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// View runs look in the loop, between two turns, and then calls done once
+// everything that look may have seen is durable. look must be quick and must not
+// keep the machine.
+func (r *Runner) View(look func(m *queue.Machine), done func(err *task.Error)) {
+	if err := r.box.putView(view{look, done}); err != nil {
+		done(err)
+	}
+}
+
+// seen is what the loop says of a task that is looked up.
+type seen struct {
+	live     bool
+	view     queue.TaskView
+	queue    string
+	taskType string
+	max      int32
+	segments []uint32
+	why      string
+}
+
+// Get looks one task up, wherever it is in its life, and calls done with it. The
+// records are read beside the loop; a task that moves meanwhile is looked for
+// again. The answer waits until what was read is durable (I1).
+func (r *Runner) Get(id task.ID, done func(info task.Info, err *task.Error)) {
+	r.getAgain(id, 1, done)
+}
+
+func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *task.Error)) {
+	var s seen
+	r.View(func(m *queue.Machine) {
+		s.view, s.live = m.Find(id.Seq)
+		s.queue, s.taskType = m.QueueName(id.Queue), m.TypeName(id.Queue, id.Lane)
+		s.max = m.QueueConfig(id.Queue).MaxAttempts
+		s.segments = m.Holding(id.Seq)
+		s.why = m.WhyWaits(record.PlaceOf(id))
+	}, func(err *task.Error) {
+		if err != nil {
+			done(task.Info{}, err)
+			return
+		}
+		read := func() {
+			l := lookup{r: r, id: id, seen: &s}
+			found, err := l.run()
+			switch {
+			case err != nil:
+				done(task.Info{}, task.AsError(err))
+			case !found && try < getTriesMax:
+				r.getAgain(id, try+1, done)
+			case !found:
+				done(task.Info{}, errGone(id))
+			default:
+				r.View(func(*queue.Machine) {}, func(err *task.Error) { done(l.info, err) })
+			}
+		}
+		if !r.readers.do(read) {
+			done(task.Info{}, errReopen)
+		}
+	})
+}
+
+// lookup reads one task beside the loop.
+type lookup struct {
+	r    *Runner
+	id   task.ID
+	seen *seen
+	dec  record.Decoder
+	key  []byte
+	info task.Info
+}
+
+func (l *lookup) run() (found bool, err error) {
+	if l.seen.live {
+		if found, err = l.live(l.seen.view.Place); err != nil || found {
+			l.overlay()
+			return found, err
+		}
+		return false, nil
+	}
+	if found, err = l.live(record.PlaceOf(l.id)); err != nil || found {
+		return found, err
+	}
+	l.key = record.AppendWhereKey(l.key[:0], l.r.p, l.id.Seq)
+	value, found, err := l.get()
+	if err != nil {
+		return false, err
+	}
+	if found {
+		var at queue.Where
+		if err := record.DecodeWhere(l.key, value, &at); err != nil {
+			return false, l.r.unreadable(l.key, err)
+		}
+		if at.Dead.Queue != 0 {
+			return l.dead(at.Dead)
+		}
+		return l.live(at.Place)
+	}
+	return l.finished()
+}
+
+func (l *lookup) get() ([]byte, bool, error) {
+	value, found, err := l.r.part.Get(l.key, nil)
+	if err != nil {
+		err = fmt.Errorf("read %x: %w", l.key, err)
+	}
+	return value, found, err
+}
+
+func (l *lookup) live(pl queue.Place) (bool, error) {
+	l.key = record.AppendPlaceKey(l.key[:0], l.r.p, pl)
+	value, found, err := l.get()
+	if err != nil || !found {
+		return false, err
+	}
+	large, err := l.dec.LiveInfo(l.r.p, pl, value, &l.info)
+	if err != nil {
+		return false, l.r.unreadable(l.key, err)
+	}
+	if l.info.State == task.Ready || l.info.ReadyAt <= l.r.cfg.Now() {
+		l.info.State, l.info.Reason = task.Ready, l.seen.why
+	}
+	return l.names(large)
+}
+
+func (l *lookup) dead(k queue.DeadKey) (bool, error) {
+	l.key = record.AppendDeadKey(l.key[:0], l.r.p, k)
+	value, found, err := l.get()
+	if err != nil || !found {
+		return false, err
+	}
+	large, err := l.dec.DeadInfo(l.key, value, &l.info)
+	if err != nil {
+		return false, l.r.unreadable(l.key, err)
+	}
+	return l.names(large)
+}
+
+func (l *lookup) finished() (bool, error) {
+	for _, s := range l.seen.segments {
+		l.key = record.AppendFinishedKey(l.key[:0], l.r.p, queue.FinishedKey{Segment: s, Seq: l.id.Seq})
+		value, found, err := l.get()
+		if err != nil {
+			return false, err
+		}
+		if !found {
+			continue
+		}
+		if _, err := l.dec.FinishedInfo(l.key, value, &l.info); err != nil {
+			return false, l.r.unreadable(l.key, err)
+		}
+		return l.names(0)
+	}
+	return false, nil
+}
+
+// names fills in what the record leaves to others, and refuses the answer when
+// the ID names another task than was found.
+func (l *lookup) names(large int) (bool, error) {
+	if l.info.ID != l.id {
+		return false, nil
+	}
+	l.info.Queue, l.info.Type = l.seen.queue, l.seen.taskType
+	if l.info.MaxAttempts == 0 {
+		l.info.MaxAttempts = l.seen.max
+	}
+	if l.info.MaxAttempts == 0 {
+		l.info.MaxAttempts = task.DefaultMaxAttempts
+	}
+	if large == 0 {
+		return true, nil
+	}
+	payload, found, err := l.r.readChunks(record.PlaceOf(l.id), large)
+	l.info.Payload, l.info.PayloadKept = payload, found
+	return true, err
+}
+
+// overlay adds what only memory knows of a live task.
+func (l *lookup) overlay() { overlay(&l.info, &l.seen.view, &l.r.progress) }
+
+func overlay(info *task.Info, v *queue.TaskView, p *progress) {
+	info.State, info.Counts, info.Reason, info.MaxAttempts = v.State, v.Counts, v.Reason, v.Max
+	info.ReadyAt = v.Ready
+	if v.State == task.Running {
+		info.StartedAt, info.Worker = v.Started, v.Worker
+		info.Progress = p.of(info.ID.Seq, v.Started)
+	}
+}
+
+// progress is what running handlers last said of themselves. It is shown and not
+// kept; when there is too much of it some is forgotten.
+type progress struct {
+	mu    sync.Mutex
+	bySeq map[task.Seq]progressAt
+}
+
+type progressAt struct {
+	at   task.Time
+	last task.Progress
+}
+
+// Progress notes what a handler says of itself.
+func (r *Runner) Progress(t task.Token, p task.Progress) {
+	if len(p.Text) > task.NameMax {
+		p.Text = p.Text[:task.NameMax]
+	}
+	r.progress.mu.Lock()
+	defer r.progress.mu.Unlock()
+	if r.progress.bySeq == nil {
+		r.progress.bySeq = make(map[task.Seq]progressAt)
+	}
+	if _, known := r.progress.bySeq[t.Seq]; !known && len(r.progress.bySeq) >= progressMax {
+		for seq := range r.progress.bySeq { // any will do: most are of tasks long gone
+			delete(r.progress.bySeq, seq)
+			if rand.IntN(4) == 0 {
+				break
+			}
+		}
+	}
+	r.progress.bySeq[t.Seq] = progressAt{r.cfg.Now(), p}
+}
+
+// of is what was said since the attempt began.
+func (p *progress) of(seq task.Seq, started task.Time) task.Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x, ok := p.bySeq[seq]; ok && x.at >= started {
+		return x.last
+	}
+	return task.Progress{}
+}

@@ -1,0 +1,41 @@
+package partition
+
+// What bounds a partition. Everything that waits is either counted here or
+// bounded by the credit that workers give.
+const (
+	// Enqueues that wait for the loop. At 200,000 tasks a second this is a
+	// second's work; more would only add to the time to the answer.
+	admitTasksMax = 200_000
+	admitBytesMax = 64 << 20
+
+	// One turn: a batch of 4 MiB is a quarter of the smallest memtable, and
+	// 8,192 tasks are about 10 ms of encoding. A single larger call goes alone.
+	turnTasksMax = 8_192
+	turnBytesMax = 4 << 20
+
+	// Tasks leased in one turn, over all sessions.
+	dispatchMax = 4_096
+
+	// Commits in flight. One is enough while Apply and encoding overlap with it;
+	// more gained nothing in measurements.
+	pipelineDepth = 1
+	// Turns at once: one being made, those in flight, and two whose answers are
+	// being given, so that a slow answer does not stall the disk.
+	turnsMax = pipelineDepth + 3
+
+	refillsMax      = 2       // refills read at once
+	refillKeepMax   = 4 << 20 // bytes of records that a refill brings along for the cache
+	watchesMax      = 100_000 // tasks watched in one partition
+	pollsMax        = 10_000  // unary leases that wait in one partition
+	pollsTurnMax    = 256     // of them asked in one turn
+	progressMax     = 10_000  // tasks whose progress is remembered
+	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver
+	arenaChunk      = 64 << 10
+	arenaKeepMax    = 4 << 20 // bytes of a turn's arena that are kept for the next
+	intakeKeepMax   = 16_384  // mail slots kept after a burst
+	samplesTurnMax  = 64      // waiting and running times reported of one turn
+	scanPageMax     = 50_000  // records looked at for one page of a listing
+	getTriesMax     = 3       // looks for a task that moves meanwhile
+	cacheBytes      = 24 << 20
+	openTicksMax    = 64 // turns at opening, until the first wants are answered
+)

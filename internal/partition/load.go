@@ -1,0 +1,250 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Open reads what the machine must know and makes a Runner over part, which the
+// caller has acquired and which the Runner releases from here on. It reads the
+// small classes whole; of the tasks only where each lane begins. What can't be
+// read whole is not opened at all.
+func Open(ctx context.Context, part store.Partition, cfg Config) (*Runner, error) {
+	r := newRunner(part, cfg)
+	r.readers.manual = true // until it has been opened; Run makes it concurrent
+	snap, err := r.load(ctx)
+	if err != nil {
+		part.Release()
+		return nil, fmt.Errorf("open partition %d: %w", r.p, err)
+	}
+	f := part.Fence()
+	r.m = queue.New(queue.Config{
+		Partition: cfg.Partition, Epoch: f.Epoch, Nonce: uint32(f.Nonce),
+		WindowTasks: cfg.WindowTasks, HistoryBytes: cfg.HistoryBytes, IdemBytes: cfg.IdemBytes,
+	}, snap, r.now())
+	r.due = r.now() // the first turn writes the new owner's meta
+	for range openTicksMax {
+		if err := ctx.Err(); err != nil {
+			return nil, r.end(fmt.Errorf("open partition %d: %w", r.p, err))
+		}
+		made, err := r.Step()
+		if err != nil {
+			return nil, fmt.Errorf("open partition %d: %w", r.p, err)
+		}
+		if !r.Refill() && !made {
+			break
+		}
+	}
+	return r, nil
+}
+
+// load reads the Snapshot.
+func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
+	s := &queue.Snapshot{}
+	var err error
+	key := record.AppendMetaKey(nil, r.p)
+	value, found, err := r.part.Get(key, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read %x: %w", key, err)
+	}
+	if found {
+		if err := record.DecodeMeta(value, &s.Meta); err != nil {
+			return nil, r.unreadable(key, err)
+		}
+		s.Found = true
+	}
+	if s.Queues, err = readAll(ctx, r, record.ClassQueue, record.DecodeQueue); err != nil {
+		return nil, err
+	}
+	if s.Types, err = readAll(ctx, r, record.ClassType, record.DecodeTypeName); err != nil {
+		return nil, err
+	}
+	if s.Marks, err = readAll(ctx, r, record.ClassMark, record.DecodeMark); err != nil {
+		return nil, err
+	}
+	if s.Segments, err = readAll(ctx, r, record.ClassSegment, record.DecodeSegment); err != nil {
+		return nil, err
+	}
+	if s.Producers, err = readAll(ctx, r, record.ClassProducer, record.DecodeProducer); err != nil {
+		return nil, err
+	}
+	if s.Sessions, err = readAll(ctx, r, record.ClassSession, record.DecodeSession); err != nil {
+		return nil, err
+	}
+	if s.Claims, err = readAll(ctx, r, record.ClassClaim, record.DecodeClaim); err != nil {
+		return nil, err
+	}
+	if err := r.findLanes(ctx, s); err != nil {
+		return nil, err
+	}
+	s.NextExpiry, err = r.firstExpiry()
+	return s, err
+}
+
+// readAll reads every record of a small class.
+func readAll[T any](ctx context.Context, r *Runner, c record.Class, decode func(key, value []byte, x *T) error) ([]T, error) {
+	from := record.AppendPrefix(nil, r.p, c)
+	it := r.part.Scan(from, record.AppendPrefixEnd(nil, from))
+	var all []T
+	for it.Next() {
+		var x T
+		err := decode(it.Key(), it.Value(), &x)
+		if err != nil {
+			err = r.unreadable(it.Key(), err)
+		} else {
+			err = ctx.Err()
+		}
+		if err != nil {
+			it.Close()
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	if err := it.Close(); err != nil {
+		return nil, fmt.Errorf("read the %s records: %w", c, err)
+	}
+	return all, nil
+}
+
+// findLanes finds the lanes that have tasks, and where each begins.
+func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
+	lanes := map[laneID]*queue.LaneFound{}
+	var order []laneID
+	of := func(pl queue.Place) *queue.LaneFound {
+		id := laneID{pl.Queue, pl.Prio, pl.Lane}
+		f := lanes[id]
+		if f == nil {
+			f = &queue.LaneFound{Queue: pl.Queue, Prio: pl.Prio, Lane: pl.Lane}
+			lanes[id] = f
+			order = append(order, id)
+		}
+		return f
+	}
+	known := map[uint32]map[uint32]bool{}
+	for _, t := range s.Types {
+		if known[t.Queue] == nil {
+			known[t.Queue] = map[uint32]bool{}
+		}
+		known[t.Queue][t.Lane] = true
+	}
+	found := func(key []byte, pl queue.Place) error {
+		if !known[pl.Queue][pl.Lane] {
+			return r.unreadable(key, fmt.Errorf("its queue or type, %d/%d, is not registered", pl.Queue, pl.Lane))
+		}
+		if f := of(pl); pl.Class == task.ClassTimed {
+			f.HasTimed, f.Timed = true, pl.Due
+		} else {
+			f.HasBirth, f.Birth = true, pl.Seq
+		}
+		return nil
+	}
+	for _, c := range []record.Class{record.ClassBirth, record.ClassTimed} {
+		if err := r.skipLanes(ctx, c, s.Marks, found); err != nil {
+			return err
+		}
+	}
+	for _, id := range order {
+		s.Lanes = append(s.Lanes, *lanes[id])
+	}
+	return nil
+}
+
+type laneID struct {
+	queue uint32
+	prio  uint8
+	lane  uint32
+}
+
+// skipLanes calls found for the first record of every lane of a class. Lanes with
+// marks are entered at their marks, and the gaps between them are searched by
+// ranges of their own: below a mark lie the tombstones of all that was ever done
+// there, and an iterator that came upon them would walk over every one.
+//
+//	│ gap │ lane: gone … mark ▸ first │ gap │ lane: gone … mark ▸ first │ gap │
+func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Mark, found func(key []byte, pl queue.Place) error) error {
+	at := record.AppendPrefix(nil, r.p, c)
+	end := record.AppendPrefixEnd(nil, at)
+	for i := range marks { // in key order, which is the order of lanes in any class
+		m := &marks[i]
+		lane := record.AppendLanePrefix(nil, r.p, c, m.Queue, m.Prio, m.Lane)
+		laneEnd := record.AppendPrefixEnd(nil, lane)
+		if err := r.skipGap(ctx, at, lane, found); err != nil {
+			return err
+		}
+		first := queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}
+		if c == record.ClassTimed {
+			first.Class, first.Due, first.Seq = task.ClassTimed, m.TimedLow, 0
+		}
+		if err := r.firstIn(record.AppendPlaceKey(nil, r.p, first), laneEnd, found); err != nil {
+			return err
+		}
+		at = laneEnd
+	}
+	return r.skipGap(ctx, at, end, found)
+}
+
+// firstIn calls found for the first record in [from, to).
+func (r *Runner) firstIn(from, to []byte, found func(key []byte, pl queue.Place) error) error {
+	it := r.part.Scan(from, to)
+	var err error
+	if it.Next() {
+		err = foundAt(r, it, found)
+	}
+	if e := it.Close(); e != nil && err == nil {
+		err = fmt.Errorf("read the first task after %x: %w", from, e)
+	}
+	return err
+}
+
+// skipGap goes from lane to lane in [from, to), none of which has marks.
+func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key []byte, pl queue.Place) error) error {
+	it := r.part.Scan(from, to)
+	var err error
+	for err == nil && it.Next() {
+		if err = foundAt(r, it, found); err != nil {
+			break
+		}
+		pl, _ := record.ParsePlaceKey(it.Key())
+		c := record.ClassBirth
+		if pl.Class == task.ClassTimed {
+			c = record.ClassTimed
+		}
+		it.SeekGE(record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, c, pl.Queue, pl.Prio, pl.Lane)))
+		err = ctx.Err()
+	}
+	if e := it.Close(); e != nil && err == nil {
+		err = fmt.Errorf("look for lanes after %x: %w", from, e)
+	}
+	return err
+}
+
+func foundAt(r *Runner, it store.Iterator, found func(key []byte, pl queue.Place) error) error {
+	pl, err := record.ParsePlaceKey(it.Key())
+	if err != nil {
+		return r.unreadable(it.Key(), err)
+	}
+	return found(it.Key(), pl)
+}
+
+func (r *Runner) firstExpiry() (task.Time, error) {
+	from := record.AppendPrefix(nil, r.p, record.ClassExpiry)
+	it := r.part.Scan(from, record.AppendPrefixEnd(nil, from))
+	var at task.Time
+	var err error
+	if it.Next() {
+		var k queue.ExpiryKey
+		if k, err = record.ParseExpiryKey(it.Key()); err != nil {
+			err = r.unreadable(it.Key(), err)
+		}
+		at = k.At
+	}
+	if e := it.Close(); e != nil && err == nil {
+		err = fmt.Errorf("read the expiry index: %w", e)
+	}
+	return at, err
+}

@@ -1,0 +1,171 @@
+package partition
+
+import (
+	"sync"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// mail is one request on its way to the loop.
+type mail struct {
+	cmd queue.Command
+	errand
+}
+
+// errand is who stands behind a command.
+type errand struct {
+	reply func(err *task.Error) // nil: the command's batch carries its own Done
+	from  *Attached             // commands of a session
+	poll  *Poll                 // OpLease
+	tasks int32
+	bytes int32
+	done  bool // not to be answered in this turn: it was put off
+}
+
+// view is a look at the machine between two turns. look runs in the loop; done
+// runs once all that look may have seen is durable.
+type view struct {
+	look func(m *queue.Machine)
+	done func(err *task.Error)
+}
+
+// mailbox is where callers leave requests. Two boxes: what finishes or renews
+// tasks is never refused and never waits behind what admits new ones.
+type mailbox struct {
+	wake chan struct{} // the loop's alarm; holds one
+
+	mu         sync.Mutex // guards all below
+	finish     []mail
+	admit      []mail
+	views      []view
+	loads      []*refill
+	admitTasks int
+	admitBytes int
+	closed     *task.Error // set: nothing is taken any more
+}
+
+func (b *mailbox) ring() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// putFinish leaves mail that is never refused for want of room.
+func (b *mailbox) putFinish(m mail) *task.Error {
+	b.mu.Lock()
+	if b.closed != nil {
+		err := b.closed
+		b.mu.Unlock()
+		return err
+	}
+	b.finish = append(b.finish, m)
+	b.mu.Unlock()
+	b.ring()
+	return nil
+}
+
+// putAdmit leaves mail that is refused when too much of its kind waits.
+func (b *mailbox) putAdmit(m mail) *task.Error {
+	b.mu.Lock()
+	if b.closed != nil {
+		err := b.closed
+		b.mu.Unlock()
+		return err
+	}
+	if b.admitTasks >= admitTasksMax || b.admitBytes >= admitBytesMax {
+		b.mu.Unlock()
+		return errBusy
+	}
+	b.admit = append(b.admit, m)
+	b.admitTasks += int(m.tasks)
+	b.admitBytes += int(m.bytes)
+	b.mu.Unlock()
+	b.ring()
+	return nil
+}
+
+func (b *mailbox) putView(v view) *task.Error {
+	b.mu.Lock()
+	if b.closed != nil {
+		err := b.closed
+		b.mu.Unlock()
+		return err
+	}
+	b.views = append(b.views, v)
+	b.mu.Unlock()
+	b.ring()
+	return nil
+}
+
+func (b *mailbox) putLoad(l *refill) {
+	b.mu.Lock()
+	if b.closed == nil {
+		b.loads = append(b.loads, l)
+	}
+	b.mu.Unlock()
+	b.ring()
+}
+
+var errBusy = task.Errorf(task.Exhausted, "tasks come in faster than the disk takes them: try again in a moment, or enqueue in larger batches")
+
+// intake is the loop's side of a box: mail that was taken and not yet used.
+type intake struct {
+	mail []mail
+	next int
+}
+
+func (in *intake) empty() bool { return in.next == len(in.mail) }
+
+// swap fetches what came into box when all before is used up.
+func (in *intake) swap(box *[]mail) {
+	if !in.empty() || len(*box) == 0 {
+		return
+	}
+	spare := in.mail[:0]
+	in.mail, in.next = *box, 0
+	*box = spare
+}
+
+// take returns the next mail; the caller has checked that there is one.
+func (in *intake) take() mail {
+	m := in.mail[in.next]
+	in.mail[in.next] = mail{}
+	in.next++
+	if in.empty() && cap(in.mail) > intakeKeepMax {
+		in.mail, in.next = nil, 0
+	}
+	return m
+}
+
+// fetch moves what waits in the boxes to the loop's side.
+func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedBytes int) (load *refill) {
+	b.mu.Lock()
+	b.admitTasks -= usedTasks
+	b.admitBytes -= usedBytes
+	finish.swap(&b.finish)
+	admit.swap(&b.admit)
+	if len(b.views) > 0 && len(*views) == 0 {
+		*views, b.views = b.views, (*views)[:0]
+	}
+	if len(b.loads) > 0 {
+		load = b.loads[0]
+		b.loads = append(b.loads[:0], b.loads[1:]...)
+	}
+	b.mu.Unlock()
+	return load
+}
+
+// close refuses all later mail with err and returns what was left.
+func (b *mailbox) close(err *task.Error) (left []mail, views []view, loads []*refill) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed == nil {
+		b.closed = err
+	}
+	left = append(b.finish, b.admit...)
+	views, loads = b.views, b.loads
+	b.finish, b.admit, b.views, b.loads = nil, nil, nil, nil
+	return left, views, loads
+}

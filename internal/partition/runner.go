@@ -1,0 +1,333 @@
+// Package partition is the loop round one machine: it gathers commands, applies
+// them, commits what follows and only then lets answers out (I1). It decides
+// nothing about tasks. Its rule: a commit that failed ends the loop; whoever
+// owns it opens the partition anew.
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Config is what a Runner needs of its surroundings. Now is required.
+type Config struct {
+	Partition    uint16
+	Now          func() task.Time
+	WindowTasks  int         // tasks in memory; 0 = the machine's default
+	HistoryBytes int64       // finished records; 0 = the machine's default
+	IdemBytes    int64       // idempotency entries; 0 = the machine's default
+	CacheBytes   int64       // records kept in memory; 0 = 24 MiB
+	Observe      func(Stats) // called once a durable turn; nil = no one looks
+	Check        bool        // tests: the machine's invariants are checked after every Apply
+}
+
+// Runner owns one partition.
+//
+//	callers ──▶ mailbox ──▶ gather ▸ Apply ▸ encode ▸ Begin ▸ build deliveries ──▶ waiter: wait ▸ answers out
+//	                          ▲        │                └─ the next turn overlaps with the fsync
+//	                          └─ Wants ┘
+//
+// The loop is one goroutine, the waiter another; a turn passes from one to the
+// other and back through free. Step does the same in the caller's goroutine.
+type Runner struct {
+	cfg  Config
+	part store.Partition
+	p    uint16
+	box  mailbox
+
+	// From here to broken: the loop's own.
+	m     *queue.Machine
+	out   queue.Output
+	cache *cache
+	enc   encoder
+	dec   record.Decoder
+	due   task.Time // the machine's deadline
+	last  task.Time // what the clock said last
+	again bool      // there is more to do at once
+
+	// What is to be applied: mail that was taken, and the loop's own.
+	finish, admit        intake
+	usedTasks, usedBytes int // of admit, since the boxes were last looked into
+	views                []view
+	deferred             []mail
+	loaded               []queue.Loaded // answers to point wants
+	taken                *refill        // the refill applied in this turn
+	extra                []queue.Command
+	unsent               []task.Token
+
+	// Sessions, in the order in which they came.
+	sessions map[uint32]*Attached
+	order    []*Attached
+	able     []*Attached // those that this turn draws credit of
+	first    int         // who goes first
+
+	// Unary leases that wait. The first pollsDue were not asked since the state
+	// changed.
+	polls      []*Poll
+	asked      []*Poll
+	refused    []*Poll
+	pollsDue   int
+	pollsCheck int  // when there are so many, those given up are looked for
+	pollsNext  bool // all are to be asked in the next turn
+
+	watches  watches
+	watchDec record.Decoder // of the one who gives answers
+	progress progress
+	readers  readers
+	pollAll  atomic.Bool
+
+	free     chan *turn
+	begun    chan *turn
+	settled  chan struct{} // rung by the waiter; holds one
+	inflight atomic.Int32  // commits begun and not yet known to be durable
+	broken   atomic.Pointer[fault]
+	done     chan struct{} // closed when the runner has ended
+	closing  sync.Once
+}
+
+// fault is why a runner ended.
+type fault struct{ err error }
+
+// ErrClosed is what a runner that was closed in order ends with.
+var ErrClosed = errors.New("partition: closed")
+
+func newRunner(part store.Partition, cfg Config) *Runner {
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = cacheBytes
+	}
+	r := &Runner{
+		cfg: cfg, part: part, p: cfg.Partition,
+		cache:    newCache(cfg.CacheBytes),
+		sessions: make(map[uint32]*Attached),
+		free:     make(chan *turn, turnsMax),
+		begun:    make(chan *turn, turnsMax),
+		settled:  make(chan struct{}, 1),
+		done:     make(chan struct{}),
+	}
+	r.box.wake = make(chan struct{}, 1)
+	r.watches.init()
+	r.readers.init()
+	for range turnsMax {
+		r.free <- &turn{}
+	}
+	return r
+}
+
+// Done is closed when the runner has ended and everybody who waited was told.
+func (r *Runner) Done() <-chan struct{} { return r.done }
+
+// Err is why the runner ended: nil while it runs, ErrClosed after an orderly end.
+func (r *Runner) Err() error {
+	if f := r.broken.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// Tick makes the loop look at its clock. A clock that is moved by hand must call
+// it.
+func (r *Runner) Tick() { r.box.ring() }
+
+// Run serves the partition until ctx ends, then hands it over in order and
+// returns nil; or until a fault, which it returns. Either way the partition is
+// released and nothing that was asked stays unanswered.
+func (r *Runner) Run(ctx context.Context) error {
+	var waiter sync.WaitGroup
+	waiter.Go(func() {
+		for t := range r.begun {
+			r.settle(t)
+			r.free <- t
+		}
+	})
+	r.readers.start()
+	err := r.serve(ctx)
+	close(r.begun)
+	waiter.Wait()
+	return r.end(err)
+}
+
+// serve makes turns until ctx ends or something breaks.
+func (r *Runner) serve(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if f := r.broken.Load(); f != nil {
+			return f.err
+		}
+		if ctx.Err() != nil {
+			return r.handOver()
+		}
+		t := <-r.free
+		made, err := r.turn(t)
+		if err != nil {
+			return err
+		}
+		if made {
+			r.begun <- t
+			if err := r.afterTurn(); err != nil {
+				return err
+			}
+			continue
+		}
+		r.free <- t
+		if r.again {
+			continue
+		}
+		r.sleep(ctx, timer)
+	}
+}
+
+// sleep waits for mail, an answered commit, the machine's deadline or ctx.
+func (r *Runner) sleep(ctx context.Context, timer *time.Timer) {
+	wait := time.Hour
+	if r.due != 0 {
+		wait = time.Duration(max(0, r.due.Sub(r.now()))) * time.Millisecond
+		if wait == 0 {
+			wait = time.Millisecond // a clock held by a test: look again, but don't spin
+		}
+	}
+	timer.Reset(wait)
+	select {
+	case <-r.box.wake:
+	case <-timer.C:
+	case <-r.settled:
+	case <-ctx.Done():
+	}
+}
+
+// now reads the clock; it never goes back.
+func (r *Runner) now() task.Time {
+	r.last = max(r.last, r.cfg.Now())
+	return r.last
+}
+
+// Step does one whole turn in the caller's goroutine, with its commit and its
+// answers, and says whether there was anything to do. Refills it starts are read
+// by Refill. It is for those who own time and order themselves, and not to be
+// mixed with Run. After an error the runner has ended.
+func (r *Runner) Step() (bool, error) {
+	if f := r.broken.Load(); f != nil {
+		return false, f.err
+	}
+	t := <-r.free
+	made, err := r.turn(t)
+	if err == nil && made {
+		if err = r.afterTurn(); err == nil {
+			r.settle(t)
+			err = r.Err()
+		}
+	}
+	r.free <- t
+	if err != nil {
+		return made, r.end(err)
+	}
+	return made, nil
+}
+
+// Close ends a runner that was driven by Step, in order.
+func (r *Runner) Close() error {
+	if r.Err() != nil {
+		return nil
+	}
+	return r.end(r.handOver())
+}
+
+// Due is when the machine wants its next turn; 0 = when something comes.
+func (r *Runner) Due() task.Time { return r.due }
+
+// die notes the first fault. Later mail is refused from here on.
+func (r *Runner) die(err error) {
+	if r.broken.CompareAndSwap(nil, &fault{err}) {
+		select {
+		case r.settled <- struct{}{}:
+		default:
+		}
+		r.box.ring()
+	}
+}
+
+// handOver takes no more mail, finishes what was begun and writes the claims of
+// what runs, so that the next owner knows.
+func (r *Runner) handOver() error {
+	r.refuseMail(task.Errorf(task.Unavailable, "the queue is being closed: try again"), task.AppliedNo)
+	t := <-r.free
+	t.reset()
+	r.m.Close(r.now(), &r.out)
+	if err := r.commit(t); err != nil {
+		return err
+	}
+	if t.wait != nil {
+		if err := t.wait(); err != nil {
+			return fmt.Errorf("hand over partition %d: %w", r.p, err)
+		}
+	}
+	return ErrClosed
+}
+
+// end tells everybody who still waits, and releases the partition.
+func (r *Runner) end(err error) error {
+	r.die(err)
+	err = r.Err()
+	r.closing.Do(func() {
+		why := task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+		if errors.Is(err, ErrClosed) {
+			why = task.Errorf(task.Unavailable, "the queue was closed: try again")
+		}
+		r.refuseMail(why, task.AppliedNo)
+		r.readers.stop()
+		r.watches.failAll(why)
+		for _, p := range r.polls {
+			r.endPoll(p)
+			p.failed(why)
+		}
+		r.polls = nil
+		for _, a := range r.order {
+			a.credit.leave(&a.tap)
+			a.recv.Lost(why)
+		}
+		r.order, r.sessions = nil, nil
+		if e := r.part.Release(); e != nil && errors.Is(err, ErrClosed) {
+			r.broken.Store(&fault{fmt.Errorf("release partition %d: %w", r.p, e)})
+		}
+		close(r.done)
+	})
+	if err = r.Err(); errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// refuseMail closes the mailbox and answers what was in it, in the loop's hands
+// and put off.
+func (r *Runner) refuseMail(why *task.Error, applied task.Applied) {
+	left, views, loads := r.box.close(why)
+	for _, m := range r.deferred {
+		failMail(&m.cmd, &m.errand, why, applied)
+	}
+	r.deferred = nil
+	for _, in := range []*intake{&r.finish, &r.admit} {
+		for !in.empty() {
+			m := in.take()
+			failMail(&m.cmd, &m.errand, why, applied)
+		}
+	}
+	for i := range left {
+		failMail(&left[i].cmd, &left[i].errand, why, applied)
+	}
+	for _, v := range append(r.views, views...) {
+		v.done(why)
+	}
+	r.views = nil
+	for _, l := range loads {
+		r.readers.giveBack(l)
+	}
+}

@@ -1,0 +1,228 @@
+package partition
+
+import (
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// afterTurn reads what the Output asked for. Points are read here, after the
+// batch has begun and before the next Apply; refills only pin their view here.
+func (r *Runner) afterTurn() error {
+	wants := r.out.Wants
+	r.out.Wants = wants[:0]
+	for i := range wants {
+		w := &wants[i]
+		switch w.What {
+		case queue.WantBirths, queue.WantTimed:
+			r.startRefill(w)
+		default:
+			a := queue.Loaded{Want: *w}
+			if err := r.readWant(w, &a); err != nil {
+				return err
+			}
+			r.loaded = append(r.loaded, a)
+			r.again = true
+		}
+	}
+	return nil
+}
+
+func (r *Runner) readWant(w *queue.Want, a *queue.Loaded) error {
+	switch w.What {
+	case queue.WantTask:
+		return r.wantTask(w, a)
+	case queue.WantFinished:
+		_, err := r.wantFinished(w.Seq, w.Segments, a)
+		return err
+	case queue.WantIdem:
+		return r.wantIdem(w, a)
+	case queue.WantExpiries:
+		return r.wantExpiries(w, a)
+	case queue.WantIdemSweep:
+		return r.wantIdemSweep(w, a)
+	}
+	return fmt.Errorf("the machine wants %d, which the runner of partition %d does not know", w.What, r.p)
+}
+
+// get reads one record into the encoder's memory, under the encoder's key.
+func (r *Runner) get() (value []byte, found bool, err error) {
+	e := &r.enc
+	if e.old, found, err = r.part.Get(e.key, e.old[:0]); err != nil {
+		return nil, false, fmt.Errorf("read %x: %w", e.key, err)
+	}
+	return e.old, found, nil
+}
+
+// wantTask looks for a task along the path that leads from its ID: birth key,
+// where it moved, the dead letters, the finished.
+func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
+	found, err := r.wantLive(record.PlaceOf(w.ID), a)
+	if err != nil || found {
+		return err
+	}
+	e := &r.enc
+	e.key = record.AppendWhereKey(e.key[:0], r.p, w.ID.Seq)
+	value, found, err := r.get()
+	if err != nil {
+		return err
+	}
+	if found {
+		var at queue.Where
+		if err := record.DecodeWhere(e.key, value, &at); err != nil {
+			return r.unreadable(e.key, err)
+		}
+		if at.Dead.Queue == 0 {
+			if found, err = r.wantLive(at.Place, a); err != nil || found {
+				return err
+			}
+		} else if found, err = r.wantDead(at.Dead, a); err != nil || found {
+			return err
+		}
+	}
+	_, err = r.wantFinished(w.ID.Seq, r.m.Holding(w.ID.Seq), a)
+	return err
+}
+
+func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
+	e := &r.enc
+	e.key = record.AppendPlaceKey(e.key[:0], r.p, pl)
+	value, found, err := r.get()
+	if err != nil || !found {
+		return false, err
+	}
+	a.Waiting = make([]queue.Waiting, 1)
+	if err := r.dec.Waiting(e.key, value, &a.Waiting[0]); err != nil {
+		return false, r.unreadable(e.key, err)
+	}
+	return true, nil
+}
+
+func (r *Runner) wantDead(k queue.DeadKey, a *queue.Loaded) (bool, error) {
+	e := &r.enc
+	e.key = record.AppendDeadKey(e.key[:0], r.p, k)
+	value, found, err := r.get()
+	if err != nil || !found {
+		return false, err
+	}
+	a.Dead, a.Revived = &queue.DeadLetter{}, &queue.Waiting{}
+	if err = r.dec.Dead(e.key, value, a.Dead); err == nil {
+		err = r.dec.Revived(e.key, value, a.Revived)
+	}
+	if err != nil {
+		return false, r.unreadable(e.key, err)
+	}
+	return true, nil
+}
+
+func (r *Runner) wantFinished(seq task.Seq, segments []uint32, a *queue.Loaded) (bool, error) {
+	e := &r.enc
+	for _, s := range segments {
+		e.key = record.AppendFinishedKey(e.key[:0], r.p, queue.FinishedKey{Segment: s, Seq: seq})
+		value, found, err := r.get()
+		if err != nil {
+			return false, err
+		}
+		if !found {
+			continue
+		}
+		a.Finished = &queue.Finished{}
+		if err = r.dec.Finished(e.key, value, a.Finished); err == nil && a.Finished.KeepBody {
+			a.Revived = &queue.Waiting{}
+			err = r.dec.Revived(e.key, value, a.Revived)
+		}
+		if err != nil {
+			return false, r.unreadable(e.key, err)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+func (r *Runner) wantIdem(w *queue.Want, a *queue.Loaded) error {
+	e := &r.enc
+	e.key = record.AppendIdemKey(e.key[:0], r.p, queue.IdemKey{Queue: w.Queue, Hash: w.Hash})
+	value, found, err := r.get()
+	if err != nil || !found {
+		return err
+	}
+	a.Idem = &queue.Idem{}
+	if err := record.DecodeIdem(e.key, value, a.Idem); err != nil {
+		return r.unreadable(e.key, err)
+	}
+	return nil
+}
+
+func (r *Runner) wantExpiries(w *queue.Want, a *queue.Loaded) error {
+	from := record.AppendExpiryKey(nil, r.p, queue.ExpiryKey{})
+	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassExpiry))
+	it := r.part.Scan(from, to)
+	for it.Next() {
+		var x queue.Expiry
+		if err := record.DecodeExpiry(it.Key(), it.Value(), &x); err != nil {
+			err = r.unreadable(it.Key(), err)
+			it.Close()
+			return err
+		}
+		if x.Key.At > w.Until || len(a.Expiries) == w.Limit {
+			a.Next = x.Key.At
+			break
+		}
+		a.Expiries = append(a.Expiries, x)
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("read the expiry index: %w", err)
+	}
+	return nil
+}
+
+func (r *Runner) wantIdemSweep(w *queue.Want, a *queue.Loaded) error {
+	from := record.AppendIdemKey(nil, r.p, queue.IdemKey{Queue: w.Queue, Hash: w.Hash})
+	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassIdem))
+	it := r.part.Scan(from, to)
+	for len(a.Idems) < w.Limit && it.Next() {
+		var x queue.IdemAge
+		if err := record.DecodeIdem(it.Key(), it.Value(), &x.Idem); err != nil {
+			err = r.unreadable(it.Key(), err)
+			it.Close()
+			return err
+		}
+		a.Idems = append(a.Idems, x)
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("read idempotency entries: %w", err)
+	}
+	for i := range a.Idems {
+		live, err := r.isLive(a.Idems[i].Idem.ID)
+		if err != nil {
+			return err
+		}
+		a.Idems[i].Live = live
+	}
+	return nil
+}
+
+// isLive says whether a task waits or runs: only its keys are looked at.
+func (r *Runner) isLive(id task.ID) (bool, error) {
+	if _, here := r.m.Find(id.Seq); here {
+		return true, nil
+	}
+	e := &r.enc
+	e.key = record.AppendPlaceKey(e.key[:0], r.p, record.PlaceOf(id))
+	_, found, err := r.get()
+	if err != nil || found {
+		return found, err
+	}
+	e.key = record.AppendWhereKey(e.key[:0], r.p, id.Seq)
+	value, found, err := r.get()
+	if err != nil || !found {
+		return false, err
+	}
+	var at queue.Where
+	if err := record.DecodeWhere(e.key, value, &at); err != nil {
+		return false, r.unreadable(e.key, err)
+	}
+	return at.Dead.Queue == 0, nil
+}
