@@ -17,6 +17,7 @@ type Attempt struct {
 	e        *engine
 	h        *handler
 	received time.Time
+	waited   time.Duration // before it began, as far as its time is stretched for it
 
 	result     []byte // what the handler made of it; the slot's buffer
 	resultType string
@@ -95,7 +96,7 @@ func (a *Attempt) EnqueuedAt() time.Time { return fromTime(a.d.EnqueuedAt) }
 func (a *Attempt) Deadline() (time.Time, bool) {
 	var at time.Time
 	if a.d.Timeout > 0 {
-		at = a.received.Add(fromMillis(a.d.Timeout))
+		at = a.received.Add(fromMillis(a.d.Timeout) + a.waited)
 	}
 	if a.d.Deadline > 0 {
 		if end := fromTime(a.d.Deadline); at.IsZero() || end.Before(at) {

@@ -222,6 +222,7 @@ func (e *engine) slotLoop(s *slot, called bool) {
 			continue
 		}
 		a := e.ring.pop()
+		a.waited = min(time.Since(a.received), waitedMax)
 		s.cur = a
 		e.busyN++
 		e.wakeSlot()
@@ -289,7 +290,8 @@ func (e *engine) tellDrain() {
 }
 
 const (
-	sweepAfter = 50 * time.Millisecond // how long a delivery may wait before it is asked whether it should
+	sweepAfter = 50 * time.Millisecond  // how long a delivery may wait before it is asked whether it should
+	waitedMax  = 500 * time.Millisecond // the server, who counts from the dispatch, allows a second
 )
 
 // sweepLater has the ring looked at if it is not empty soon. Call with mu held.

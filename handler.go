@@ -9,6 +9,8 @@ import (
 
 // Handler is something a worker can run: a *Function, or what HandleRaw makes.
 type Handler interface {
+	// Type is the type of the tasks it runs; AnyType for every other.
+	Type() string
 	handler() *handler
 }
 
@@ -84,6 +86,7 @@ func HandleRaw(typ string, fn func(ctx context.Context, a *Attempt) (Content, er
 
 type rawHandler struct{ h *handler }
 
+func (r rawHandler) Type() string      { return r.h.typ }
 func (r rawHandler) handler() *handler { return r.h }
 
 // Middleware wraps every attempt of a worker. It calls next, once, to go on,
