@@ -94,7 +94,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 	}
 	for i := range p.Levels {
 		l := &p.Levels[i]
-		l.BlockSize = 16 << 10
+		l.BlockSize = 8 << 10
 		l.IndexBlockSize = 64 << 10
 		l.FilterPolicy = bloom.FilterPolicy(10) // a Get of an absent key reads nothing
 		l.FilterType = pebble.TableFilter
@@ -105,3 +105,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 	}
 	return p
 }
+
+// cacheBytes adds what memtables take out of the cache: Pebble books theirs
+// there, and a cache of their size alone would hold no block, not even filters.
+func (o Options) cacheBytes() int64 { return o.CacheBytes + 2*int64(o.MemtableBytes) }

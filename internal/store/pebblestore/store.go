@@ -103,7 +103,7 @@ func (s *Store) open() error {
 		s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
 	})
 	s.slow = slow.Close
-	cache := pebble.NewCache(s.o.CacheBytes)
+	cache := pebble.NewCache(s.o.cacheBytes())
 	defer cache.Unref()
 	p := s.o.pebble(fs, cache)
 	p.Logger = logger{s}
