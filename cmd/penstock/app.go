@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -84,12 +86,13 @@ terminal and tab-separated values elsewhere; -o chooses another format.
 
 Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
-		Args:    cobra.NoArgs,
+		Args:    unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cmd.Help()
 		},
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.running = cmd.CommandPath()
 			return checkFormat(a.output)
@@ -111,6 +114,17 @@ Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 	root.InitDefaultCompletionCmd()
 	a.strict(root)
 	return root
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return errors.New(text)
 }
 
 func (a *app) globalFlags(fs *pflag.FlagSet) {

@@ -6,6 +6,8 @@ import "github.com/spf13/cobra"
 func (a *app) addCommands(root *cobra.Command) {
 	root.AddCommand(
 		a.configCommand(),
+		a.serverCommand(),
+		a.devCommand(),
 		a.enqueueCommand(),
 		a.workCommand(),
 		a.waitCommand(),

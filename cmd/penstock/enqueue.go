@@ -195,7 +195,7 @@ func lineReader(f *specFlags, json, nul bool) func(*bufio.Reader) (intakeItem, e
 				continue
 			}
 			switch {
-			case len(line) == 0 && err != nil:
+			case err != nil: // what came before a broken pipe is no whole record
 				return intakeItem{}, err
 			case over:
 				return intakeItem{line: n, err: fmt.Errorf("line is over %d bytes", recordMax)}, nil

@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Settings come from four places; what stands further left wins:
+// settings come from four places; what stands further left wins:
 //
 //	flags > PENSTOCK_* environment > YAML file > defaults
 //
@@ -30,16 +30,24 @@ type settings struct {
 }
 
 type serverSettings struct {
-	Data         string
-	HTTP         string
-	Token        string
-	TokenFile    string
-	Insecure     bool
-	Memory       byteSize
-	HistoryBytes byteSize
-	DrainTimeout time.Duration
-	LogLevel     string
-	LogFormat    string
+	Data             string
+	HTTP             string
+	Token            string
+	TokenFile        string
+	Insecure         bool
+	TLSCert          string
+	TLSKey           string
+	Admin            string
+	Partitions       int
+	Memory           byteSize
+	HistoryBytes     byteSize
+	IdempotencyBytes byteSize
+	DiskLow          byteSize
+	DiskHard         byteSize
+	DrainTimeout     time.Duration
+	Name             string
+	LogLevel         string
+	LogFormat        string
 }
 
 // origin is where a setting's value comes from. Higher ranks win.
@@ -63,11 +71,18 @@ func newSettings() *settings {
 	s.fs.StringVar(&s.Token, "token", "", "access token that clients must send (not a flag: other users could read it)")
 	s.fs.StringVar(&s.TokenFile, "token-file", "", "file that holds the access token; needed off loopback")
 	s.fs.BoolVar(&s.Insecure, "insecure", false, "serve other machines without a token")
-	s.Memory = 64 << 20
+	s.fs.StringVar(&s.TLSCert, "tls-cert", "", "file with the TLS certificate and its chain; with --tls-key it serves https")
+	s.fs.StringVar(&s.TLSKey, "tls-key", "", "file with the key of the TLS certificate")
+	s.fs.StringVar(&s.Admin, "admin", "", "address for profiles and a second /metrics, without a token: loopback only")
+	s.fs.IntVar(&s.Partitions, "partitions", 0, "partitions that queues are spread over, fixed by a folder's first start; 0 is what the folder has, or 1")
+	s.Memory, s.HistoryBytes, s.IdempotencyBytes = 64<<20, 2<<30, 256<<20
 	s.fs.Var(&s.Memory, "memory", "memory for waiting tasks' headers and payloads; a backlog may be far larger")
-	s.HistoryBytes = 2 << 30
 	s.fs.Var(&s.HistoryBytes, "history-bytes", "disk for finished tasks; beyond it the oldest go early")
+	s.fs.Var(&s.IdempotencyBytes, "idempotency-bytes", "disk for the idempotency keys of one queue; beyond it new ones are refused")
+	s.fs.Var(&s.DiskLow, "disk-low", "free disk below which new tasks are refused; 0 is by the size of the disk")
+	s.fs.Var(&s.DiskHard, "disk-hard", "free disk below which everything is refused; 0 is by the size of the disk")
 	s.fs.DurationVar(&s.DrainTimeout, "drain-timeout", 10*time.Second, "time that a stopping server gives to calls in progress")
+	s.fs.StringVar(&s.Name, "name", "", "what the server calls itself (default: the host's name)")
 	s.fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
 	s.fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	return s
@@ -277,8 +292,17 @@ func (s *settings) validate() (faults []error) {
 	} else if !loopback(host) && s.Token == "" && !s.Insecure {
 		bad("http", "http is %s, which other machines can reach: give --token-file FILE, or --insecure to let everybody in", s.HTTP)
 	}
-	if s.Memory < 1<<20 {
-		bad("memory", "memory is %s: at least 1MiB is needed", &s.Memory)
+	if s.Memory < 4<<20 {
+		bad("memory", "memory is %s: at least 4MiB is needed", &s.Memory)
+	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		bad("tls-cert", "tls_cert and tls_key belong together: give both or none")
+	}
+	if host, _, err := net.SplitHostPort(s.Admin); s.Admin != "" && (err != nil || !loopback(host)) {
+		bad("admin", "admin is %q: it asks for no token, so write a loopback address, such as 127.0.0.1:7071", s.Admin)
+	}
+	if s.DiskLow > 0 && s.DiskHard > s.DiskLow {
+		bad("disk-hard", "disk_hard of %s is above disk_low of %s: new tasks must be refused first", &s.DiskHard, &s.DiskLow)
 	}
 	if s.HistoryBytes < 1<<20 {
 		bad("history-bytes", "history_bytes is %s: at least 1MiB is needed; a queue set to --history none keeps nothing", &s.HistoryBytes)

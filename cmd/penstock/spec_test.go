@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestJSONLines(t *testing.T) {
+	f := func(line, typ, payload, kind string, options int) {
+		t.Helper()
+		r, err := (&specFlags{queue: "q"}).rawFromJSON([]byte(line))
+		if err != nil || r.Type != typ || string(r.Payload) != payload || r.ContentType != kind || len(r.Options) != options {
+			t.Errorf("%s: got %s %q %s, %d options, %v; want %s %q %s, %d", line, r.Type, r.Payload, r.ContentType, len(r.Options), err, typ, payload, kind, options)
+		}
+	}
+	f(`{"type":"t","payload":{"n":12345678901234567890}}`, "t", `{"n":12345678901234567890}`, "application/json", 0)
+	f(`{"payload":null}`, "q", "null", "application/json", 0)
+	f(`{"queue":"r"}`, "r", "", "", 1)
+	f(`{"payloadText":"a\nb"}`, "q", "a\nb", "text/plain", 0)
+	f(`{"payloadBase64":"/wA="}`, "q", "\xff\x00", "application/octet-stream", 0)
+	f(`{"payloadText":"<a/>","contentType":"text/xml"}`, "q", "<a/>", "text/xml", 0)
+	f(`{"delay":"90s","priority":0,"key":"a/b","tags":["x"],"headers":{"a":"b"},"limitKeys":["y"],"maxAttempts":3,"timeout":"none",`+
+		`"backoff":"fixed:5s","idempotencyKey":"i","idempotencyFor":"1h","expireAfter":"1h","deadline":"2030-01-01T00:00:00Z"}`, "q", "", "", 12)
+
+	bad := func(line, want string) {
+		t.Helper()
+		_, err := (&specFlags{queue: "q"}).rawFromJSON([]byte(line))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", line, err, want)
+		}
+	}
+	bad(`{"typ":"t"}`, `unknown field "typ"`)
+	bad(`{"type":"t"`, "ends too early")
+	bad(`[1]`, "a task is a JSON object, not a array")
+	bad(`{"type":7}`, `field "type" can't be a number`)
+	bad(`{} {}`, "more than one JSON value")
+	bad(`{"payload":1,"payloadText":"x"}`, "exclude each other")
+	bad(`{"delay":5}`, "a length of time is text")
+	bad(`{"delay":"soon"}`, "not a length of time")
+	bad(`{"delay":"1s","runAt":"2030-01-01T00:00:00Z"}`, "contradict")
+	bad(`{"idempotencyFor":"1h"}`, "needs an idempotencyKey")
+	bad(`{"backoff":"soon"}`, "backoff")
+	bad(`{"timeout":"-1s"}`, "is no limit")
+	bad(`plain`, "invalid character")
+}
+
+func TestBackoffWords(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		b, err := queueBackoff(in)
+		if err != nil || backoffText(b) != want {
+			t.Errorf("%q: got %s, %v; want %s", in, backoffText(b), err, want)
+		}
+		if _, err := parseBackoff(in); err != nil {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+	f("exponential", "exponential:1s:10m")
+	f("exponential:2s:1h", "exponential:2s:1h")
+	f("linear:5s", "linear:5s:10m")
+	f("fixed:250ms", "fixed:250ms")
+	f("1s,10s,1m,1h", "1s,10s,1m,1h")
+	bad := func(in string) {
+		t.Helper()
+		if b, err := queueBackoff(in); err == nil {
+			t.Errorf("%q: got %s, want an error", in, backoffText(b))
+		}
+	}
+	bad("")
+	bad("fixed")
+	bad("fixed:1s:2s")
+	bad("exponential:1s:2s:3s")
+	bad("exponential:-1s")
+	bad("1s,x")
+	bad("sometimes")
+}
+
+func TestMoments(t *testing.T) {
+	f := func(in string, ok bool) {
+		t.Helper()
+		if got, err := parseMoment(in); (err == nil) != ok {
+			t.Errorf("%q: got %v, %v", in, got, err)
+		}
+	}
+	f("2026-11-24T08:00:00Z", true)
+	f("2026-11-24T08:00:00+01:00", true)
+	f("2026-11-24 08:00", true)
+	f("2026-11-24", true)
+	f("24.11.2026", false)
+	f("", false)
+}
+
+// TestIntake sends what waits while it is asked for, in order and whole.
+func TestIntake(t *testing.T) {
+	r, w := io.Pipe()
+	in := newIntake()
+	var f specFlags
+	go in.readFrom(r, lineReader(&f, false, false))
+	_, _ = io.WriteString(w, "first\n")
+	if got := in.take(); len(got) != 1 || string(got[0].raw.Payload) != "first" || got[0].line != 1 {
+		t.Errorf("got %+v, want the one line there is", got)
+	}
+	go func() {
+		_, _ = io.WriteString(w, "\n\nsecond\nlast")
+		_ = w.CloseWithError(errors.New("cable cut"))
+	}()
+	var all []string
+	for items := in.take(); len(items) > 0; items = in.take() {
+		for _, i := range items {
+			all = append(all, string(i.raw.Payload))
+		}
+	}
+	if strings.Join(all, ",") != "second" || in.failed() == nil {
+		t.Errorf("got %q, %v", all, in.failed())
+	}
+}
+
+func TestRecords(t *testing.T) {
+	f := func(in string, end byte, want ...string) {
+		t.Helper()
+		r := bufio.NewReaderSize(strings.NewReader(in), 16)
+		var got []string
+		for {
+			rec, over, err := readRecord(r, end)
+			if err == io.EOF {
+				break
+			}
+			if over {
+				rec = []byte("OVER")
+			}
+			got = append(got, string(rec))
+		}
+		if strings.Join(got, "|") != strings.Join(want, "|") {
+			t.Errorf("%.40q: got %.80q, want %.80q", in, got, want)
+		}
+	}
+	long := strings.Repeat("x", 100)
+	f("a\nb\n", '\n', "a", "b")
+	f("a\nb", '\n', "a", "b")
+	f("a\r\nb", '\n', "a\r", "b")
+	f("a\nb\x00c\nd\x00", 0, "a\nb", "c\nd")
+	f(long+"\n"+long, '\n', long, long)
+	f(strings.Repeat("x", recordMax+1)+"\nnext", '\n', "OVER", "next")
+	f("", '\n')
+}
+
+func TestQueueWeights(t *testing.T) {
+	got, err := queueWeights([]string{"a", "b=3"})
+	if err != nil || got["a"] != 1 || got["b"] != 3 || len(got) != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestShortLength(t *testing.T) {
+	f := func(d time.Duration, want string) {
+		t.Helper()
+		if got := shortLength(d); got != want {
+			t.Errorf("%v: got %s, want %s", d, got, want)
+		}
+	}
+	f(time.Hour, "1h")
+	f(90*time.Minute, "1h30m")
+	f(10*time.Minute, "10m")
+	f(24*time.Hour, "24h")
+	f(1500*time.Millisecond, "1.5s")
+}

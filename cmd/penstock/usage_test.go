@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+)
+
+// command runs the command line in this process.
+func command(stdin string, args ...string) (status int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	status = run(context.Background(), args, strings.NewReader(stdin), &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestWrongUsage(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		status, stdout, stderr := command("", args...)
+		if status != exitUsage || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("penstock %q: status %d, stdout %q, stderr %q; want status %d and %q", args, status, stdout, stderr, exitUsage, want)
+		}
+	}
+	f(`unknown command "enqeue"; did you mean enqueue?`, "enqeue")
+	f(`unknown command "frobnicate"`, "frobnicate")
+	f("unknown flag: --quue", "enqueue", "--quue", "a")
+	f("See 'penstock enqueue --help'.", "enqueue", "--quue", "a")
+	f("given twice", "enqueue", "--queue", "a", "--queue", "b", "x")
+	f("given twice", "ls", "-o", "json", "-o", "yaml")
+	f("-o xml: use one of table", "ls", "-o", "xml")
+	f("nothing to enqueue", "enqueue", "--queue", "a")
+	f("not from both", "enqueue", "--from-stdin", "x")
+	f("contradict each other", "enqueue", "--delay", "1s", "--run-at", "2030-01-01", "x")
+	f("is not a moment", "enqueue", "--run-at", "tomorrow", "x")
+	f("is not name=value", "enqueue", "--header", "x", "x")
+	f(`backoff "soon"`, "enqueue", "--backoff", "soon", "x")
+	f("needs an --idempotency-key", "enqueue", "--idempotency-for", "1h", "x")
+	f("is no limit of an attempt", "enqueue", "--timeout", "-5s", "x")
+	f("invalid argument", "enqueue", "--priority", "high", "x")
+	f("no program", "work")
+	f("not both", "work", "--exec", "true", "true")
+	f("can't be run", "work", "--exec", "no-such-program {}")
+	f("quote ' that is not closed", "work", "--exec", "sh -c 'true")
+	f("whole number", "work", "--queue", "a=b", "--exec", "true")
+	f("given twice", "work", "--queue", "a,a", "--exec", "true")
+	f("give IDs", "wait")
+	f("give IDs", "wait", "--from-stdin", "abc")
+	f("requires at least 1 arg", "get")
+	f("is not a state", "ls", "--state", "asleep")
+	f("the filter knows queue:", "ls", "colour:red")
+	f("is no filter", "ls", "red")
+	f("names one queue already", "ls", "queue:a", "queue:b")
+	f("either IDs or a filter", "cancel")
+	f("either IDs or a filter", "retry", "abc", "queue:a")
+	f("name the state", "delete", "queue:a")
+	f("nothing to set", "queues", "set", "a")
+	f("use one of all, failures, none", "queues", "set", "a", "--history", "some")
+	f("accepts 1 arg", "queues", "set")
+	f("is not a state", "purge", "a", "--state", "asleep")
+	f("at least 100ms", "top", "--every", "1ms")
+	f("is not an address", "--url", "ftp://x", "queues")
+	f("is not an address", "--url", "http://", "queues")
+	f("above 0", "bench", "--callers", "0")
+	f("other machines can reach", "server", "--http", "0.0.0.0:7070")
+	f("unknown command", "dev", "now")
+}
+
+func TestNoServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + l.Addr().String()
+	_ = l.Close()
+	f := func(stdin string, args ...string) {
+		t.Helper()
+		status, stdout, stderr := command(stdin, append([]string{"--url", url}, args...)...)
+		if status != exitError || stdout != "" || !strings.Contains(stderr, `start one with "penstock dev", or set PENSTOCK_URL`) {
+			t.Errorf("penstock %q without a server: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
+		}
+	}
+	f("", "queues")
+	f("", "get", "0500000000000000000000")
+	f("x\n", "enqueue", "--from-stdin")
+	f("", "wait", "0500000000000000000000")
+	f("", "ls")
+	f("", "pause", "a")
+	f("", "top", "--count", "1")
+}
+
+func TestTokenFile(t *testing.T) {
+	status, _, stderr := command("", "--token-file", "/no/such/file", "queues")
+	if status != exitError || !strings.Contains(stderr, "read access token") {
+		t.Errorf("status %d, stderr %q", status, stderr)
+	}
+}
