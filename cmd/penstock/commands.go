@@ -21,6 +21,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		a.pauseCommand(false),
 		a.purgeCommand(),
 		a.topCommand(),
+		a.doctorCommand(),
 		a.versionCommand(),
 		a.benchCommand(),
 		a.guardCommand(),

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// The verdicts of a check.
+const (
+	checkOK   = "ok"
+	checkWarn = "warn"
+	checkFail = "fail"
+)
+
+// finding is one line of the doctor.
+type finding struct {
+	Check   string `json:"check"`
+	Verdict string `json:"verdict"`
+	Detail  string `json:"detail,omitempty"`
+	Do      string `json:"do,omitempty"` // the next step
+}
+
+// skewMax is how far apart the clocks of client and server may be.
+const skewMax = 2 * time.Second
+
+func (a *app) doctorCommand() *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		GroupID: groupMore,
+		Short:   "Look for what is wrong, and say what to do about it",
+		Long: `Look for what is wrong, and say what to do about it.
+
+Without --data: is the server there and ready, do the clocks agree, is it of this
+version, are there queues without workers, types that nobody serves, dead letters.
+
+With --data: read a data folder whole while no server uses it, check every record, and
+tell what is damaged and what can still be read. It opens the folder as a server does,
+which replays its log: copy the folder first if you may need it as it is.
+
+Exit status: 0 all is well or only warnings, 1 something is wrong.`,
+		Example: `  penstock doctor
+  penstock doctor --url http://queue.internal:7070 -o json
+  penstock doctor --data /var/lib/penstock`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &doctor{a: a, rows: newRows(a, a.findingListing())}
+			if cmd.Flags().Changed("data") {
+				d.folder(cmd.Context(), data)
+			} else {
+				d.server(cmd.Context())
+			}
+			if err := d.rows.close(); err != nil {
+				return err
+			}
+			if d.failed {
+				return &statusError{status: exitError}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "check this data folder instead of a running server")
+	return cmd
+}
+
+func (a *app) findingListing() listing[finding] {
+	return listing[finding]{
+		columns: []column[finding]{
+			{head: "CHECK", cell: func(f finding) string { return f.Check }},
+			{head: "VERDICT", cell: func(f finding) string { return f.Verdict }},
+			{head: "DETAIL", cell: func(f finding) string {
+				if f.Do != "" && f.Detail != "" {
+					return f.Detail + ": " + f.Do
+				}
+				return f.Detail + f.Do
+			}},
+		},
+		name:   func(f finding) string { return f.Check },
+		object: func(f finding) any { return f },
+	}
+}
+
+type doctor struct {
+	a      *app
+	rows   *rows[finding]
+	failed bool
+}
+
+func (d *doctor) say(check, verdict, detail, do string) {
+	d.failed = d.failed || verdict == checkFail
+	d.rows.add(finding{check, verdict, detail, do})
+}
+
+// server examines a running server from outside.
+func (d *doctor) server(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	c, err := d.a.inspect(ctx)
+	if err != nil {
+		d.say("server", checkFail, d.a.explain(err), "")
+		return
+	}
+	defer c.Close()
+	before := time.Now()
+	n, err := c.Node(ctx)
+	if err != nil {
+		d.say("server", checkFail, d.a.explain(err), "")
+		return
+	}
+	after := time.Now()
+	d.say("server", checkOK, fmt.Sprintf("%s at %s, version %s, up for %s", n.Node, d.a.url, n.Version, ago(after.Sub(timeOf(n.Started)))), "")
+	if n.Ready {
+		d.say("ready", checkOK, "", "")
+	} else {
+		d.say("ready", checkFail, n.NotReady, "see the server's log")
+	}
+	d.clocks(before, after, timeOf(n.Now))
+	if n.Version != version && version != "dev" {
+		d.say("version", checkWarn, fmt.Sprintf("the server is %s, this command is %s", n.Version, version), "use the same where you can")
+	}
+	d.say("storage", checkOK, fmt.Sprintf("%s, %s", n.Storage, bytesText(n.StorageBytes)), "")
+	d.partitions(n.Partitions)
+	qs, err := c.Queues(ctx, nil)
+	if err != nil {
+		d.say("queues", checkFail, d.a.explain(err), "")
+		return
+	}
+	d.say("queues", checkOK, fmt.Sprintf("%s, %s", plural(int64(len(qs)), "queue", "queues"), plural(int64(len(n.Workers)), "worker", "workers")), "")
+	for i := range qs {
+		d.queue(&qs[i], after)
+	}
+}
+
+func (d *doctor) clocks(before, after, server time.Time) {
+	skew := time.Duration(0)
+	if server.Before(before) {
+		skew = server.Sub(before)
+	} else if server.After(after) {
+		skew = server.Sub(after)
+	}
+	if skew.Abs() > skewMax {
+		d.say("clock", checkWarn, fmt.Sprintf("the server's is %s off from this machine's", skew.Round(time.Millisecond)),
+			"delays are kept by the server's clock, moments are read by it: set both by NTP")
+		return
+	}
+	d.say("clock", checkOK, "", "")
+}
+
+func (d *doctor) partitions(ps []task.PartitionInfo) {
+	for _, p := range ps {
+		name := fmt.Sprintf("partition %d", p.Partition)
+		switch {
+		case !p.Serving:
+			d.say(name, checkFail, "it does not serve", "see the server's log; it is acquired anew by itself")
+		case p.SafeMode:
+			d.say(name, checkWarn, fmt.Sprintf("safe mode after %d unclean openings within a minute: one task at a time, each claim on disk first", p.UncleanOpens),
+				"find the task that ends the process: penstock ls state:running")
+		}
+	}
+}
+
+func (d *doctor) queue(q *task.QueueInfo, now time.Time) {
+	name := "queue " + q.Name
+	if q.Paused && q.Ready > 0 {
+		d.say(name, checkWarn, fmt.Sprintf("paused, %s waiting", plural(q.Ready, "task", "tasks")), "penstock resume "+q.Name)
+	}
+	for _, u := range q.Unserved {
+		d.say(name, checkWarn, fmt.Sprintf("no worker serves type %q, its oldest task waits since %s", u.Type, ago(now.Sub(timeOf(u.Oldest)))), "start one, or cancel them")
+	}
+	if !q.Paused && len(q.Unserved) == 0 && q.Workers == 0 && q.Ready > 0 {
+		d.say(name, checkWarn, fmt.Sprintf("%s waiting and no worker", plural(q.Ready, "task", "tasks")), "start one: penstock work --queue "+q.Name)
+	}
+	if q.Dead > 0 {
+		d.say(name, checkWarn, plural(q.Dead, "dead letter", "dead letters"),
+			fmt.Sprintf("see why with penstock ls queue:%s state:dead, then penstock retry or purge", q.Name))
+	}
+}
+
+// oneOrMore joins errors that came together on one line.
+func oneOrMore(err error) string {
+	return strings.ReplaceAll(errors.Join(err).Error(), "\n", "; ")
+}
