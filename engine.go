@@ -67,6 +67,7 @@ func newEngine(c *Client, cfg Worker, base context.Context) *engine {
 	e.life, e.endLife = context.WithCancel(base)
 	e.idle = sync.NewCond(&e.mu)
 	e.run = wrap(func(ctx context.Context, a *Attempt) error { return a.h.run(ctx, a) }, cfg.Middleware)
+	e.out.reported = e.reported
 	e.win = newWindow(cfg.Concurrency, max(cfg.Prefetch, 0))
 	return e
 }

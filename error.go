@@ -96,12 +96,8 @@ func (e *TaskError) Error() string {
 	return s
 }
 
-// Is makes a canceled task's error ErrCanceled and an expired one's
-// context.DeadlineExceeded.
-func (e *TaskError) Is(target error) bool {
-	return e.State == Canceled && target == ErrCanceled ||
-		e.State == Expired && target == context.DeadlineExceeded
-}
+// Is makes a canceled task's error ErrCanceled.
+func (e *TaskError) Is(target error) bool { return e.State == Canceled && target == ErrCanceled }
 
 // Permanent wraps err so that the task is not tried again: it goes to the dead
 // letters at once. Permanent(nil) is nil.

@@ -30,9 +30,16 @@ func caught(value any) error {
 }
 
 // outcome is what to report of an attempt whose handler returned err; false =
-// nothing, for nobody wants to know.
-func (a *Attempt) outcome(err error) (task.Outcome, bool) {
-	o := task.Outcome{Token: a.d.Token, Started: true, Log: a.logTail()}
+// nothing, for nobody wants to know. An error whose own methods panic is a
+// failure too.
+func (a *Attempt) outcome(err error) (o task.Outcome, report bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			text := "the handler's error can't be read: " + (&panicError{v, debug.Stack()}).Error()
+			o.Kind, o.Delay, o.Error, report = task.OutcomeFail, task.RetryAfterByBackoff, clip(text, task.ErrorTextMax), true
+		}
+	}()
+	o = task.Outcome{Token: a.d.Token, Started: true, Log: a.logTail()}
 	if err == nil {
 		if n := len(a.result); n > task.PayloadMax {
 			err = Permanent(fmt.Errorf("result is %d bytes, the limit is %d: keep large data elsewhere and return its address", n, task.PayloadMax))
@@ -92,7 +99,7 @@ func (a *Attempt) decide(failed error) (d Decision, err error) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			d, err = Retry(), fmt.Errorf("%w (and a RetryOn rule: %w)", err, &panicError{v, debug.Stack()})
+			d, err = Retry(), fmt.Errorf("%w (and a RetryOn rule: %w)", failed, &panicError{v, debug.Stack()})
 		}
 	}()
 	for _, r := range a.h.rules {

@@ -17,15 +17,16 @@ const (
 // outbox holds the outcomes that are not known to be durable. They stay, over
 // any number of lost connections, until they are.
 type outbox struct {
-	pending []*outcomeBatch // to be sent, oldest first; the last one takes more
-	flight  []*outcomeBatch // with the session
-	spare   []*outcomeBatch
-	n       int  // outcomes in pending and flight
-	kicked  bool // the reporter has been called and has not looked yet
-	held    bool // a batch could not be sent: nothing goes until its pause is over
-	pause   retryPause
-	dropped [task.Internal + 1]int // outcomes refused, by code, not yet told to the logger
-	refused *task.Error            // a whole batch was dropped for it, not yet told
+	reported func(*outcomeBatch) // hears what became of each
+	pending  []*outcomeBatch     // to be sent, oldest first; the last one takes more
+	flight   []*outcomeBatch     // with the session
+	spare    []*outcomeBatch
+	n        int  // outcomes in pending and flight
+	kicked   bool // the reporter has been called and has not looked yet
+	held     bool // a batch could not be sent: nothing goes until its pause is over
+	pause    retryPause
+	dropped  [task.Internal + 1]int // outcomes refused, by code, not yet told to the logger
+	refused  *task.Error            // a whole batch was dropped for it, not yet told
 }
 
 // outcomeBatch is a batch and the memory of its results.
@@ -68,7 +69,9 @@ func (x *outbox) newBatch() *outcomeBatch {
 		x.spare = x.spare[:k-1]
 		return b
 	}
-	return &outcomeBatch{}
+	b := &outcomeBatch{}
+	b.Done = func(*task.OutcomeBatch) { x.reported(b) }
+	return b
 }
 
 func (x *outbox) recycle(b *outcomeBatch) {
@@ -77,19 +80,18 @@ func (x *outbox) recycle(b *outcomeBatch) {
 	}
 	clear(b.Outcomes)
 	b.Outcomes, b.bytes, b.sealed = b.Outcomes[:0], b.bytes[:0], false
-	b.Codes, b.Err, b.Done = nil, nil, nil
+	b.Codes, b.Err = nil, nil
 	x.spare = append(x.spare, b)
 }
 
 // take moves what is pending to flight, and to buf.
-func (x *outbox) take(buf []*outcomeBatch, done func(*outcomeBatch)) []*outcomeBatch {
+func (x *outbox) take(buf []*outcomeBatch) []*outcomeBatch {
 	buf = append(buf[:0], x.pending...)
 	x.flight = append(x.flight, x.pending...)
 	clear(x.pending)
 	x.pending = x.pending[:0]
 	for _, b := range buf {
 		b.sealed, b.Codes, b.Err = true, nil, nil
-		b.Done = func(*task.OutcomeBatch) { done(b) }
 	}
 	return buf
 }
@@ -128,7 +130,7 @@ func (e *engine) flush(batches []*outcomeBatch) []*outcomeBatch {
 	sess, credit := e.sess, 0
 	batches = batches[:0]
 	if sess != nil && !x.held {
-		batches = x.take(batches, e.reported)
+		batches = x.take(batches)
 	}
 	if sess != nil && !e.draining && x.n <= unreportedMx {
 		credit = e.win.grant(time.Now(), e.ring.len()+e.busyN)

@@ -59,18 +59,26 @@ func (e *engine) sessionLoop() {
 				pause.reset()
 			}
 		} else if !ever && !passing(err) {
-			e.fatalErr = fmt.Errorf("run worker: %w", err)
-			close(e.fatal)
+			e.fail(err)
 			return
 		}
 		if e.life.Err() != nil {
 			return
 		}
 		e.log.Warn("penstock: the worker has no session; trying again", "error", err)
-		if pause.sleep(e.life, e.c.closed) != nil {
+		if err := pause.sleep(e.life, e.c.closed); err != nil {
+			if e.life.Err() == nil { // the client was closed under the worker
+				e.fail(err)
+			}
 			return
 		}
 	}
+}
+
+// fail ends the Run: there will be no session.
+func (e *engine) fail(err error) {
+	e.fatalErr = fmt.Errorf("run worker: %w", err)
+	close(e.fatal)
 }
 
 // passing says whether an error may go away by itself.

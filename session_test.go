@@ -269,6 +269,32 @@ func TestStopWithoutServer(t *testing.T) {
 	})
 }
 
+// A client that is closed takes its workers with it.
+func TestClientClosed(t *testing.T) {
+	bubble(t, func(t *testing.T, c *Client, q *brokertest.Fake) {
+		f := Func("t", func(context.Context, int) (string, error) { return "", nil })
+		ended := make(chan error, 1)
+		go func() { ended <- c.Worker(quiet(Worker{}), f).Run(t.Context()) }()
+		waited := make(chan error, 1)
+		tk := mustEnqueue(t, c, f.Definition, 1, In(time.Hour))
+		go func() {
+			_, err := tk.Wait(t.Context())
+			waited <- err
+		}()
+		synctest.Wait()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		q.Close()
+		if err := <-ended; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Run: %v", err)
+		}
+		if err := <-waited; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("Wait: %v", err)
+		}
+	})
+}
+
 // Slow handlers keep next to nothing from other workers; fast ones are given
 // plenty.
 func TestWindow(t *testing.T) {

@@ -272,6 +272,20 @@ func TestRuleThatPanics(t *testing.T) {
 	}
 }
 
+type hollow struct{ why string }
+
+func (h *hollow) Error() string { return h.why }
+
+// Nor must an error that can't be read: a nil pointer in an error's clothes.
+func TestErrorThatPanics(t *testing.T) {
+	c, _ := newClient(t)
+	f := Func("t", func(context.Context, int) (int, error) { return 0, (*hollow)(nil) }, MaxAttempts(1))
+	startWorker(t, c, Worker{}, f)
+	if te := taskError(t, mustEnqueue(t, c, f.Definition, 1)); !strings.Contains(te.Text, "can't be read") {
+		t.Errorf("%v", te)
+	}
+}
+
 func TestBadPayloadsAndResults(t *testing.T) {
 	c, _ := newClient(t)
 	f := Func("t", func(_ context.Context, i int) (any, error) {
