@@ -132,7 +132,7 @@ func FromStatus(err error) error {
 		return context.DeadlineExceeded
 	case codes.Unavailable:
 		return &task.Error{Code: task.Unavailable, Text: st.Message(), Applied: task.AppliedUnknown}
-	case codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument, codes.OutOfRange:
+	case codes.Unauthenticated, codes.PermissionDenied, codes.InvalidArgument, codes.OutOfRange, codes.FailedPrecondition:
 		return &task.Error{Code: task.Invalid, Text: st.Message()}
 	case codes.Unimplemented:
 		return task.Errorf(task.Invalid, "the server does not know this call: it may be older than the client (%s)", st.Message())

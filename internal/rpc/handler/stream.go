@@ -254,9 +254,9 @@ var errEnded = status.Error(codes.Canceled, "the stream has ended")
 func checkGroup(c *enqueueCall) *task.Error {
 	switch {
 	case len(c.Specs) > task.BatchMax:
-		return task.Errorf(task.Exhausted, "%d tasks in one group, the most is %d", len(c.Specs), task.BatchMax)
+		return task.Errorf(task.Invalid, "%d tasks in one group, the most is %d", len(c.Specs), task.BatchMax)
 	case c.bytes > groupBytesMax:
-		return task.Errorf(task.Exhausted, "a group of %d bytes, the most is %d", c.bytes, groupBytesMax)
+		return task.Errorf(task.Invalid, "a group of %d bytes, the most is %d", c.bytes, groupBytesMax)
 	case len(c.Producer) > 32:
 		return task.Errorf(task.Invalid, "producer is %d bytes long, the limit is 32", len(c.Producer))
 	}

@@ -33,7 +33,7 @@ func (s tasks) Enqueue(ctx context.Context, r *pb.EnqueueRequest) (*pb.EnqueueRe
 	case len(specs) == 0:
 		return nil, task.Errorf(task.Invalid, `there is no task: send at least {"type": "…"}, or a list in tasks`)
 	case len(specs) > task.BatchMax:
-		return nil, task.Errorf(task.Exhausted, "%d tasks in one call, the most is %d: send several calls", len(specs), task.BatchMax)
+		return nil, task.Errorf(task.Invalid, "%d tasks in one call, the limit is %d: send several calls", len(specs), task.BatchMax)
 	}
 	if len(r.Producer) > 32 {
 		return nil, task.Errorf(task.Invalid, "producer is %d bytes long, the limit is 32", len(r.Producer))

@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"math"
+
+	"github.com/penstock-io/penstock/internal/rpc/codec"
+	"github.com/penstock-io/penstock/internal/task"
+
+	pb "github.com/penstock-io/penstock/api/penstock/v1"
+)
+
+// refusal is what err, of a unary call, means to the caller.
+func (c *Conn) refusal(err error) error {
+	err = codec.FromStatus(err)
+	if e := task.AsError(err); e.Code == task.Unavailable {
+		c.mu.Lock()
+		down := c.link == nil && c.dialErr != nil
+		closed := c.closed
+		c.mu.Unlock()
+		switch {
+		case closed:
+			return errClosed()
+		case down:
+			return c.explain(err)
+		}
+	}
+	return err
+}
+
+// Lease is task.Broker's.
+func (c *Conn) Lease(ctx context.Context, r task.LeaseRequest) ([]task.Delivery, error) {
+	if len(r.Queues) == 0 { // the wire takes none for the default queue
+		return nil, task.Errorf(task.Invalid, "a lease names at least one queue")
+	}
+	m := &pb.LeaseRequest{
+		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: uint32(max(r.Max, 0)), WaitMs: int64(r.Wait), TtlMs: int64(r.TTL), Worker: r.Worker,
+	}
+	out, err := c.workers.Lease(ctx, m)
+	if err != nil {
+		return nil, c.refusal(err)
+	}
+	ds := make([]task.Delivery, len(out.Tasks))
+	for i, t := range out.Tasks {
+		if ds[i], err = codec.LeasedFromProto(t); err != nil {
+			return nil, task.Errorf(task.Internal, "the server's answer is malformed: %v", err)
+		}
+	}
+	return ds, nil
+}
+
+// Extend is task.Broker's.
+func (c *Conn) Extend(ctx context.Context, exts []task.Extension) []error {
+	r := &pb.ExtendRequest{}
+	for i := range exts {
+		e := &pb.Extension{Token: exts[i].Token.String(), TtlMs: int64(exts[i].TTL)}
+		if p := exts[i].Progress; p != nil {
+			e.Progress = &pb.Progress{Done: p.Done, Total: p.Total, Text: p.Text}
+		}
+		r.Leases = append(r.Leases, e)
+	}
+	if len(exts) == 0 {
+		return nil
+	}
+	out, err := c.workers.Extend(ctx, r)
+	return c.itemErrors(len(exts), out.GetResults(), err)
+}
+
+// itemErrors spreads a call's failure over its items.
+func (c *Conn) itemErrors(n int, items []*pb.ItemResult, err error) []error {
+	if err != nil {
+		err = c.refusal(err)
+	} else if len(items) != n {
+		err = task.Errorf(task.Internal, "the server's answer is malformed: %v", errAnswerCount)
+	}
+	errs := make([]error, n)
+	for i := range errs {
+		errs[i] = err
+		if err == nil && items[i].GetError() != nil {
+			errs[i] = codec.ErrorFromProto(items[i].Error)
+		}
+	}
+	return errs
+}
+
+// Get is task.Inspector's.
+func (c *Conn) Get(ctx context.Context, id task.ID) (task.Info, error) {
+	out, err := c.tasks.Get(ctx, &pb.GetRequest{Id: id.String()})
+	if err != nil {
+		return task.Info{}, c.refusal(err)
+	}
+	return codec.InfoFromProto(out.GetTask())
+}
+
+// List is task.Inspector's.
+func (c *Conn) List(ctx context.Context, f task.Filter) (task.Page, error) {
+	r := &pb.ListRequest{Queue: f.Queue, Type: f.Type, States: states(f.States), Limit: int32(min(f.Limit, math.MaxInt32)), Cursor: f.Cursor}
+	out, err := c.tasks.List(ctx, r)
+	if err != nil {
+		return task.Page{}, c.refusal(err)
+	}
+	p := task.Page{Next: out.Next, Scanned: out.Scanned}
+	for _, t := range out.Tasks {
+		info, err := codec.InfoFromProto(t)
+		if err != nil {
+			return task.Page{}, err
+		}
+		p.Tasks = append(p.Tasks, info)
+	}
+	return p, nil
+}
+
+func states(ss []task.State) []pb.State {
+	out := make([]pb.State, len(ss))
+	for i, s := range ss {
+		out[i] = pb.State(s)
+	}
+	return out
+}
+
+// Queues is task.Inspector's.
+func (c *Conn) Queues(ctx context.Context, names []string) ([]task.QueueInfo, error) {
+	out, err := c.queues.List(ctx, &pb.QueueServiceListRequest{Queues: names})
+	if err != nil {
+		return nil, c.refusal(err)
+	}
+	qs := make([]task.QueueInfo, len(out.Queues))
+	for i, q := range out.Queues {
+		qs[i] = codec.QueueFromProto(q)
+	}
+	return qs, nil
+}
+
+// SetQueue is task.Inspector's.
+func (c *Conn) SetQueue(ctx context.Context, name string, p task.QueuePatch) (task.QueueInfo, error) {
+	out, err := c.queues.Set(ctx, &pb.SetRequest{Queue: name, Config: codec.PatchToProto(&p)})
+	if err != nil {
+		return task.QueueInfo{}, c.refusal(err)
+	}
+	return codec.QueueFromProto(out.GetQueue()), nil
+}
+
+// Change is task.Inspector's.
+func (c *Conn) Change(ctx context.Context, v task.Verb, ids []task.ID) []error {
+	if len(ids) == 0 {
+		return nil
+	}
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	var items []*pb.ItemResult
+	var err error
+	switch v {
+	case task.VerbCancel:
+		var out *pb.CancelResponse
+		out, err = c.tasks.Cancel(ctx, &pb.CancelRequest{Ids: texts})
+		items = out.GetResults()
+	case task.VerbRetry:
+		var out *pb.RetryResponse
+		out, err = c.tasks.Retry(ctx, &pb.RetryRequest{Ids: texts})
+		items = out.GetResults()
+	case task.VerbDelete:
+		var out *pb.DeleteResponse
+		out, err = c.tasks.Delete(ctx, &pb.DeleteRequest{Ids: texts})
+		items = out.GetResults()
+	default:
+		err = codec.ToStatus(task.Errorf(task.Invalid, "verb %d is not known", v))
+	}
+	return c.itemErrors(len(ids), items, err)
+}
+
+// Purge is task.Inspector's.
+func (c *Conn) Purge(ctx context.Context, queue string, ss []task.State) (int64, error) {
+	out, err := c.queues.Purge(ctx, &pb.PurgeRequest{Queue: queue, States: states(ss)})
+	if err != nil {
+		return 0, c.refusal(err)
+	}
+	return out.Deleted, nil
+}
+
+// Node is task.Inspector's.
+func (c *Conn) Node(ctx context.Context) (task.NodeInfo, error) {
+	out, err := c.nodes.Info(ctx, &pb.InfoRequest{})
+	if err != nil {
+		return task.NodeInfo{}, c.refusal(err)
+	}
+	return codec.NodeFromProto(out), nil
+}
