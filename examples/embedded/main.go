@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-io/penstock/server"
 )
 
+// CountWords is a type of task, together with what it does.
 var CountWords = penstock.Func("words.count", func(ctx context.Context, text string) (int, error) {
 	time.Sleep(100 * time.Millisecond) // so that there is something to interrupt
 	return len(strings.Fields(text)), nil

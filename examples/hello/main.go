@@ -1,5 +1,4 @@
-// Command hello is the smallest whole program: it defines a task, works on it,
-// enqueues one and waits for its result. Start a server first: penstock dev.
+// Command hello is the smallest whole program. Start a server first: penstock dev.
 package main
 
 import (
@@ -10,6 +9,7 @@ import (
 	"github.com/penstock-io/penstock"
 )
 
+// Greet is a type of task, typed, with what it does.
 var Greet = penstock.Func("greet", func(ctx context.Context, name string) (string, error) {
 	return "hello " + name, nil
 }, penstock.MaxAttempts(5))

@@ -25,11 +25,13 @@ type Resized struct {
 // RateLimited says that the picture's host wants to be left alone for a while.
 type RateLimited struct{ Wait time.Duration }
 
+// Error tells for how long.
 func (e *RateLimited) Error() string { return fmt.Sprintf("rate limited for %v", e.Wait) }
 
 // BadImage says that there is no picture there, and never will be.
 type BadImage struct{ Why string }
 
+// Error tells why.
 func (e *BadImage) Error() string { return "not a picture: " + e.Why }
 
 // ResizeImage is the type of task. The options are its defaults; a call may
