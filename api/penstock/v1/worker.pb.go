@@ -79,7 +79,7 @@ type LeaseRequest struct {
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`                  // one queue; "" with no queues = "default"
 	Queues        []*QueueWeight         `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`                // or several
 	Types         []string               `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`                  // none = every type
-	Max           uint32                 `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`                     // 0 = 1
+	Max           int32                  `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`                     // 0 = 1
 	WaitMs        int64                  `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"` // at most 60 s; 0 = do not wait
 	TtlMs         int64                  `protobuf:"varint,6,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`    // 0 = 30 s
 	Worker        string                 `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`                // shown to people
@@ -138,7 +138,7 @@ func (x *LeaseRequest) GetTypes() []string {
 	return nil
 }
 
-func (x *LeaseRequest) GetMax() uint32 {
+func (x *LeaseRequest) GetMax() int32 {
 	if x != nil {
 		return x.Max
 	}
@@ -1075,7 +1075,7 @@ const file_penstock_v1_worker_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x120\n" +
 	"\x06queues\x18\x02 \x03(\v2\x18.penstock.v1.QueueWeightR\x06queues\x12\x14\n" +
 	"\x05types\x18\x03 \x03(\tR\x05types\x12\x10\n" +
-	"\x03max\x18\x04 \x01(\rR\x03max\x12\x17\n" +
+	"\x03max\x18\x04 \x01(\x05R\x03max\x12\x17\n" +
 	"\await_ms\x18\x05 \x01(\x03R\x06waitMs\x12\x15\n" +
 	"\x06ttl_ms\x18\x06 \x01(\x03R\x05ttlMs\x12\x16\n" +
 	"\x06worker\x18\a \x01(\tR\x06worker\"\xd2\x04\n" +

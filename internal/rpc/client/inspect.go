@@ -34,7 +34,7 @@ func (c *Conn) Lease(ctx context.Context, r task.LeaseRequest) ([]task.Delivery,
 		return nil, task.Errorf(task.Invalid, "a lease names at least one queue")
 	}
 	m := &pb.LeaseRequest{
-		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: uint32(max(r.Max, 0)), WaitMs: int64(r.Wait), TtlMs: int64(r.TTL), Worker: r.Worker,
+		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: int32(r.Max), WaitMs: int64(r.Wait), TtlMs: int64(r.TTL), Worker: r.Worker,
 	}
 	out, err := c.workers.Lease(ctx, m)
 	if err != nil {

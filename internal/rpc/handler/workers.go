@@ -43,8 +43,11 @@ func (s workers) Lease(ctx context.Context, r *pb.LeaseRequest) (*pb.LeaseRespon
 
 func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
 	q := task.LeaseRequest{
-		Queues: codec.WeightsFromProto(r.Queues), Types: r.Types, Max: int(max(r.Max, 1)),
+		Queues: codec.WeightsFromProto(r.Queues), Types: r.Types, Max: int(r.Max),
 		Wait: min(task.Millis(r.WaitMs), waitMax), TTL: task.Millis(r.TtlMs), Worker: r.Worker,
+	}
+	if q.Max == 0 {
+		q.Max = 1
 	}
 	if r.Queue != "" {
 		if len(q.Queues) > 0 {
@@ -56,8 +59,8 @@ func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
 		q.Queues = []task.QueueWeight{{Queue: task.DefaultQueue}}
 	}
 	switch {
-	case r.Max > task.LeaseMax:
-		return q, task.Errorf(task.Invalid, "max is %d, the most is %d", r.Max, task.LeaseMax)
+	case q.Max < 1 || q.Max > task.LeaseMax:
+		return q, task.Errorf(task.Invalid, "max is %d: use 1 to %d", q.Max, task.LeaseMax)
 	case q.Wait < 0:
 		return q, task.Errorf(task.Invalid, "wait of %d ms is negative", q.Wait)
 	case q.TTL < 0 || q.TTL > task.LeaseTTLMax:
