@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,7 +79,10 @@ func fillBench(nb *store.Batch, p uint16, n *uint64, count int, value []byte) {
 }
 
 // gatherer is the least a runner can be: it takes all who wait, commits them in
-// one batch, and gathers the next while that one is synced.
+// one batch, and replies. Whoever was answered is likely to come again at once:
+// it yields until as many are back as the last batch had, or nobody comes any
+// more. On two cores that halves the fsyncs a task of gathering the next batch
+// while the last is synced (35 → 16 a thousand with 64 callers).
 type gatherer struct {
 	mu      sync.Mutex
 	wake    sync.Cond
@@ -86,39 +90,52 @@ type gatherer struct {
 	done    bool
 }
 
+const quietMax = 3 // yields without a newcomer
+
 func (g *gatherer) loop(h store.Partition, p uint16, value []byte) {
 	var n uint64
-	var batches [2]store.Batch
-	var last []chan error
-	var wait func() error
-	var spare []chan error
-	for i := 0; ; i++ {
-		g.mu.Lock()
-		for len(g.pending) == 0 && !g.done && wait == nil {
-			g.wake.Wait()
-		}
-		who := g.pending
-		g.pending, spare = spare[:0], nil
-		done := g.done
-		g.mu.Unlock()
-		var next func() error
-		if len(who) > 0 {
-			nb := &batches[i%2]
-			nb.Reset()
-			fillBench(nb, p, &n, len(who), value)
-			next = h.Begin(nb)
-		}
-		if wait != nil {
-			err := wait()
-			for _, c := range last {
-				c <- err
-			}
-		}
-		spare, last, wait = last, who, next
-		if done && wait == nil {
+	var nb store.Batch
+	var who []chan error
+	for {
+		who = g.take(who)
+		if len(who) == 0 {
 			return
 		}
+		nb.Reset()
+		fillBench(&nb, p, &n, len(who), value)
+		err := h.Begin(&nb)()
+		for _, c := range who {
+			c <- err
+		}
 	}
+}
+
+// take returns all who wait, and none at the end; last is the batch before, and
+// its memory is used again.
+func (g *gatherer) take(last []chan error) []chan error {
+	before, quiet := 0, 0
+	for quiet < quietMax {
+		g.mu.Lock()
+		n := len(g.pending)
+		g.mu.Unlock()
+		if n >= len(last) {
+			break
+		}
+		if n > before {
+			before, quiet = n, 0
+		} else {
+			quiet++
+		}
+		runtime.Gosched()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.pending) == 0 && !g.done {
+		g.wake.Wait()
+	}
+	who := g.pending
+	g.pending = last[:0]
+	return who
 }
 
 func (g *gatherer) put(c chan error) error {
