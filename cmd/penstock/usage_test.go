@@ -1,9 +1,10 @@
+//go:build unix
+
 package main
 
 import (
 	"bytes"
 	"context"
-	"net"
 	"strings"
 	"testing"
 )
@@ -68,12 +69,7 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestNoServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + l.Addr().String()
-	_ = l.Close()
+	url := "http://" + freeAddress(t)
 	f := func(stdin string, args ...string) {
 		t.Helper()
 		status, stdout, stderr := command(stdin, append([]string{"--url", url}, args...)...)

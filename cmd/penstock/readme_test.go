@@ -1,0 +1,126 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/penstock/server"
+)
+
+// TestReadme runs everything that README.md shows, as it stands there. A block
+// is named by the comment before it.
+func TestReadme(t *testing.T) {
+	raw, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)<!-- test: (\\w+) -->\n```(\\w+)\n(.*?)```\n").FindAllStringSubmatch(string(raw), -1)
+	// What must hold after a block's last line.
+	checks := map[string]string{
+		"first":  "sha256sum *.go > want; penstock wait --from-stdin < ids | cmp - want",
+		"curl":   `penstock get $id -o jsonl | tee /dev/stderr | grep -q '"result":{"sent":true}'; grep -q '"account":12345678901234567890}' lease`,
+		"cli":    "test -n \"$id\"; test \"$(penstock queues mail -o json | grep -c '\"backoff\": \"exponential:2s:1h\"')\" = 1",
+		"config": `penstock config --config penstock.yaml --drain-timeout 5s | grep -q "^drain_timeout	5s	flag --drain-timeout$"`,
+	}
+	for _, b := range blocks {
+		name, language, text := b[1], b[2], b[3]
+		t.Run(name, func(t *testing.T) {
+			if language == "go" {
+				readmeProgram(t, name, text)
+			} else {
+				readmeScript(t, text, checks[name])
+			}
+			delete(checks, name)
+		})
+	}
+	if len(blocks) != 6 || len(checks) != 0 {
+		t.Errorf("README.md has %d blocks that are tested; not found: %v", len(blocks), checks)
+	}
+	if n := strings.Count(string(raw), "```") / 2; n != len(blocks)+2 {
+		t.Errorf("README.md has %d blocks, %d of them are tested: all but the two that call make must be", n, len(blocks))
+	}
+}
+
+// readmeServer is a server on a free port.
+func readmeServer(t *testing.T) *server.Server {
+	t.Helper()
+	srv, err := server.Open(server.Config{Dir: t.TempDir(), HTTP: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return srv
+}
+
+func readmeScript(t *testing.T, text, check string) {
+	for _, tool := range []string{"curl", "sha256sum", "sh"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"main.go", "app.go"} {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// "penstock dev &" is the one line that a person waits for.
+	address := freeAddress(t)
+	const dev = "penstock dev &"
+	if strings.Contains(text, dev) {
+		text = strings.Replace(text, dev, dev+"\nuntil curl -sf http://127.0.0.1:7070/readyz >/dev/null; do :; done #", 1)
+	} else {
+		address = strings.TrimPrefix(readmeServer(t).URL(), "http://")
+	}
+	text = strings.ReplaceAll(text, "127.0.0.1:7070", address)
+	cmd := exec.Command("sh", "-euc", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+text+"\n"+check+"\n")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PENSTOCK_URL=http://"+address, "PENSTOCK_HTTP="+address)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func readmeProgram(t *testing.T, name, text string) {
+	if testing.Short() {
+		t.Skip("building takes seconds")
+	}
+	dir := t.TempDir()
+	source, binary := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(text, "\n"); name == "dial" && n > 25 {
+		t.Errorf("the first program has %d lines, 25 is what was promised", n)
+	}
+	if out, err := exec.Command("gofmt", "-l", source).CombinedOutput(); err == nil && len(out) > 0 {
+		t.Errorf("program %s is not formatted", name)
+	}
+	build := exec.Command("go", "build", "-o", binary, source)
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := exec.Command(binary)
+	run.Dir = dir
+	run.Env = append(os.Environ(), "PENSTOCK_URL="+readmeServer(t).URL())
+	out, err := run.CombinedOutput()
+	want := map[string]string{"dial": "hello world <nil>\n", "embedded": "144 <nil>\n"}[name]
+	if err != nil || string(out) != want {
+		t.Errorf("got %q, %v; want %q", out, err, want)
+	}
+}
