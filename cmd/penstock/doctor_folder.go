@@ -5,116 +5,64 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
-	"github.com/penstock-io/penstock/internal/record"
-	"github.com/penstock-io/penstock/internal/store/pebblestore"
+	"github.com/penstock-io/penstock/server"
 )
 
-// Bounds of what the doctor reads and tells.
-const (
-	partitionsMax   = 1024
-	damageShownMax  = 20
-	recordClassByte = 2 // of a key: which kind of record it is
-)
+// damageShownMax is how many damaged records are told one by one.
+const damageShownMax = 20
 
 // folder examines a data folder that no server uses.
 func (d *doctor) folder(ctx context.Context, dir string) {
-	info, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		d.say("folder", checkFail, dir+" is not there", "name the folder that the server's --data names")
-		return
-	case err != nil:
-		d.say("folder", checkFail, err.Error(), "")
-		return
-	case !info.IsDir():
-		d.say("folder", checkFail, dir+" is a file", "name the folder that the server's --data names")
+	if why := notAFolder(dir); why != "" {
+		d.say("folder", checkFail, why, "name the folder that the server's --data names")
 		return
 	}
-	if names, err := os.ReadDir(dir); err == nil && len(names) == 0 {
-		d.say("folder", checkFail, dir+" is empty", "name the folder that the server's --data names")
-		return
-	}
-	st, err := pebblestore.Open(dir, pebblestore.Options{})
+	found, err := server.Examine(ctx, dir)
 	if err != nil {
 		d.say("folder", checkFail, oneOrMore(err), "")
-		d.say("rescue", checkWarn, "nothing can be read through the storage engine",
-			"stop here and copy the folder; restore the last backup, or start on an empty folder and enqueue again")
+		if !strings.Contains(err.Error(), "in use") {
+			d.say("rescue", checkWarn, "nothing can be read through the storage engine",
+				"copy the folder as it is; restore the last backup, or start on an empty folder and enqueue again")
+		}
 		return
 	}
-	d.say("folder", checkOK, dir, "")
-	e := examination{d: d, counts: map[record.Class]int64{}}
-	for p := range uint16(partitionsMax) {
-		part, err := st.Acquire(ctx, p, "doctor")
-		if err != nil {
-			d.say(fmt.Sprintf("partition %d", p), checkFail, oneOrMore(err), "")
+	d.say("folder", checkOK, fmt.Sprintf("%s, %s, %s of records", dir,
+		plural(int64(found.Partitions), "partition", "partitions"), bytesText(found.Bytes)), "")
+	for i, f := range found.Faults {
+		if i == damageShownMax {
 			break
 		}
-		found := e.scan(p, part.Scan(nil, nil))
-		if err := part.Release(); err != nil {
-			d.say(fmt.Sprintf("partition %d", p), checkFail, oneOrMore(err), "")
+		where := fmt.Sprintf("partition %d", f.Partition)
+		if f.Key != "" {
+			where += " record " + f.Key
 		}
-		if !found {
-			break
-		}
+		d.say(where, checkFail, oneLine(f.Why), "")
 	}
-	if err := st.Close(); err != nil {
-		d.say("folder", checkFail, "close: "+oneOrMore(err), "")
-	}
-	e.tell()
-}
-
-// iterator is what a scan of a partition gives.
-type iterator interface {
-	Next() bool
-	Key() []byte
-	Value() []byte
-	Close() error
-}
-
-// examination reads every record of a folder.
-type examination struct {
-	d       *doctor
-	dec     record.Decoder
-	counts  map[record.Class]int64
-	damaged int64
-}
-
-// scan checks one partition's records and says whether there were any.
-func (e *examination) scan(partition uint16, it iterator) (found bool) {
-	for it.Next() {
-		found = true
-		key := it.Key()
-		err := e.dec.Check(key, it.Value())
-		if err == nil {
-			e.counts[record.Class(key[recordClassByte])]++
-			continue
-		}
-		if e.damaged++; e.damaged <= damageShownMax {
-			e.d.say(fmt.Sprintf("partition %d", partition), checkFail, err.Error(), "")
-		}
-	}
-	if err := it.Close(); err != nil {
-		e.damaged++
-		e.d.say(fmt.Sprintf("partition %d", partition), checkFail, "reading ends early: "+oneOrMore(err), "")
-	}
-	return found
-}
-
-// tell sums up what can be read, and what to do when that is not all.
-func (e *examination) tell() {
-	waiting := e.counts[record.ClassBirth] + e.counts[record.ClassTimed]
-	text := fmt.Sprintf("%s, %s, %s, %s", plural(e.counts[record.ClassQueue], "queue", "queues"),
-		plural(waiting, "record of a waiting task", "records of waiting tasks"),
-		plural(e.counts[record.ClassDead], "dead letter", "dead letters"),
-		plural(e.counts[record.ClassFinished], "record of finished tasks", "records of finished tasks"))
-	if e.damaged == 0 {
-		e.d.say("records", checkOK, text, "")
+	text := fmt.Sprintf("%s waiting, %s scheduled, %s, %s finished", thousands(found.Waiting()), thousands(found.Scheduled()),
+		plural(found.Dead(), "dead letter", "dead letters"), thousands(found.Finished()))
+	if found.Faulty == 0 {
+		d.say("records", checkOK, text, "")
 		return
 	}
-	if e.damaged > damageShownMax {
-		e.d.say("records", checkFail, fmt.Sprintf("%s more are damaged", thousands(e.damaged-damageShownMax)), "")
+	d.say("records", checkFail, plural(found.Faulty, "fault", "faults"), "")
+	d.say("rescue", checkWarn, "tasks that can still be read: "+text,
+		"copy the folder before anything else, and restore the last backup if there is one; the server does not start on what it can't read whole")
+}
+
+// notAFolder says why dir can't be a data folder; opening it would make one.
+func notAFolder(dir string) string {
+	info, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return dir + " is not there"
+	} else if err != nil {
+		return err.Error()
+	} else if !info.IsDir() {
+		return dir + " is a file"
 	}
-	e.d.say("rescue", checkWarn, "can still be read: "+text,
-		"copy the folder before anything else; restore the last backup if there is one; the server does not start on what it can't read whole")
+	if names, err := os.ReadDir(dir); err == nil && len(names) == 0 {
+		return dir + " is empty"
+	}
+	return ""
 }
