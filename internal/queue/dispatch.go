@@ -9,21 +9,21 @@ func (m *Machine) dispatchTo(no uint32, n int) {
 	if s == nil || s.detached {
 		return
 	}
-	if m.restart.safe && m.runningAll() > 0 {
-		return
-	}
-	if m.restart.safe {
+	if m.careful(s) {
+		if s.running > 0 {
+			return
+		}
 		n = min(n, 1)
 	}
 	if len(s.queues) == 1 {
-		m.dispatchFrom(s.queues[0].queue, s, nil, n)
+		m.dispatchFrom(s.queues[0].queue, &s.serves, s, nil, n)
 		return
 	}
 	idle := 0
 	for n > 0 && idle < len(s.queues) {
 		s.turn %= len(s.queues)
 		sq := s.queues[s.turn]
-		got := m.dispatchFrom(sq.queue, s, nil, min(sq.weight, n))
+		got := m.dispatchFrom(sq.queue, &s.serves, s, nil, min(sq.weight, n))
 		n -= got
 		if got == 0 {
 			idle++
@@ -33,6 +33,11 @@ func (m *Machine) dispatchTo(no uint32, n int) {
 		s.turn++
 	}
 }
+
+// careful says that the session's tasks run inside the process that owns the
+// partition, and that this process has died twice within a minute: then one task
+// runs at a time, and is written down first. Workers outside can't kill it.
+func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 && !s.opts.Remote }
 
 // runningAll counts the leases of the partition.
 func (m *Machine) runningAll() int64 {
@@ -49,15 +54,7 @@ func (m *Machine) runningAll() int64 {
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got = 0
 	sv := newServes(c.Types)
-	u := m.unary
-	u.serves = sv
 	n := c.Max
-	if m.restart.safe {
-		n = min(n, 1)
-		if m.runningAll() > 0 {
-			return
-		}
-	}
 	for _, w := range c.Queues {
 		q := m.byName[w.Queue]
 		if q == nil {
@@ -68,23 +65,15 @@ func (m *Machine) leaseUnary(c *Lease) {
 				l.lastServed = m.now
 			}
 		}
-		c.Got += m.dispatchFromUnary(q, &sv, c, n-c.Got)
+		c.Got += m.dispatchFrom(q, &sv, &m.unary, c, n-c.Got)
 		if c.Got >= n {
 			return
 		}
 	}
 }
 
-func (m *Machine) dispatchFromUnary(q *queueOf, sv *serves, c *Lease, n int) int {
-	return m.dispatchWith(q, sv, &m.unary, c, n)
-}
-
-func (m *Machine) dispatchFrom(q *queueOf, s *session, c *Lease, n int) int {
-	return m.dispatchWith(q, &s.serves, s, c, n)
-}
-
-// dispatchWith leases up to n tasks of one queue and returns how many.
-func (m *Machine) dispatchWith(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
+// dispatchFrom leases up to n tasks of one queue and returns how many.
+func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
 	got := 0
 	for got < n {
 		l := m.pick(q, sv)
@@ -165,7 +154,7 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 		x.leaseEnd = m.now.Add(ttl)
 		d.LeaseEnd = x.leaseEnd
 	}
-	if q.state.Config.Claims == task.ClaimsDurable || m.restart.safe {
+	if q.state.Config.Claims == task.ClaimsDurable || m.careful(s) {
 		m.claim(i, s)
 	}
 	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {

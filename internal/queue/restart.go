@@ -37,7 +37,7 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 		} else {
 			m.meta.UncleanOpens = 1
 		}
-		r.safe = m.meta.UncleanOpens >= 2 && len(snap.Sessions) == 0
+		r.safe = m.meta.UncleanOpens >= 2
 	} else {
 		m.meta.UncleanOpens = 0
 	}
