@@ -31,6 +31,7 @@ type engine struct {
 	endLife    context.CancelFunc
 	reporterOn chan struct{} // 1: there is something to report
 	slotFree   chan struct{} // 1: while draining, something has come to its end
+	quiet      chan struct{} // 1: the session is to be opened again without credit
 	fatal      chan struct{} // closed when the session can't be had; fatalErr is why
 	fatalErr   error
 	wg         sync.WaitGroup // the reporter and the session loop
@@ -61,7 +62,7 @@ type slot struct {
 func newEngine(c *Client, cfg Worker, base context.Context) *engine {
 	e := &engine{
 		c: c, cfg: cfg, log: cfg.Logger, base: base, handlers: map[string]*handler{},
-		reporterOn: make(chan struct{}, 1), slotFree: make(chan struct{}, 1),
+		reporterOn: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
 		fatal: make(chan struct{}), names: map[string]string{},
 	}
 	e.life, e.endLife = context.WithCancel(base)

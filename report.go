@@ -198,6 +198,9 @@ func (e *engine) checkCodes(b *outcomeBatch) {
 				Error: "the server refused the result as invalid"})
 			continue
 		}
+		if o := &b.Outcomes[i]; o.Kind == task.OutcomeRelease && !o.Started {
+			continue // it had gone back already
+		}
 		if int(code) < len(e.out.dropped) {
 			e.out.dropped[code]++
 		}

@@ -42,10 +42,15 @@ func (e *engine) sessionLoop() {
 	var (
 		pause retryPause
 		ever  bool
+		quiet bool // the session is parted with only to be opened again, and closed
 	)
-	for e.life.Err() == nil {
-		opened := time.Now()
-		sess, sink, err := e.attach()
+	for quiet || e.life.Err() == nil {
+		opened, ctx := time.Now(), e.life
+		if quiet {
+			ctx = e.base
+		}
+		sess, sink, err := e.attach(ctx)
+		quiet = false
 		if err == nil {
 			ever = true
 			err = e.beat(sess, sink)
@@ -55,6 +60,10 @@ func (e *engine) sessionLoop() {
 				return
 			}
 			sess.Detach()
+			if err == errQuiet {
+				quiet = true
+				continue
+			}
 			if time.Since(opened) > steadyAfter {
 				pause.reset()
 			}
@@ -81,6 +90,11 @@ func (e *engine) fail(err error) {
 	close(e.fatal)
 }
 
+// errQuiet ends a session that has credit left when the worker drains: credit
+// can't be taken back, and what was handed back would be delivered again at once.
+// The session is opened again without any.
+var errQuiet = errors.New("the worker takes no more tasks")
+
 // passing says whether an error may go away by itself.
 func passing(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
@@ -93,8 +107,8 @@ func passing(err error) bool {
 	return true
 }
 
-func (e *engine) attach() (task.Session, *sessionSink, error) {
-	ctx, cancel := context.WithTimeout(e.life, attachMax)
+func (e *engine) attach(ctx context.Context) (task.Session, *sessionSink, error) {
+	ctx, cancel := context.WithTimeout(ctx, attachMax)
 	defer cancel()
 	sink := &sessionSink{e: e, lost: make(chan *task.Error, 1)}
 	opts := e.opts
@@ -132,26 +146,47 @@ func (e *engine) held() []task.Token {
 }
 
 // beat sends heartbeats until the session is lost, or nil when the engine's
-// life ends.
+// life ends. A heartbeat that finds no connection is no reason to give the
+// session up: whoever carries it may be opening one.
 func (e *engine) beat(sess task.Session, sink *sessionSink) error {
-	t := time.NewTicker(e.cfg.TTL / 3)
+	t := time.NewTimer(e.cfg.TTL / 3)
 	defer t.Stop()
+	answers := make(chan heartbeat, 1)
 	for {
 		select {
 		case <-e.life.Done():
 			return nil
 		case err := <-sink.lost:
 			return refusal(err)
+		case <-e.quiet:
+			return errQuiet
 		case <-t.C:
+			go func() { // it may hang as long as a connection does
+				h := heartbeat{sent: time.Now()}
+				h.err = sess.Heartbeat()
+				answers <- h
+			}()
+		case h := <-answers:
+			if h.err != nil && task.CodeOf(h.err) != task.Unavailable {
+				return h.err
+			}
+			next := e.cfg.TTL / 3
+			if h.err != nil {
+				next = e.cfg.TTL / 12
+			} else {
+				e.mu.Lock()
+				e.confirm(h.sent)
+				e.mu.Unlock()
+			}
+			t.Reset(next)
 		}
-		sent := time.Now()
-		if err := sess.Heartbeat(); err != nil {
-			return err
-		}
-		e.mu.Lock()
-		e.confirm(sent)
-		e.mu.Unlock()
 	}
+}
+
+// heartbeat is one sent, and its answer.
+type heartbeat struct {
+	sent time.Time
+	err  error
 }
 
 // confirm notes that the leases are good for the TTL from when the heartbeat
@@ -168,10 +203,13 @@ func (e *engine) confirm(sent time.Time) {
 	e.leaseEnd.Reset(left)
 }
 
-// leasesOver ends everything that runs or waits: others may have it by now.
+// leasesOver ends everything that runs and gives back what waits: others may
+// have it by now, and if not, the server should not think that we do.
 func (e *engine) leasesOver() {
 	e.mu.Lock()
-	e.ring.drop(func(*Attempt) bool { return true })
+	for e.ring.len() > 0 {
+		e.handBack(e.ring.pop())
+	}
 	e.mu.Unlock()
 	e.endAll(ErrLeaseLost)
 }
@@ -188,6 +226,10 @@ func (e *engine) drain() error {
 	e.draining = true
 	for e.ring.len() > 0 {
 		e.handBack(e.ring.pop())
+	}
+	if e.sess != nil && e.win.open > 0 && e.busyN+e.out.n > 0 {
+		e.sess = nil // nothing more by this one
+		e.quiet <- struct{}{}
 	}
 	e.mu.Unlock()
 
