@@ -25,10 +25,10 @@ func adminMux(metrics http.Handler) *http.ServeMux {
 		}
 	})
 	mux.HandleFunc("GET /debug/pprof/profile", func(w http.ResponseWriter, r *http.Request) {
-		record(w, r, 30*time.Second, func() error { return pprof.StartCPUProfile(w) }, pprof.StopCPUProfile)
+		runProfile(w, r, 30*time.Second, func() error { return pprof.StartCPUProfile(w) }, pprof.StopCPUProfile)
 	})
 	mux.HandleFunc("GET /debug/pprof/trace", func(w http.ResponseWriter, r *http.Request) {
-		record(w, r, time.Second, func() error { return trace.Start(w) }, trace.Stop)
+		runProfile(w, r, time.Second, func() error { return trace.Start(w) }, trace.Stop)
 	})
 	mux.HandleFunc("GET /debug/pprof/{name}", func(w http.ResponseWriter, r *http.Request) {
 		p := pprof.Lookup(r.PathValue("name"))
@@ -47,8 +47,8 @@ func adminMux(metrics http.Handler) *http.ServeMux {
 	return mux
 }
 
-// record runs a profile for the seconds asked for, or until the caller is gone.
-func record(w http.ResponseWriter, r *http.Request, length time.Duration, start func() error, stop func()) {
+// runProfile runs a profile for the seconds asked for, or until the caller is gone.
+func runProfile(w http.ResponseWriter, r *http.Request, length time.Duration, start func() error, stop func()) {
 	if s := r.FormValue("seconds"); s != "" {
 		n, err := strconv.ParseFloat(s, 64)
 		if err != nil || n <= 0 || n > profileMax.Seconds() {
