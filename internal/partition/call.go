@@ -50,25 +50,29 @@ func (r *Runner) Report(b *task.OutcomeBatch) {
 	}
 }
 
-// Extend renews unary leases; codes are in e when done is called.
-func (r *Runner) Extend(e *queue.Extend, done func(err *task.Error)) {
-	e.Codes = make([]task.Code, len(e.Extensions))
-	for i := range e.Extensions {
-		if p := e.Extensions[i].Progress; p != nil {
-			r.Progress(e.Extensions[i].Token, *p)
+// Extend renews unary leases and notes what their holders say of their progress.
+// done gets one code an extension.
+func (r *Runner) Extend(exts []task.Extension, done func(codes []task.Code, err *task.Error)) {
+	e := &queue.Extend{Extensions: exts, Codes: make([]task.Code, len(exts))}
+	r.put(queue.Command{Op: queue.OpExtend, Extend: e}, func(err *task.Error) {
+		for i := range exts {
+			if p := exts[i].Progress; p != nil && err == nil && e.Codes[i] == task.OK {
+				r.Progress(exts[i].Token, *p)
+			}
 		}
-	}
-	r.put(queue.Command{Op: queue.OpExtend, Extend: e}, done)
+		done(e.Codes, err)
+	})
 }
 
-// Change cancels, retries or deletes tasks; errors are in c when done is called.
-func (r *Runner) Change(c *queue.Change, done func(err *task.Error)) {
-	c.Errs = make([]*task.Error, len(c.IDs))
-	r.put(queue.Command{Op: queue.OpChange, Change: c}, done)
+// Change cancels, retries or deletes tasks. done gets one error an ID.
+func (r *Runner) Change(v task.Verb, ids []task.ID, done func(errs []*task.Error, err *task.Error)) {
+	c := &queue.Change{Verb: v, IDs: ids, Errs: make([]*task.Error, len(ids))}
+	r.put(queue.Command{Op: queue.OpChange, Change: c}, func(err *task.Error) { done(c.Errs, err) })
 }
 
-// SetQueue changes a queue's settings.
-func (r *Runner) SetQueue(c *queue.SetQueue, done func(err *task.Error)) {
+// SetQueue changes a queue's settings and makes the queue if it is new.
+func (r *Runner) SetQueue(name string, p task.QueuePatch, done func(err *task.Error)) {
+	c := &queue.SetQueue{Name: name, Patch: p}
 	r.put(queue.Command{Op: queue.OpSetQueue, SetQueue: c}, func(err *task.Error) {
 		if err == nil {
 			err = c.Err
@@ -77,14 +81,29 @@ func (r *Runner) SetQueue(c *queue.SetQueue, done func(err *task.Error)) {
 	})
 }
 
-// Purge deletes a queue's waiting tasks or dead letters.
-func (r *Runner) Purge(c *queue.Purge, done func(err *task.Error)) {
+// Purge deletes a queue's waiting tasks or dead letters. done gets how many.
+func (r *Runner) Purge(name string, states []task.State, done func(gone int64, err *task.Error)) {
+	c := &queue.Purge{Name: name, States: states}
 	r.put(queue.Command{Op: queue.OpPurge, Purge: c}, func(err *task.Error) {
 		if err == nil {
 			err = c.Err
 		}
-		done(err)
+		done(c.Gone, err)
 	})
+}
+
+// QueueInfos asks for the queues named, as far as they are known here, or for all
+// (nil).
+func (r *Runner) QueueInfos(names []string, done func(infos []task.QueueInfo, err *task.Error)) {
+	var infos []task.QueueInfo
+	r.look(func(m *queue.Machine) { infos = m.QueueInfos(names, nil) }, func(err *task.Error) { done(infos, err) })
+}
+
+// Describe asks for what the partition and its worker sessions are.
+func (r *Runner) Describe(done func(info task.PartitionInfo, workers []task.WorkerInfo, err *task.Error)) {
+	var info task.PartitionInfo
+	var workers []task.WorkerInfo
+	r.look(func(m *queue.Machine) { info, workers = m.Info(), m.Workers() }, func(err *task.Error) { done(info, workers, err) })
 }
 
 // Free hands back deliveries that could not be brought to whom they were for,

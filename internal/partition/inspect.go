@@ -10,11 +10,11 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// View runs look in the loop, between two turns, and then calls done once
-// everything that look may have seen is durable. look must be quick and must not
+// look runs fn in the loop, between two turns, and then calls done once
+// everything that fn may have seen is durable. fn must be quick and must not
 // keep the machine.
-func (r *Runner) View(look func(m *queue.Machine), done func(err *task.Error)) {
-	if err := r.box.putView(view{look, done}); err != nil {
+func (r *Runner) look(fn func(m *queue.Machine), done func(err *task.Error)) {
+	if err := r.box.putView(view{fn, done}); err != nil {
 		done(err)
 	}
 }
@@ -39,7 +39,7 @@ func (r *Runner) Get(id task.ID, done func(info task.Info, err *task.Error)) {
 
 func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *task.Error)) {
 	var s seen
-	r.View(func(m *queue.Machine) {
+	r.look(func(m *queue.Machine) {
 		s.view, s.live = m.Find(id.Seq)
 		s.queue, s.taskType = m.QueueName(id.Queue), m.TypeName(id.Queue, id.Lane)
 		s.max = m.QueueConfig(id.Queue).MaxAttempts
@@ -61,7 +61,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			case !found:
 				done(task.Info{}, errGone(id))
 			default:
-				r.View(func(*queue.Machine) {}, func(err *task.Error) { done(l.info, err) })
+				r.look(func(*queue.Machine) {}, func(err *task.Error) { done(l.info, err) })
 			}
 		}
 		if !r.readers.do(read) {

@@ -28,8 +28,9 @@ type Poll struct {
 // delivery. With once it is dropped when there are none now; otherwise it stays
 // until the credit is closed. failed is called when it will come to nothing:
 // with nil when once found nothing.
-func (r *Runner) Poll(l queue.Lease, credit *Credit, recv Receiver, once bool, failed func(err *task.Error)) {
-	p := &Poll{lease: l, most: l.Max, recv: recv, credit: credit, once: once, failed: failed}
+func (r *Runner) Poll(q *task.LeaseRequest, credit *Credit, recv Receiver, once bool, failed func(err *task.Error)) {
+	l := queue.Lease{Queues: q.Queues, Types: q.Types, Max: q.Max, TTL: q.TTL, Worker: q.Worker}
+	p := &Poll{lease: l, most: q.Max, recv: recv, credit: credit, once: once, failed: failed}
 	p.tap.wake = func() {
 		r.pollAll.Store(true)
 		r.box.ring()

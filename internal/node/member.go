@@ -1,0 +1,128 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-io/penstock/internal/partition"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// member is one partition of the node: the runner that serves it now, and how it
+// is opened again when that ends.
+type member struct {
+	n    *Node
+	id   uint16
+	now  atomic.Pointer[partition.Runner] // nil while it is being opened anew
+	why  atomic.Pointer[string]           // why it is not served
+	fail atomic.Pointer[error]            // how the last runner ended, if not in order
+
+	// Of a Manual node.
+	waited int
+}
+
+// runner is who serves the partition, or nil.
+func (m *member) runner() *partition.Runner { return m.now.Load() }
+
+// errReopening refuses what comes while the partition is not served.
+var errReopening = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+
+// open acquires the partition and reads what must be known.
+func (m *member) open(ctx context.Context) error {
+	cfg := &m.n.cfg
+	part, err := cfg.Store.Acquire(ctx, m.id, cfg.Name)
+	if err != nil {
+		return fmt.Errorf("acquire partition %d: %w", m.id, err)
+	}
+	share := len(m.n.members)
+	if share == 0 {
+		share = cfg.Partitions
+	}
+	r, err := partition.Open(ctx, part, partition.Config{
+		Partition: m.id, Now: m.n.now, Observe: cfg.Observe, Check: cfg.Check,
+		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
+		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes,
+	})
+	if err != nil {
+		return err
+	}
+	m.why.Store(nil)
+	m.now.Store(r)
+	return nil
+}
+
+// serve runs the partition, and opens it again whenever that ends in a fault.
+func (m *member) serve(ctx context.Context) {
+	wait := reopenWaitMin
+	for {
+		if r := m.runner(); r != nil {
+			began := time.Now()
+			err := r.Run(ctx)
+			m.now.Store(nil)
+			if err == nil || ctx.Err() != nil {
+				m.end(err)
+				return
+			}
+			m.lost(err)
+			if time.Since(began) > reopenFreshMax {
+				wait = reopenWaitMin
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait + rand.N(wait)): // jitter: many partitions end together
+		}
+		wait = min(2*wait, reopenWaitMax)
+		if err := m.open(ctx); err != nil {
+			m.lost(err)
+		}
+	}
+}
+
+// lost notes why the partition is not served.
+func (m *member) lost(err error) {
+	text := err.Error()
+	m.why.Store(&text)
+	m.n.cfg.Log.Error("a partition is not served: opening it again", "partition", m.id, "error", err)
+}
+
+func (m *member) end(err error) {
+	if err != nil {
+		m.fail.Store(&err)
+	}
+}
+
+// ended is how the partition's service ended, nil for in order.
+func (m *member) ended() error {
+	if err := m.fail.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// step is one turn of a Manual node's partition.
+func (m *member) step() bool {
+	r := m.runner()
+	if r == nil {
+		if m.waited++; m.waited < 3 { // let others see that it is away
+			return true
+		}
+		m.waited = 0
+		if err := m.open(context.Background()); err != nil {
+			m.lost(err)
+			return false
+		}
+		return true
+	}
+	made, err := r.Step()
+	if err != nil {
+		m.now.Store(nil)
+		m.lost(err)
+		return true
+	}
+	return made
+}

@@ -1,0 +1,248 @@
+// Package node serves partitions in this process: it implements task.Broker and
+// task.Inspector by sending each call to the partitions it concerns and joining
+// their answers. It decides nothing about tasks and knows no network.
+// Its rule: a session's credit is the node's, never a partition's.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-io/penstock/internal/partition"
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Stats is what one turn of one partition did.
+type Stats = partition.Stats
+
+// Config of a Node. Store is required; the budgets are for the whole node.
+type Config struct {
+	Store        store.Store
+	Name         string // what the node calls itself
+	Version      string
+	Storage      string           // engine and folder, to be shown
+	StorageBytes func() int64     // size of the storage; nil = not known
+	Partitions   int              // 0 = 1; fixed for the life of the data
+	Now          func() task.Time // nil = the wall clock; with another, Tick must be called when it moves
+	WindowTasks  int              // tasks in memory; 0 = 200,000
+	CacheBytes   int64            // records in memory; 0 = 24 MiB
+	HistoryBytes int64            // finished tasks kept; 0 = 2 GiB
+	IdemBytes    int64            // idempotency keys a queue and partition; 0 = the machine's default
+	Observe      func(Stats)      // called from the partitions' goroutines; must not block
+	Log          *slog.Logger     // nil = slog.Default
+	Manual       bool             // no goroutines: the caller drives everything by Step
+	Check        bool             // tests: invariants are checked all the time
+}
+
+// Node is one process's part of the queue.
+type Node struct {
+	cfg     Config
+	now     func() task.Time
+	held    bool // the clock is a test's
+	full    store.Fullness
+	members []*member
+	routes  routes
+	started task.Time
+	turn    atomic.Uint64 // of tasks without a key in queues of more than one partition
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	closed  atomic.Bool
+
+	mu       sync.Mutex // guards all below
+	sessions map[string]*session
+	leases   map[*unary]struct{} // those that wait
+}
+
+var (
+	_ task.Broker    = (*Node)(nil)
+	_ task.Inspector = (*Node)(nil)
+)
+
+// Open acquires every partition, reads what must be known, and serves. It fails
+// when any partition can't be read whole.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, now: cfg.Now, sessions: make(map[string]*session), leases: make(map[*unary]struct{})}
+	n.held = cfg.Now != nil
+	if !n.held {
+		n.now = wallClock
+	}
+	n.full, _ = cfg.Store.(store.Fullness)
+	n.started = n.now()
+	n.routes.init(cfg.Partitions)
+	for p := range cfg.Partitions {
+		n.members = append(n.members, &member{n: n, id: uint16(p)})
+	}
+	if err := n.openAll(ctx); err != nil {
+		return nil, err
+	}
+	serving, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	if !cfg.Manual {
+		for _, m := range n.members {
+			n.running.Go(func() { m.serve(serving) })
+		}
+	}
+	if err := n.loadRoutes(ctx); err != nil {
+		return nil, errors.Join(err, n.Close(ctx))
+	}
+	return n, nil
+}
+
+func (c *Config) fill() error {
+	if c.Store == nil {
+		return errors.New("open a node: Config.Store is not set")
+	}
+	if c.Partitions == 0 {
+		c.Partitions = 1
+	}
+	if c.Partitions < 0 || c.Partitions > partitionsMax {
+		return fmt.Errorf("open a node: %d partitions: use 1 to %d", c.Partitions, partitionsMax)
+	}
+	if c.WindowTasks == 0 {
+		c.WindowTasks = windowTasks
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = cacheBytes
+	}
+	if c.HistoryBytes == 0 {
+		c.HistoryBytes = historyBytes
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return nil
+}
+
+func wallClock() task.Time { return task.Time(time.Now().UnixMilli()) }
+
+// openAll opens the partitions one after another; when one fails the others are
+// given up again.
+func (n *Node) openAll(ctx context.Context) error {
+	for i, m := range n.members {
+		if err := m.open(ctx); err != nil {
+			for _, o := range n.members[:i] {
+				err = errors.Join(err, o.runner().Close())
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Tick makes everything look at a clock that was moved by hand.
+func (n *Node) Tick() {
+	for _, m := range n.members {
+		if r := m.runner(); r != nil {
+			r.Tick()
+		}
+	}
+	n.tickLeases()
+}
+
+// Step gives every partition one turn, and opens again those that have ended;
+// only for a Manual node. It says whether anything was done.
+func (n *Node) Step() bool {
+	busy := false
+	for _, m := range n.members {
+		if m.step() {
+			busy = true
+		}
+	}
+	return busy
+}
+
+// Refill reads what Step has left to be read beside the loops; only for a Manual
+// node.
+func (n *Node) Refill() bool {
+	busy := false
+	for _, m := range n.members {
+		if r := m.runner(); r != nil && r.Refill() {
+			busy = true
+		}
+	}
+	return busy
+}
+
+// Close stops taking calls, tells sessions, and hands every partition over in
+// order: what runs in workers of other processes is written down for the next
+// owner. It waits until ctx ends, if need be.
+func (n *Node) Close(ctx context.Context) error {
+	if n.closed.Swap(true) {
+		return nil
+	}
+	n.closeSessions()
+	if n.cfg.Manual {
+		var err error
+		for _, m := range n.members {
+			if r := m.runner(); r != nil {
+				err = errors.Join(err, r.Close())
+			}
+		}
+		return err
+	}
+	n.stop()
+	done := make(chan struct{})
+	go func() {
+		n.running.Wait()
+		close(done)
+	}()
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, closeWaitMax)
+		defer cancel()
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return fmt.Errorf("close the node: partitions did not end in time: %w", ctx.Err())
+	}
+	var err error
+	for _, m := range n.members {
+		err = errors.Join(err, m.ended())
+	}
+	return err
+}
+
+// errClosed refuses calls after Close.
+var errClosed = task.Errorf(task.Unavailable, "the queue is closed: open it again")
+
+// await waits for done. A Manual node makes its steps meanwhile: there is nobody
+// else to make them.
+func (n *Node) await(ctx context.Context, done <-chan struct{}) error {
+	if !n.cfg.Manual {
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for {
+		select {
+		case <-done:
+			return nil
+		default:
+		}
+		if stepped := n.Step(); !n.Refill() && !stepped {
+			select {
+			case <-done:
+				return nil
+			default:
+				return task.Errorf(task.Unavailable, "nothing more happens until the clock moves: try again")
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
