@@ -249,7 +249,7 @@ func TestWontOpen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "PENSTOCK"), []byte("penstock data 99\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f(dir, server.Config{}, "99", "newer")
+	f(dir, server.Config{}, "version 99", "release that wrote it")
 
 	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "letter.txt"), []byte("dear ada"), 0o644); err != nil {
