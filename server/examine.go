@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
@@ -43,6 +44,13 @@ func (f *Findings) Finished() int64 { return f.Records[record.ClassFinished.Stri
 // wrong. The folder must not be in use. An error means that it can't be read at
 // all.
 func Examine(ctx context.Context, dir string) (*Findings, error) {
+	names, err := os.ReadDir(dir) // to open a folder that is not there would make it
+	if err != nil {
+		return nil, fmt.Errorf("examine a data folder: %w: name the folder that the server uses", err)
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("examine a data folder: %s is empty: name the folder that the server uses", dir)
+	}
 	st, err := pebblestore.Open(dir, pebblestore.Options{})
 	if err != nil {
 		return nil, err
