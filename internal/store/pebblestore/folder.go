@@ -55,18 +55,26 @@ func openFolder(fs vfs.FS, dir string) (*folder, error) {
 	if err := f.foreign(names); err != nil {
 		return nil, err
 	}
-	take := fs.Lock
-	if fs == vfs.Default {
-		take = lockFile
-	}
-	if f.lock, err = take(f.path(lockName)); err != nil {
-		return nil, fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", dir, err)
+	if err := f.take(); err != nil {
+		return nil, err
 	}
 	if err := f.prepare(); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// take gets the folder's lock, or says who has it.
+func (f *folder) take() (err error) {
+	lock := f.fs.Lock
+	if f.fs == vfs.Default {
+		lock = lockFile
+	}
+	if f.lock, err = lock(f.path(lockName)); err != nil {
+		return fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", f.dir, err)
+	}
+	return nil
 }
 
 // makeDir makes dir and what is missing above it, so that a power cut can't take

@@ -89,6 +89,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		L0CompactionFileThreshold:   500,
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
+		MaxManifestFileSize:         4 << 20, // read twice at every start
 		MaxOpenFiles:                o.OpenFiles,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
 	}

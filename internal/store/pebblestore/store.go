@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,6 +109,11 @@ func (s *Store) open() error {
 	p := s.o.pebble(fs, cache)
 	p.Logger = logger{s}
 	p.EventListener = s.listener()
+	if !s.folder.fresh {
+		if err := checkManifest(s.o.fs, s.folder.dbDir()); err != nil {
+			return errors.Join(err, slow.Close())
+		}
+	}
 	db, err := openPebble(s.folder.dbDir(), p)
 	if err == nil && s.guard.dead.Load() {
 		err = *s.cause.Load()
@@ -139,7 +145,7 @@ func openPebble(dir string, p *pebble.Options) (db *pebble.DB, err error) {
 
 // explain gives damage its name and the next step.
 func explain(err error, dir string) error {
-	if pebble.IsCorruptionError(err) || errors.Is(err, ErrCorrupt) {
+	if pebble.IsCorruptionError(err) || errors.Is(err, ErrCorrupt) || errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w\nthe server does not start on data that it can't read whole; to see what is wrong and what can be saved: penstock doctor --data %s", err, dir)
 	}
 	return err

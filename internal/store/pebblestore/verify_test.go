@@ -1,0 +1,241 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/penstock-io/penstock/internal/store"
+)
+
+// filled makes a folder with tables, and a log with batches that are in no table.
+func filled(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{})
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for p := range uint16(2) {
+		h, err := s.Acquire(context.Background(), p, "filler")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b store.Batch
+		for i := range 6000 {
+			b.Reset()
+			k, v := b.SetDeferred(10, 100)
+			copy(k, key(p, fmt.Sprintf("%08d", i)))
+			for j := range v {
+				v[j] = byte(rnd.Uint32())
+			}
+			if i == 4000 {
+				if err := s.db.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wait := h.Begin(&b)
+			if i%50 == 0 { // later chunks promise that earlier ones were synced: damage there can be told from a torn end
+				if err := wait(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func files(t *testing.T, dir, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "db", pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no %s in %s: %v", pattern, dir, err)
+	}
+	return names
+}
+
+// flip changes one byte at a share of the file's length.
+func flip(t *testing.T, path string, share float64) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[int(float64(len(b)-1)*share)] ^= 0xff
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyWhole(t *testing.T) {
+	dir := filled(t)
+	r, err := Verify(dir)
+	if err != nil || !r.OK() {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if len(r.Partitions) != 2 || r.Partitions[1].Keys != 6000 || r.Partitions[1].Epoch != 1 || r.Partitions[1].Owner != "filler" {
+		t.Fatalf("partitions: got %+v", r.Partitions)
+	}
+	var text strings.Builder
+	if _, err := r.WriteTo(&text); err != nil || !strings.Contains(text.String(), "nothing is damaged") {
+		t.Fatalf("text: %q, %v", &text, err)
+	}
+	s := mustOpen(t, dir, Options{}) // it changed nothing
+	defer s.Close()
+	if _, err := Verify(filepath.Join(dir, "none")); err == nil {
+		t.Fatal("verify of a folder that is not there: got no error")
+	}
+}
+
+// TestDamagedTable: a flipped byte in a table is an error at the latest when it
+// is read, never an absent key, and Verify names the file and what is left.
+func TestDamagedTable(t *testing.T) {
+	for _, share := range []float64{0.02, 0.3, 0.5, 0.9, 0.999} {
+		t.Run(fmt.Sprint(share), func(t *testing.T) {
+			dir := filled(t)
+			table := files(t, dir, "*.sst")[0]
+			flip(t, table, share)
+			r, err := Verify(dir)
+			if err != nil || r.OK() {
+				t.Fatalf("verify: got %+v, %v", r, err)
+			}
+			if d := r.Damaged[len(r.Damaged)-1]; d.Path != table || d.Saved == "" {
+				t.Fatalf("verify: got damage %+v, want one of %s with what can be saved", r.Damaged, table)
+			}
+			if r.Keys == 0 {
+				t.Fatal("verify: nothing can be saved")
+			}
+			s, err := Open(dir, Options{})
+			if err != nil {
+				if !strings.Contains(err.Error(), "penstock doctor --data "+dir) {
+					t.Fatalf("open: error %q does not name the next step", err)
+				}
+				return
+			}
+			defer s.Close()
+			readAll(t, s, 2, 6000)
+		})
+	}
+}
+
+// readAll wants either all keys of all partitions, or an ErrCorrupt.
+func readAll(t *testing.T, s *Store, partitions, keys int) {
+	t.Helper()
+	for p := range uint16(partitions) {
+		h, err := s.Acquire(context.Background(), p, "reader")
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("acquire: got %v, want ErrCorrupt", err)
+			}
+			continue
+		}
+		it, n := h.Scan(nil, nil), 0
+		for it.Next() {
+			n++
+		}
+		if err := it.Close(); err == nil && n != keys {
+			t.Fatalf("scan of partition %d: got %d keys of %d and no error", p, n, keys)
+		} else if err != nil && (!errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "penstock doctor")) {
+			t.Fatalf("scan: got %v, want ErrCorrupt and the next step", err)
+		}
+		for i := 0; i < keys; i += 13 {
+			if _, ok, err := h.Get(key(p, fmt.Sprintf("%08d", i)), nil); err == nil && !ok {
+				t.Fatalf("get of key %d of partition %d: absent, and no error", i, p)
+			} else if err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("get: got %v, want ErrCorrupt", err)
+			}
+		}
+	}
+}
+
+// TestDamagedLog: damage in the middle of the log is an error, a torn end is not.
+func TestDamagedLog(t *testing.T) {
+	dir := filled(t)
+	logs := files(t, dir, "*.log")
+	flip(t, logs[len(logs)-1], 0.3)
+	wantOpenError(t, dir, "penstock doctor --data "+dir)
+	r, err := Verify(dir)
+	if err != nil || r.Opens {
+		t.Fatalf("verify: got %+v, %v", r, err)
+	}
+	found := false
+	for _, d := range r.Damaged {
+		found = found || (d.Path == logs[len(logs)-1] && strings.Contains(d.Saved, "batches before the damage"))
+	}
+	if !found || r.Keys == 0 {
+		t.Fatalf("verify: got %+v, want the log and what can be saved", r)
+	}
+
+	dir = filled(t)
+	logs = files(t, dir, "*.log")
+	last := logs[len(logs)-1]
+	info, err := os.Stat(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(last, info.Size()-50); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Verify(dir); err != nil || !r.OK() {
+		t.Fatalf("verify of a torn log: got %+v, %v", r, err)
+	}
+	mustOpen(t, dir, Options{}).Close()
+}
+
+// TestDamagedManifest flips every byte of the manifest in turn: no table may be
+// forgotten in silence.
+func TestDamagedManifest(t *testing.T) {
+	dir := filled(t)
+	m := files(t, dir, "MANIFEST-*")
+	path := m[len(m)-1]
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		bad := slices.Clone(good)
+		bad[i] ^= 0xff
+		write(t, path, string(bad))
+		if err := checkManifest(vfs.Default, filepath.Join(dir, "db")); err == nil {
+			t.Fatalf("byte %d of %d: got no error", i, len(good))
+		}
+	}
+	wantOpenError(t, dir, "penstock doctor --data "+dir)
+	r, err := Verify(dir)
+	if err != nil || r.Opens || r.Keys == 0 {
+		t.Fatalf("verify: got %+v, %v; want what can be saved from the tables", r, err)
+	}
+	// A power cut tears the end off, or leaves zeros there.
+	for i := 1; i < 40; i++ {
+		write(t, path, string(good)+string(good[:i]))
+		if err := checkManifest(vfs.Default, filepath.Join(dir, "db")); err != nil {
+			t.Fatalf("torn after %d bytes: %v", i, err)
+		}
+		write(t, path, string(good)+strings.Repeat("\x00", i*100))
+		if err := checkManifest(vfs.Default, filepath.Join(dir, "db")); err != nil {
+			t.Fatalf("%d zeros at the end: %v", i*100, err)
+		}
+	}
+	write(t, path, string(good))
+	mustOpen(t, dir, Options{}).Close()
+}
+
+func TestLostTable(t *testing.T) {
+	dir := filled(t)
+	if err := os.Remove(files(t, dir, "*.sst")[0]); err != nil {
+		t.Fatal(err)
+	}
+	wantOpenError(t, dir, "penstock doctor --data "+dir)
+	if r, err := Verify(dir); err != nil || r.Opens {
+		t.Fatalf("verify: got %+v, %v", r, err)
+	}
+}
