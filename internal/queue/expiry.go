@@ -61,8 +61,9 @@ func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
 		s.flags &^= FlagExpiry
 		return
 	}
+	own := s.flags&FlagExpiry != 0 && s.expires == k.At // it goes with the task
 	m.expire(i)
-	if s.expires != k.At {
+	if !own {
 		m.dropExpiry(k)
 	}
 }

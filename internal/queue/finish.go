@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"unicode/utf8"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // pending marks an outcome that waits for what is known of its task.
 const pending task.Code = 255
@@ -47,8 +51,11 @@ func (m *Machine) outcome(o *task.Outcome) task.Code {
 }
 
 func checkOutcome(o *task.Outcome) task.Code {
-	if o.Kind > task.OutcomeRelease || len(o.Result) > task.PayloadMax || len(o.Error) > task.ErrorTextMax ||
-		o.Delay < task.RetryAfterByBackoff || o.Delay > task.DelayMax {
+	least := task.Millis(0)
+	if o.Kind == task.OutcomeFail {
+		least = task.RetryAfterByBackoff
+	}
+	if o.Kind > task.OutcomeRelease || len(o.Result) > task.PayloadMax || o.Delay < least || o.Delay > task.DelayMax {
 		return task.Invalid
 	}
 	return task.OK
@@ -158,7 +165,9 @@ func (m *Machine) end(i uint32, e ending) {
 	f.Copy = x.flags&FlagMoved != 0
 	f.KeepBody = e.state != task.Succeeded
 	if x.state == slotRunning {
-		f.Token = m.token(i, x)
+		if e.outcome != nil { // else nobody's outcome ended it, and none may be repeated
+			f.Token = m.token(i, x)
+		}
 		if x.session != 0 {
 			f.Worker = m.sessions[x.session-1].opts.Worker
 		}
@@ -193,7 +202,7 @@ const finishedOverhead = 72
 
 // fail counts a failure and retries or gives up.
 func (m *Machine) fail(i uint32, o *task.Outcome) {
-	m.failed(i, task.AttemptFailed, o.Error, o.Permanent, o.Delay)
+	m.failed(i, task.AttemptFailed, clip(o.Error), o.Permanent, o.Delay)
 }
 
 func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permanent bool, delay task.Millis) {
@@ -212,6 +221,23 @@ func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permane
 		}
 		m.move(i, m.now.Add(delay), at)
 	}
+}
+
+// clip keeps head and tail of a text that is too long, and says so between them.
+func clip(s string) string {
+	if len(s) <= task.ErrorTextMax {
+		return s
+	}
+	gap := " … (" + itoa(len(s)) + " bytes, cut) … "
+	head := task.ErrorTextMax / 2
+	tail := len(s) - (task.ErrorTextMax - head - len(gap))
+	for head > 0 && !utf8.RuneStart(s[head]) {
+		head--
+	}
+	for tail < len(s) && !utf8.RuneStart(s[tail]) {
+		tail++
+	}
+	return s[:head] + gap + s[tail:]
 }
 
 func satAdd(x uint16) uint16 {
@@ -323,9 +349,7 @@ func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
 func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	x := m.slab.at(i)
 	q := m.lanes[x.lane].queue
-	if len(reason) > task.ErrorTextMax {
-		reason = reason[:task.ErrorTextMax]
-	}
+	reason = clip(reason)
 	p := m.place(x)
 	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Slot: i, From: Source{Slot: i, Place: p},
 		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Size: int(x.size)}
