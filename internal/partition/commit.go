@@ -236,6 +236,9 @@ func (r *Runner) encodeTimed(t *turn) error {
 	}
 	for i := range puts {
 		w := &puts[i]
+		if name := r.unary.take(w.Place.Seq); name != "" && w.Attempt != nil && w.Attempt.Worker == "" {
+			w.Attempt.Worker = name
+		}
 		old, err := r.source(&w.From)
 		if err != nil {
 			return err
@@ -326,6 +329,9 @@ func (r *Runner) encodeDead(t *turn) error {
 	e := &r.enc
 	for i := range r.out.Dead {
 		w := &r.out.Dead[i]
+		if name := r.unary.take(w.Key.Seq); name != "" && w.Attempt != nil && w.Attempt.Worker == "" {
+			w.Attempt.Worker = name
+		}
 		old, err := r.source(&w.From)
 		if err != nil {
 			return err
@@ -347,6 +353,9 @@ func (r *Runner) encodeFinished(t *turn) error {
 	e, puts := &r.enc, r.out.Finished
 	for i := range puts {
 		w := &puts[i]
+		if name := r.unary.take(w.Key.Seq); name != "" && w.Started != 0 && w.Worker == "" {
+			w.Worker = name
+		}
 		var old []byte
 		var err error
 		if w.Copy || w.KeepBody {

@@ -61,6 +61,7 @@ func (r *Runner) build(t *turn) error {
 			}
 			t.large = append(t.large, large)
 		}
+		r.noteUnary(l)
 		if g.recv == nil {
 			r.unsent = append(r.unsent, l.Token)
 		}

@@ -41,6 +41,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 	var s seen
 	r.look(func(m *queue.Machine) {
 		s.view, s.live = m.Find(id.Seq)
+		r.nameUnary(id.Seq, &s.view)
 		s.queue, s.taskType = m.QueueName(id.Queue), m.TypeName(id.Queue, id.Lane)
 		s.max = m.QueueConfig(id.Queue).MaxAttempts
 		s.segments = m.Holding(id.Seq)

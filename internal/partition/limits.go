@@ -29,6 +29,7 @@ const (
 	pollsMax        = 10_000  // unary leases that wait in one partition
 	pollsTurnMax    = 256     // of them asked in one turn
 	progressMax     = 10_000  // tasks whose progress is remembered
+	unaryWorkersMax = 100_000 // unary leases whose holder's name is remembered
 	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver
 	arenaChunk      = 64 << 10
 	arenaKeepMax    = 4 << 20 // bytes of a turn's arena that are kept for the next

@@ -436,6 +436,7 @@ func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
 		info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
 	}
 	if v, ok := m.Find(info.ID.Seq); ok {
+		l.r.nameUnary(info.ID.Seq, &v)
 		overlay(info, &v, &l.r.progress)
 		return
 	}

@@ -63,6 +63,7 @@ type Runner struct {
 	taken                *refill        // the refill applied in this turn
 	extra                []queue.Command
 	unsent               []task.Token
+	unary                unaryWorkers
 
 	// Sessions, in the order in which they came.
 	sessions map[uint32]*Attached
