@@ -102,7 +102,12 @@ func (s *Server) keepUnserved() {
 	}
 }
 
-const drainPoll = time.Millisecond
+// A drain looks whether it is done after a millisecond, and the longer it has
+// been going the less often: a twentieth of the time so far, at most pollMax.
+const (
+	pollMin = time.Millisecond
+	pollMax = 100 * time.Millisecond
+)
 
 // Drain runs handlers until no task that one of them serves is ready or running,
 // in any queue, those included that handlers enqueue meanwhile. Tasks that wait
@@ -132,7 +137,8 @@ func (s *Server) drainQueues(ctx context.Context, names []string) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Client().Worker(w, s.handlers...).Run(wctx) }()
-	tick := time.NewTicker(drainPoll)
+	began := time.Now()
+	tick := time.NewTimer(pollMin)
 	defer tick.Stop()
 	for {
 		select {
@@ -145,6 +151,7 @@ func (s *Server) drainQueues(ctx context.Context, names []string) error {
 		}
 		now, busy, err := s.look(ctx)
 		if err == nil && busy && slices.Equal(now, names) {
+			tick.Reset(min(max(time.Since(began)/20, pollMin), pollMax))
 			continue
 		}
 		stop()
