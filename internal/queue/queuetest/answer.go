@@ -1,0 +1,258 @@
+package queuetest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Answer reads what the machine wants, as the Store stands now.
+func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
+	a := &queue.Loaded{Want: w}
+	switch w.What {
+	case queue.WantBirths, queue.WantTimed:
+		s.answerRefill(a)
+	case queue.WantTask:
+		s.answerTask(a, m)
+	case queue.WantFinished:
+		s.answerFinished(a, w.Seq, w.Segments)
+	case queue.WantIdem:
+		if x, ok := s.idems[queue.IdemKey{Queue: w.Queue, Hash: w.Hash}]; ok {
+			a.Idem = &x
+		}
+	case queue.WantExpiries:
+		s.answerExpiries(a)
+	case queue.WantIdemSweep:
+		s.answerSweep(a, m)
+	}
+	return a
+}
+
+func waiting(r *Record) queue.Waiting {
+	return queue.Waiting{Place: r.Place, Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
+		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
+}
+
+func (s *Store) answerRefill(a *queue.Loaded) {
+	from := a.Want.Place
+	a.End = true
+	for _, r := range s.lane(laneOf(from), from.Class) {
+		if placeLess(r.Place, from) {
+			continue
+		}
+		if len(a.Waiting) == a.Want.Limit {
+			a.End = false
+			return
+		}
+		a.Waiting = append(a.Waiting, waiting(r))
+	}
+	a.End = len(a.Waiting) < a.Want.Limit
+}
+
+func placeOf(id task.ID) queue.Place {
+	return queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq, Due: id.Due}
+}
+
+func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
+	seq := a.Want.ID.Seq
+	at := placeOf(a.Want.ID)
+	if r := s.live[at]; r != nil {
+		a.Waiting = []queue.Waiting{waiting(r)}
+		return
+	}
+	if w, ok := s.wheres[seq]; ok {
+		if r := s.live[w.Place]; w.Dead.Queue == 0 && r != nil {
+			a.Waiting = []queue.Waiting{waiting(r)}
+			return
+		}
+		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && r != nil {
+			v := revived(r)
+			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Size: len(r.Spec.Payload) + 64}
+			a.Revived = &v
+			return
+		}
+	}
+	s.answerFinished(a, seq, m.Holding(seq))
+}
+
+func revived(r *Record) queue.Waiting {
+	w := waiting(r)
+	w.Place = r.Birth
+	return w
+}
+
+func (s *Store) answerFinished(a *queue.Loaded, seq task.Seq, segments []uint32) {
+	for _, g := range segments {
+		k := queue.FinishedKey{Segment: g, Seq: seq}
+		if r := s.finished[k]; r != nil {
+			a.Finished = &queue.Finished{Key: k, State: r.State, Place: r.Place, Flags: r.Flags, KeepBody: r.KeepBody,
+				Counts: r.Counts, Token: r.Token, Enqueued: r.Enqueued, Reason: r.Reason}
+			if r.KeepBody {
+				v := revived(r)
+				a.Revived = &v
+			}
+			return
+		}
+	}
+}
+
+func (s *Store) answerExpiries(a *queue.Loaded) {
+	keys := slices.SortedFunc(maps.Keys(s.expiries), func(x, y queue.ExpiryKey) int {
+		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
+	})
+	for _, k := range keys {
+		if k.At > a.Want.Until || len(a.Expiries) == a.Want.Limit {
+			a.Next = k.At
+			return
+		}
+		a.Expiries = append(a.Expiries, queue.Expiry{Key: k, ID: s.expiries[k]})
+	}
+}
+
+func (s *Store) answerSweep(a *queue.Loaded, m *queue.Machine) {
+	from := queue.IdemKey{Queue: a.Want.Queue, Hash: a.Want.Hash}
+	compare := func(x, y queue.IdemKey) int {
+		return cmp.Or(cmp.Compare(x.Queue, y.Queue), cmp.Compare(x.Hash, y.Hash))
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.idems), compare) {
+		if compare(k, from) >= 0 && len(a.Idems) < a.Want.Limit {
+			_, live := s.places[s.idems[k].ID.Seq]
+			a.Idems = append(a.Idems, queue.IdemAge{Idem: s.idems[k], Live: live})
+		}
+	}
+}
+
+// Snapshot is what a machine is opened with.
+func (s *Store) Snapshot() *queue.Snapshot {
+	snap := &queue.Snapshot{Meta: s.meta, Found: s.found}
+	for _, q := range slices.Sorted(maps.Keys(s.queues)) {
+		snap.Queues = append(snap.Queues, s.queues[q])
+	}
+	snap.Types = slices.SortedFunc(maps.Values(s.types), func(a, b queue.TypeName) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Lane, b.Lane))
+	})
+	snap.Marks = slices.SortedFunc(maps.Values(s.marks), func(a, b queue.Mark) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane))
+	})
+	for _, g := range slices.Sorted(maps.Keys(s.segments)) {
+		snap.Segments = append(snap.Segments, s.segments[g])
+	}
+	snap.Producers = slices.SortedFunc(maps.Values(s.producers), func(a, b queue.ProducerState) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Producer, b.Producer))
+	})
+	for i := range snap.Producers {
+		snap.Producers[i].Ranges = slices.Clone(snap.Producers[i].Ranges)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.sessions)) {
+		snap.Sessions = append(snap.Sessions, s.sessions[id])
+	}
+	for _, seq := range slices.Sorted(maps.Keys(s.claims)) {
+		snap.Claims = append(snap.Claims, s.claims[seq])
+	}
+	s.findLanes(snap)
+	for k := range s.expiries {
+		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {
+			snap.NextExpiry = k.At
+		}
+	}
+	return snap
+}
+
+// findLanes says where each lane begins, entering those with marks at the marks
+// as an engine does: what lies below a mark is lost.
+func (s *Store) findLanes(snap *queue.Snapshot) {
+	found := map[laneID]*queue.LaneFound{}
+	for p := range s.live {
+		l := laneOf(p)
+		m, marked := s.marks[l]
+		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class == task.ClassTimed && p.Due < m.TimedLow) {
+			s.fault("live record %+v lies below its lane's marks %+v: it would be lost", p, m)
+			continue
+		}
+		f := found[l]
+		if f == nil {
+			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane}
+			found[l] = f
+		}
+		if p.Class == task.ClassTimed {
+			if !f.HasTimed || p.Due < f.Timed {
+				f.HasTimed, f.Timed = true, p.Due
+			}
+		} else if !f.HasBirth || p.Seq < f.Birth {
+			f.HasBirth, f.Birth = true, p.Seq
+		}
+	}
+	lanes := slices.SortedFunc(maps.Keys(found), func(a, b laneID) int {
+		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(b.prio, a.prio), cmp.Compare(a.lane, b.lane))
+	})
+	for _, l := range lanes {
+		snap.Lanes = append(snap.Lanes, *found[l])
+	}
+}
+
+// Check looks for what must never be: counts that are not the count of records,
+// entries of an index that lead nowhere, misuse of keys.
+func (s *Store) Check() []string {
+	faults := s.faults
+	s.faults = nil
+	fault := func(format string, args ...any) { s.fault(format, args...) }
+	type tally struct{ births, timed, dead int64 }
+	have := map[uint32]*tally{}
+	for q := range s.queues {
+		have[q] = &tally{}
+	}
+	for p := range s.live {
+		switch t := have[p.Queue]; {
+		case t == nil:
+			fault("record %+v belongs to a queue without a record", p)
+		case p.Class == task.ClassTimed:
+			t.timed++
+		default:
+			t.births++
+		}
+	}
+	for k := range s.dead {
+		have[k.Queue].dead++
+	}
+	for q, t := range have {
+		if st := s.queues[q]; st.Births != t.births || st.Timed != t.timed || st.Dead != t.dead {
+			fault("queue %q counts %d births, %d timed, %d dead; the store has %d, %d, %d", st.Name, st.Births, st.Timed, st.Dead, t.births, t.timed, t.dead)
+		}
+	}
+	s.checkIndexes()
+	faults = append(faults, s.faults...)
+	s.faults = nil
+	slices.Sort(faults)
+	return faults
+}
+
+func (s *Store) checkIndexes() {
+	for p, r := range s.live {
+		w, has := s.wheres[p.Seq]
+		switch {
+		case r.Flags&queue.FlagMoved == 0 && p != r.Birth:
+			s.fault("task %x stands at %+v, was born at %+v and is not marked as moved", uint64(p.Seq), p, r.Birth)
+		case r.Flags&queue.FlagMoved != 0 && (!has || w.Place != p):
+			s.fault("task %x has moved to %+v; the where record says %+v (%v)", uint64(p.Seq), p, w, has)
+		}
+	}
+	if s.purged {
+		return
+	}
+	for k, w := range s.wheres {
+		if p, ok := s.places[k]; w.Dead.Queue == 0 && (!ok || p != w.Place) {
+			s.fault("the where record of task %x leads to %+v, where nothing is", uint64(k), w.Place)
+		}
+		if w.Dead.Queue != 0 && s.dead[w.Dead] == nil {
+			s.fault("the where record of task %x leads to dead letter %+v, which is not there", uint64(k), w.Dead)
+		}
+	}
+	for k := range s.claims {
+		if _, ok := s.places[k]; !ok {
+			s.fault("a claim is left of task %x, which is not live", uint64(k))
+		}
+	}
+}

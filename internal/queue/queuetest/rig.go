@@ -1,0 +1,144 @@
+package queuetest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Rig is a machine over a Store, and does what a runner does: commits Outputs,
+// answers Wants, applies again what was put off. Refills may be held up, with
+// the view they had when they were asked for.
+type Rig struct {
+	M     *queue.Machine
+	Store *Store
+	Cfg   queue.Config
+	Now   task.Time
+	Out   queue.Output // of the last Apply
+	Trace func(now task.Time, cmds []queue.Command, o *queue.Output)
+
+	// What the last Apply showed, over all its rounds.
+	Leased  []queue.Leased
+	Ended   []queue.Ended
+	Revoked []queue.Revoke
+	Lapsed  []uint32
+
+	points  []*queue.Loaded // answers for the next Apply
+	refills []*queue.Loaded // answers that wait for Refill
+	put     []queue.Command // put off
+}
+
+// NewRig opens a machine over an empty Store.
+func NewRig(cfg queue.Config, now task.Time) *Rig {
+	r := &Rig{Store: NewStore(), Cfg: cfg, Now: now}
+	r.Cfg.Epoch = 1
+	r.open()
+	return r
+}
+
+func (r *Rig) open() {
+	r.points, r.refills, r.put = nil, nil, nil
+	r.M = queue.New(r.Cfg, r.Store.Snapshot(), r.Now)
+}
+
+// Reopen ends the machine, in order or as a crash does, and opens the next over
+// what the Store holds.
+func (r *Rig) Reopen(clean bool) error {
+	if clean {
+		r.M.Close(r.Now, &r.Out)
+		r.Store.Commit(&r.Out)
+	}
+	r.Cfg.Epoch++
+	r.Cfg.Nonce++
+	r.open()
+	return r.Check()
+}
+
+// LoseLast takes the last Apply back, as a crash before it was durable does.
+// Reopen must follow.
+func (r *Rig) LoseLast() { r.Store.TakeBack() }
+
+// Apply applies cmds and all that follows from them, until nothing is put off.
+func (r *Rig) Apply(cmds ...queue.Command) error {
+	r.Leased, r.Ended, r.Revoked, r.Lapsed = r.Leased[:0], r.Ended[:0], r.Revoked[:0], r.Lapsed[:0]
+	if err := r.once(cmds); err != nil {
+		return err
+	}
+	for n := 0; r.Busy(); n++ {
+		if n > 100 {
+			return errors.New("the machine asks again and again for the same")
+		}
+		if err := r.once(nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Once is one Apply: what was put off, then cmds.
+func (r *Rig) Once(cmds ...queue.Command) error { return r.once(cmds) }
+
+// Busy says whether something is put off or was asked for.
+func (r *Rig) Busy() bool { return len(r.points) > 0 || len(r.put) > 0 }
+
+// Refills is how many refills are held up.
+func (r *Rig) Refills() int { return len(r.refills) }
+
+// Refill lets the i-th refill arrive with the next Apply. A runner lets in one
+// an Apply.
+func (r *Rig) Refill(i int) {
+	r.points = append(r.points, r.refills[i])
+	r.refills = append(r.refills[:i:i], r.refills[i+1:]...)
+}
+
+func (r *Rig) once(cmds []queue.Command) error {
+	all := make([]queue.Command, 0, len(r.points)+len(r.put)+len(cmds))
+	want := 0
+	for _, a := range r.points {
+		all = append(all, queue.Command{Op: queue.OpLoaded, Loaded: a})
+		if a.Want.What == queue.WantBirths || a.Want.What == queue.WantTimed {
+			want += len(a.Waiting)
+		}
+	}
+	all = append(append(all, r.put...), cmds...)
+	r.points, r.put = nil, nil
+	r.M.Apply(r.Now, all, &r.Out)
+	r.Store.Commit(&r.Out)
+	if r.Trace != nil {
+		r.Trace(r.Now, all, &r.Out)
+	}
+	r.Leased = append(r.Leased, r.Out.Leased...)
+	r.Ended = append(r.Ended, r.Out.Ended...)
+	r.Revoked = append(r.Revoked, r.Out.Revoked...)
+	r.Lapsed = append(r.Lapsed, r.Out.Lapsed...)
+	if len(r.Out.Taken) != want {
+		return fmt.Errorf("a refill of %d tasks was answered with %d slots", want, len(r.Out.Taken))
+	}
+	if r.Out.Deadline != 0 && r.Out.Deadline <= r.Now {
+		return fmt.Errorf("the machine wants a tick at %d, now is %d: a loop would spin", r.Out.Deadline, r.Now)
+	}
+	for _, w := range r.Out.Wants {
+		a := r.Store.Answer(w, r.M)
+		if w.What == queue.WantBirths || w.What == queue.WantTimed {
+			r.refills = append(r.refills, a)
+		} else {
+			r.points = append(r.points, a)
+		}
+	}
+	r.put = append(r.put, r.Out.Deferred...)
+	return r.Check()
+}
+
+// Check is every invariant that needs no memory of what went before.
+func (r *Rig) Check() error {
+	if err := r.M.Check(); err != nil {
+		return err
+	}
+	if faults := r.Store.Check(); len(faults) > 0 {
+		return errors.New(strings.Join(faults, "\n"))
+	}
+	return nil
+}

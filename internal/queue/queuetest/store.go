@@ -1,0 +1,397 @@
+// Package queuetest tries the machine of internal/queue: a store of plain maps
+// (Store), the two together (Rig), a naive Model that says what may happen, a
+// random Workload, and transcripts that people can read. It holds no rules of
+// its own but the Model's; nothing outside tests may import it.
+package queuetest
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Record is a task in the Store, whatever class it stands in.
+type Record struct {
+	Place    queue.Place // live: where it stands
+	Birth    queue.Place // where it was born: the ID
+	Spec     *task.Spec
+	Enqueued task.Time
+	Expires  task.Time
+	Counts   task.Counts
+	Flags    queue.Flags
+	Attempts []task.Attempt
+	State    task.State // Dead, or how it finished
+	Reason   string
+	KeepBody bool
+	Token    task.Token
+}
+
+type laneID struct {
+	queue uint32
+	prio  uint8
+	lane  uint32
+}
+
+func laneOf(p queue.Place) laneID { return laneID{p.Queue, p.Prio, p.Lane} }
+
+type producerKey struct {
+	queue uint32
+	name  string
+}
+
+// Store is what a partition's bytes mean, as maps. It takes Outputs as batches,
+// can take the last one back, and notes what no engine should have to put up
+// with: a key deleted that is not there, a birth key written twice.
+type Store struct {
+	meta      queue.Meta
+	found     bool
+	queues    map[uint32]queue.QueueState
+	types     map[[2]uint32]queue.TypeName
+	marks     map[laneID]queue.Mark
+	live      map[queue.Place]*Record
+	dead      map[queue.DeadKey]*Record
+	finished  map[queue.FinishedKey]*Record
+	wheres    map[task.Seq]queue.Where
+	expiries  map[queue.ExpiryKey]task.ID
+	idems     map[queue.IdemKey]queue.Idem
+	claims    map[task.Seq]queue.Claim
+	segments  map[uint32]queue.Segment
+	producers map[producerKey]queue.ProducerState
+	sessions  map[string]queue.SessionState
+	born      map[queue.Place]bool // every birth key that was ever written
+
+	places map[task.Seq]queue.Place // of live records, to find two of one task
+	purged bool                     // a range was purged: index entries may be left over
+	undo   []func()
+	faults []string
+}
+
+// NewStore is an empty Store.
+func NewStore() *Store {
+	return &Store{
+		queues: map[uint32]queue.QueueState{}, types: map[[2]uint32]queue.TypeName{}, marks: map[laneID]queue.Mark{},
+		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
+		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
+		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
+		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
+	}
+}
+
+func (s *Store) fault(format string, args ...any) {
+	s.faults = append(s.faults, fmt.Sprintf(format, args...))
+}
+
+func put[K comparable, V any](s *Store, m map[K]V, k K, v V) {
+	old, had := m[k]
+	m[k] = v
+	s.undo = append(s.undo, func() {
+		if had {
+			m[k] = old
+		} else {
+			delete(m, k)
+		}
+	})
+}
+
+func drop[K comparable, V any](s *Store, m map[K]V, k K) bool {
+	old, had := m[k]
+	if had {
+		delete(m, k)
+		s.undo = append(s.undo, func() { m[k] = old })
+	}
+	return had
+}
+
+// TakeBack undoes the last batch: it never became durable.
+func (s *Store) TakeBack() {
+	for _, fn := range slices.Backward(s.undo) {
+		fn()
+	}
+	s.undo = nil
+}
+
+// Commit applies what one Apply decided.
+func (s *Store) Commit(o *queue.Output) {
+	s.undo = s.undo[:0]
+	b := batch{s: s, o: o, before: map[task.Seq]*Record{}, taken: map[task.Seq]*Record{}}
+	b.sources()
+	b.deletes()
+	b.puts()
+}
+
+// batch is one Output on its way into the Store.
+type batch struct {
+	s      *Store
+	o      *queue.Output
+	before map[task.Seq]*Record // records that changes start from, as they stood before
+	taken  map[task.Seq]*Record // put and taken back within this batch
+}
+
+// sources finds what each change starts from, before anything is deleted.
+func (b *batch) sources() {
+	for i := range b.o.Births {
+		w := &b.o.Births[i]
+		if w.Place.Queue == queue.Void {
+			b.taken[w.Place.Seq] = birthRecord(w)
+		}
+	}
+	find := func(seq task.Seq, src *queue.Source) {
+		if r := b.source(src); r != nil {
+			b.before[seq] = r
+		} else if b.taken[seq] == nil {
+			b.s.fault("task %x: the record it comes from (%+v) is not there", uint64(seq), *src)
+			b.before[seq] = &Record{Spec: &task.Spec{}}
+		}
+	}
+	for i := range b.o.Timed {
+		find(b.o.Timed[i].Place.Seq, &b.o.Timed[i].From)
+	}
+	for i := range b.o.Dead {
+		if _, twice := b.before[b.o.Dead[i].Key.Seq]; !twice {
+			find(b.o.Dead[i].Key.Seq, &b.o.Dead[i].From)
+		}
+	}
+	for i := range b.o.Finished {
+		w := &b.o.Finished[i]
+		if _, twice := b.before[w.Key.Seq]; !twice && (w.Copy || w.KeepBody) {
+			find(w.Key.Seq, &w.From)
+		}
+	}
+}
+
+func birthRecord(w *queue.Birth) *Record {
+	spec := *w.Spec
+	return &Record{Place: w.Place, Birth: w.Place, Spec: &spec, Enqueued: w.Enqueued, Expires: w.Expires, Flags: w.Flags}
+}
+
+func (b *batch) source(src *queue.Source) *Record {
+	switch {
+	case src.Finished.Seq != 0:
+		return b.s.finished[src.Finished]
+	case src.Dead.Queue != 0:
+		return b.s.dead[src.Dead]
+	}
+	if r := b.taken[src.Place.Seq]; r != nil {
+		return r
+	}
+	return b.s.live[src.Place]
+}
+
+func (b *batch) deletes() {
+	s, o := b.s, b.o
+	dropLive := func(what string, p queue.Place) {
+		if !drop(s, s.live, p) {
+			s.fault("%s %+v is deleted and not there", what, p)
+		}
+		drop(s, s.places, p.Seq)
+	}
+	for _, p := range o.DropBirths {
+		dropLive("birth", p)
+	}
+	for _, p := range o.DropTimed {
+		dropLive("timed task", p)
+	}
+	for _, g := range o.Purges {
+		s.purged = true
+		for p := range maps.Clone(s.live) {
+			if laneOf(p) == laneOf(g.From) && p.Class == g.From.Class && !placeLess(p, g.From) && placeLess(p, g.To) {
+				dropLive("purged", p)
+			}
+		}
+	}
+	for _, k := range o.DropDead {
+		if !drop(s, s.dead, k) {
+			s.fault("dead letter %+v is deleted and not there", k)
+		}
+	}
+	for _, q := range o.PurgeDead {
+		s.purged = true
+		for k := range maps.Clone(s.dead) {
+			if k.Queue == q {
+				drop(s, s.dead, k)
+			}
+		}
+	}
+	for _, k := range o.DropFinished {
+		if !drop(s, s.finished, k) {
+			s.fault("finished record %+v is deleted and not there", k)
+		}
+	}
+	for _, seq := range o.DropWheres {
+		drop(s, s.wheres, seq)
+	}
+	for _, k := range o.DropExpiries {
+		drop(s, s.expiries, k)
+	}
+	for _, k := range o.DropIdems {
+		drop(s, s.idems, k)
+	}
+	for _, seq := range o.DropClaims {
+		drop(s, s.claims, seq)
+	}
+	for _, g := range o.DropSegments {
+		drop(s, s.segments, g)
+		for k := range maps.Clone(s.finished) {
+			if k.Segment == g {
+				drop(s, s.finished, k)
+			}
+		}
+	}
+	for _, p := range o.DropProducers {
+		drop(s, s.producers, producerKey{p.Queue, p.Producer})
+	}
+	for _, id := range o.DropSessions {
+		drop(s, s.sessions, id)
+	}
+	for _, m := range o.DropMarks {
+		drop(s, s.marks, laneID{m.Queue, m.Prio, m.Lane})
+	}
+}
+
+func placeLess(a, b queue.Place) bool {
+	if a.Class == task.ClassTimed && a.Due != b.Due {
+		return a.Due < b.Due
+	}
+	return a.Seq < b.Seq
+}
+
+func (b *batch) puts() {
+	s, o := b.s, b.o
+	for i := range o.Births {
+		if w := &o.Births[i]; w.Place.Queue != queue.Void {
+			b.putLive(birthRecord(w))
+			if s.born[w.Place] {
+				s.fault("birth key %+v is written twice: a single delete would bring the first back", w.Place)
+			}
+			put(s, s.born, w.Place, true)
+		}
+	}
+	for i := range o.Timed {
+		b.putTimed(&o.Timed[i])
+	}
+	for i := range o.Dead {
+		b.putDead(&o.Dead[i])
+	}
+	for i := range o.Finished {
+		b.putFinished(&o.Finished[i])
+	}
+	for _, w := range o.Wheres {
+		put(s, s.wheres, w.Seq, w)
+	}
+	for _, x := range o.Expiries {
+		put(s, s.expiries, x.Key, x.ID)
+	}
+	for _, x := range o.Idems {
+		put(s, s.idems, x.Key, x)
+	}
+	for _, x := range o.Claims {
+		put(s, s.claims, x.Seq, x)
+	}
+	for _, x := range o.Queues {
+		put(s, s.queues, x.Queue, x)
+	}
+	for _, x := range o.Types {
+		put(s, s.types, [2]uint32{x.Queue, x.Lane}, x)
+	}
+	for _, x := range o.Marks {
+		put(s, s.marks, laneID{x.Queue, x.Prio, x.Lane}, x)
+	}
+	for _, x := range o.Segments {
+		put(s, s.segments, x.Segment, x)
+	}
+	for _, x := range o.Producers {
+		x.Ranges = slices.Clone(x.Ranges)
+		put(s, s.producers, producerKey{x.Queue, x.Producer}, x)
+	}
+	for _, x := range o.Sessions {
+		put(s, s.sessions, x.Session, x)
+	}
+	if o.MetaSet {
+		meta, found := s.meta, s.found
+		s.undo = append(s.undo, func() { s.meta, s.found = meta, found })
+		if o.Meta.Now < s.meta.Now {
+			s.fault("machine time goes back from %d to %d", s.meta.Now, o.Meta.Now)
+		}
+		s.meta, s.found = o.Meta, true
+	} else if len(s.undo) > 0 {
+		s.fault("a batch with %d changes does not put the meta record", len(s.undo))
+	}
+}
+
+func (b *batch) putLive(r *Record) {
+	s := b.s
+	if p, ok := s.places[r.Place.Seq]; ok {
+		s.fault("task %x has two live records: %+v and %+v", uint64(r.Place.Seq), p, r.Place)
+	}
+	if m, ok := s.marks[laneOf(r.Place)]; ok {
+		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class == task.ClassTimed && r.Place.Due < m.TimedLow {
+			s.fault("record %+v is written below its lane's low-water mark %+v", r.Place, m)
+		}
+	}
+	put(s, s.live, r.Place, r)
+	put(s, s.places, r.Place.Seq, r.Place)
+}
+
+func (b *batch) putTimed(w *queue.Timed) {
+	seq := w.Place.Seq
+	r := b.recordBefore(seq)
+	r.Place, r.Counts, r.Flags, r.Expires, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.Expires, task.StateUnknown, ""
+	if w.Reset {
+		r.Attempts = nil
+	}
+	if w.Attempt != nil {
+		r.Attempts = append(slices.Clone(r.Attempts), *w.Attempt)
+	}
+	if w.Place.Queue == queue.Void {
+		b.taken[seq] = &r
+		return
+	}
+	if r.Place.Due < b.o.Now {
+		b.s.fault("timed record %+v is due before machine time %d", r.Place, b.o.Now)
+	}
+	b.putLive(&r)
+}
+
+func (b *batch) recordBefore(seq task.Seq) Record {
+	if r := b.taken[seq]; r != nil {
+		return *r
+	}
+	if r := b.before[seq]; r != nil {
+		return *r
+	}
+	return Record{}
+}
+
+func (b *batch) putDead(w *queue.DeadLetter) {
+	r := b.recordBefore(w.Key.Seq)
+	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, task.Dead, w.Reason
+	if w.Attempt != nil {
+		r.Attempts = append(slices.Clone(r.Attempts), *w.Attempt)
+	}
+	put(b.s, b.s.dead, w.Key, &r)
+}
+
+func (b *batch) putFinished(w *queue.Finished) {
+	r := b.recordBefore(w.Key.Seq)
+	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.State, w.Reason
+	r.KeepBody, r.Token, r.Enqueued = w.KeepBody, w.Token, w.Enqueued
+	put(b.s, b.s.finished, w.Key, &r)
+}
+
+// lane lists the live records of a lane and class, in key order.
+func (s *Store) lane(l laneID, c task.Class) []*Record {
+	var out []*Record
+	for p, r := range s.live {
+		if laneOf(p) == l && p.Class == c {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Record) int {
+		return cmp.Or(cmp.Compare(a.Place.Due, b.Place.Due), cmp.Compare(a.Place.Seq, b.Place.Seq))
+	})
+	return out
+}
