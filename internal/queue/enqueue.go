@@ -190,11 +190,11 @@ func (m *Machine) schedule(l *lane, i uint32, key timedKey) {
 // roomForTimed says whether a timed task may stand in memory. If not, it is
 // behind the lane's horizon from now on.
 func (m *Machine) roomForTimed(l *lane, key timedKey) bool {
-	if m.waiting < m.cfg.WindowTasks && l.waiting < l.window && (!l.timedMore || key.less(l.horizon)) {
+	if m.waiting < m.cfg.WindowTasks && l.waiting < l.window && (!l.timedMore || !l.horizon.less(key)) {
 		return true
 	}
 	l.timedAlone = m.batch
-	if !l.timedMore || key.less(l.horizon) {
+	if !l.timedMore || !l.horizon.less(key) {
 		l.timedMore, l.horizon = true, key.before()
 		m.fixTail(l)
 	}
