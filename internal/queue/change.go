@@ -45,11 +45,16 @@ func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
 		if s := m.slab.at(i); s.seq == id.Seq && s.state == slotLoaded {
 			m.forget(i) // nothing was done to it
 		}
+		delete(m.gotTask, id.Seq) // named once more, it is read once more
 		return err
 	case a.Dead != nil:
-		return m.changeDead(v, id, a)
+		err := m.changeDead(v, id, a)
+		delete(m.gotTask, id.Seq)
+		return err
 	case a.Finished != nil:
-		return m.changeFinished(v, id, a)
+		err := m.changeFinished(v, id, a)
+		delete(m.gotTask, id.Seq)
+		return err
 	}
 	return task.Errorf(task.NotFound, "no task %s: it was deleted, or its history is over", id)
 }
