@@ -186,7 +186,10 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	if s.class == task.ClassTimed {
 		s.ready = w.Place.Due
 	}
-	s.expires, s.deadline, s.flags = w.Expires, w.Deadline, w.Flags&^FlagClaim
+	s.expires, s.flags = w.Expires, w.Flags&^FlagClaim
+	if w.Expires != 0 { // one that was brought back has left its deadline behind
+		s.deadline = w.Deadline
+	}
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)
 	s.lane, s.policy, s.size = l.no, m.policies.hold(w.Policy), uint32(w.Size)
 	s.state = slotLoaded
