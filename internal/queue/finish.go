@@ -166,7 +166,7 @@ func (m *Machine) end(i uint32, e ending) {
 	f.KeepBody = e.state != task.Succeeded
 	if x.state == slotRunning {
 		if e.outcome != nil { // else nobody's outcome ended it, and none may be repeated
-			f.Token = m.token(i, x)
+			f.Token = e.outcome.Token
 		}
 		if x.session != 0 {
 			f.Worker = m.sessions[x.session-1].opts.Worker
@@ -283,13 +283,18 @@ func (m *Machine) release(i uint32, o *task.Outcome) {
 	m.move(i, m.now.Add(o.Delay), m.attempt(i, task.AttemptReleased, ""))
 }
 
-// giveBack makes a running task ready again as it was, without blame and without
-// a write: its record never left.
+// giveBack makes a running task ready again as it was, without blame and, unless
+// a claim was written, without a write: its record never left.
 func (m *Machine) giveBack(i uint32) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	m.unlease(i)
 	x.dispatch = 0
+	if x.flags&FlagClaim != 0 { // or the next owner would take it for a crash
+		x.flags &^= FlagClaim
+		m.out.DropClaims = append(m.out.DropClaims, x.seq)
+		m.dirty = true
+	}
 	m.waiting++
 	m.pushReturned(l, i)
 }
