@@ -228,6 +228,8 @@ func (c *Conn) explain(err error) error {
 		return task.Errorf(task.Unavailable, "connect to %s: %v: check the address, or PENSTOCK_URL", c.addr, dialErr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return task.Errorf(task.Unavailable, "the server at %s does not answer: is it Penstock, and is the address right (http or https)?", c.addr)
+	case strings.Contains(err.Error(), "connection error: desc"): // gRPC's own words
+		return task.Errorf(task.Unavailable, "no connection to %s: is it Penstock, and is the address right (http or https)? (%v)", c.addr, err)
 	}
 	return err
 }

@@ -397,11 +397,8 @@ func (g *group) fill(a *codec.EnqueueAnswer) error {
 
 var errAnswerCount = errors.New("it does not answer every task once")
 
-// expireFresh gives up what could not even be sent.
-func (c *Conn) expireFresh(now time.Time, limit time.Duration) {
-	c.mu.Lock()
-	c.clock = now
-	var old []*task.EnqueueBatch
+// expireFresh takes out what could not even be sent; mu is held.
+func (c *Conn) expireFresh(now time.Time, limit time.Duration) (old []*task.EnqueueBatch) {
 	for len(c.fresh) > 0 && now.Sub(c.fresh[0].born) > limit {
 		b := c.fresh[0].b
 		n, _ := weigh(b)
@@ -409,9 +406,5 @@ func (c *Conn) expireFresh(now time.Time, limit time.Duration) {
 		c.fresh = c.fresh[1:]
 		old = append(old, b)
 	}
-	c.mu.Unlock()
-	for _, b := range old {
-		b.Err = task.Errorf(task.Unavailable, "%s could not be reached for %v: the task was not sent", c.addr, limit)
-		b.Done(b)
-	}
+	return old
 }

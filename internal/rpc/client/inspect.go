@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	"github.com/penstock-io/penstock/internal/rpc/codec"
@@ -12,18 +13,16 @@ import (
 
 // refusal is what err, of a unary call, means to the caller.
 func (c *Conn) refusal(err error) error {
+	c.mu.Lock()
+	closed, away := c.closed, c.link == nil
+	c.mu.Unlock()
 	err = codec.FromStatus(err)
-	if e := task.AsError(err); e.Code == task.Unavailable {
-		c.mu.Lock()
-		down := c.link == nil && c.dialErr != nil
-		closed := c.closed
-		c.mu.Unlock()
-		switch {
-		case closed:
-			return errClosed()
-		case down:
-			return c.explain(err)
-		}
+	code := task.CodeOf(err)
+	switch {
+	case closed && (code == task.Unavailable || errors.Is(err, context.Canceled)):
+		return errClosed()
+	case away && code == task.Unavailable:
+		return c.explain(err)
 	}
 	return err
 }

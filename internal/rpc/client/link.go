@@ -115,7 +115,6 @@ func (c *Conn) run(l *link) {
 			l, err = c.connect(ctx, true)
 			cancel()
 			if err != nil {
-				c.expire()
 				if tries == 0 || tries%20 == 0 {
 					c.log.Warn("connect", "server", c.addr, "error", c.explain(err), "tries", tries+1)
 				}
@@ -169,10 +168,7 @@ func (c *Conn) ticker() (stop func()) {
 			case <-quit:
 				return
 			case <-t.C:
-				c.mu.Lock()
-				c.control.tick = true
-				c.wake()
-				c.mu.Unlock()
+				c.expire(false)
 			}
 		}
 	})
@@ -313,7 +309,7 @@ func (c *Conn) write(l *link, out *outgoing) error {
 	c.writeLate(&f, &out.control)
 	f.flush()
 	if out.tick {
-		c.expire()
+		c.expire(true)
 	}
 	return f.err
 }
@@ -408,35 +404,52 @@ func unknown(why string) *task.Error {
 		Text: fmt.Sprintf("outcome unknown: %s; the task may have been enqueued", why)}
 }
 
-// expire gives up what has gone unanswered for too long.
-func (c *Conn) expire() {
-	limit := c.o.RepeatFor
-	if limit == 0 {
-		limit = time.Duration(repeatHalf) * time.Millisecond
-		if w := c.welcomed(); w.GetProducerIdleMs() > 0 {
-			limit = min(limit, time.Duration(w.GetProducerIdleMs()/2)*time.Millisecond)
-		}
-	}
+// expire gives up what has gone unanswered for too long. While a link lives
+// only its own goroutine may do that, as it may be encoding what would end.
+func (c *Conn) expire(own bool) {
 	now := time.Now()
 	c.mu.Lock()
+	c.clock = now
+	if c.link != nil && !own {
+		c.control.tick = true
+		c.wake()
+		c.mu.Unlock()
+		return
+	}
+	limit := c.repeatFor()
 	var old []*group
 	for _, g := range c.groups.all() {
 		if now.Sub(g.born) > limit {
+			c.groups.take(g.seq)
+			c.drop(g)
 			old = append(old, g)
 		}
 	}
+	fresh := c.expireFresh(now, limit)
+	outcomes := c.expireOutcomes(now)
 	c.mu.Unlock()
 	for _, g := range old {
-		c.give(g, unknown(fmt.Sprintf("no answer from %s for %v", c.addr, limit)))
+		g.settle(unknown(fmt.Sprintf("no answer from %s for %v", c.addr, limit)))
 	}
-	c.expireFresh(now, limit)
-	c.expireOutcomes(now)
+	for _, b := range fresh {
+		b.Err = task.Errorf(task.Unavailable, "%s could not be reached for %v: the task was not sent", c.addr, limit)
+		b.Done(b)
+	}
+	for _, g := range outcomes {
+		g.settle(unknownOutcome(c.addr), nil)
+	}
 }
 
-func (c *Conn) welcomed() *pb.Welcome {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.welcome
+// repeatFor is how long an enqueue is repeated; mu is held.
+func (c *Conn) repeatFor() time.Duration {
+	if c.o.RepeatFor > 0 {
+		return c.o.RepeatFor
+	}
+	limit := time.Duration(repeatHalf) * time.Millisecond
+	if idle := c.welcome.GetProducerIdleMs(); idle > 0 {
+		limit = min(limit, time.Duration(idle/2)*time.Millisecond)
+	}
+	return limit
 }
 
 // failAll ends everything that is left when the connection is closed.

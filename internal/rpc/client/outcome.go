@@ -244,19 +244,15 @@ func (g *outcomeGroup) settle(e *task.Error, codes []byte) {
 	}
 }
 
-func (c *Conn) expireOutcomes(now time.Time) {
-	c.mu.Lock()
-	var old []*outcomeGroup
+// expireOutcomes takes out what nobody will hear any more; mu is held.
+func (c *Conn) expireOutcomes(now time.Time) (old []*outcomeGroup) {
 	for _, g := range c.reports.all() {
 		if now.Sub(g.born) > outcomeKeepMax {
 			c.reports.take(g.seq)
 			old = append(old, g)
 		}
 	}
-	c.mu.Unlock()
-	for _, g := range old {
-		g.settle(unknownOutcome(c.addr), nil)
-	}
+	return old
 }
 
 func unknownOutcome(addr string) *task.Error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/test/bufconn"
 
@@ -88,5 +87,3 @@ func TestContractOverPipe(t *testing.T) {
 		return conn, conn, brokertest.Controls{}
 	})
 }
-
-var _ = time.Second
