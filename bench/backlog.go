@@ -66,7 +66,7 @@ func runBulk(ctx context.Context, e *env) (row, error) {
 func runDrain(ctx context.Context, e *env) (row, error) {
 	n := int64(3_000_000)
 	if e.quick {
-		n = 500_000
+		n = 300_000
 	}
 	r, err := e.on(ctx, true, func(sys *system) (row, error) {
 		if _, err := fillAll(ctx, sys, n); err != nil {

@@ -26,6 +26,7 @@ type options struct {
 	duration   time.Duration
 	dir        string
 	cpuProfile string
+	memProfile string
 	list       bool
 }
 
@@ -42,6 +43,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s)")
 	flag.StringVar(&o.dir, "dir", "", "folder for the data; it decides which disk is measured (default the temporary folder)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles to FILE.workload (this process) and FILE.workload.server (the server beside it)")
+	flag.StringVar(&o.memProfile, "memprofile", "", "write what this process has allocated to FILE at the end")
 	flag.BoolVar(&o.list, "list", false, "list the workloads and stop")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -84,7 +86,7 @@ func run(ctx context.Context, o options) error {
 	}
 	defer e.close()
 	err = runAll(ctx, e, re, o, out)
-	return errors.Join(err, out.flush())
+	return errors.Join(err, out.flush(), profileAllocs(o.memProfile))
 }
 
 func runAll(ctx context.Context, e *env, re *regexp.Regexp, o options, out *printer) error {
@@ -140,6 +142,18 @@ func profileCPU(path string) (stop func(), err error) {
 		pprof.StopCPUProfile()
 		_ = f.Close()
 	}, nil
+}
+
+// profileAllocs writes every allocation so far to path, if there is one.
+func profileAllocs(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 }
 
 func isTerminal(f *os.File) bool {

@@ -59,19 +59,19 @@ func steadyOn(ctx context.Context, e *env, sys *system, s shape) (row, error) {
 	w := startWorker(ctx, sys.client, nil)
 	var sent atomic.Int64
 	lat := new(histogram)
+	// A call once begun is waited for: given up, it would be counted by the
+	// server alone.
+	whole := context.WithoutCancel(ctx)
 	all := startCallers(ctx, s.callers, func(ctx context.Context) error {
 		if sent.Load()-w.handled.Load() > backlogMax {
 			return sleep(ctx, time.Millisecond)
 		}
-		// A call once begun is waited for: given up, it would be counted by the
-		// server alone.
-		ctx = context.WithoutCancel(ctx)
 		at := time.Now()
 		var err error
 		if s.batch == 1 {
-			_, err = workType.Enqueue(ctx, sys.client, newWork())
+			_, err = workType.Enqueue(whole, sys.client, newWork())
 		} else {
-			err = enqueueMany(ctx, sys.client, s.batch)
+			err = enqueueMany(whole, sys.client, s.batch)
 		}
 		if err == nil {
 			lat.record(time.Since(at))
