@@ -2,8 +2,10 @@ package server_test
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -139,5 +141,31 @@ func TestClock(t *testing.T) {
 	}
 	if in, err := task.Info(inTime(t)); err != nil || in.FinishedAt.Year() != 2030 || in.FinishedAt.Day() != 2 {
 		t.Errorf("finished at %v, %v", in.FinishedAt, err)
+	}
+}
+
+// TestTLS serves both the stream and plain calls over TLS.
+func TestTLS(t *testing.T) {
+	borrowed := httptest.NewTLSServer(http.NotFoundHandler())
+	defer borrowed.Close()
+	srv := open(t, server.Config{Mem: true, HTTP: "127.0.0.1:0", TLS: &tls.Config{Certificates: borrowed.TLS.Certificates}})
+	trust := borrowed.Client().Transport.(*http.Transport).TLSClientConfig
+	c, err := penstock.Dial(inTime(t), srv.URL(), penstock.WithTLS(trust))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	stop := work(t, c, greet)
+	if out, err := greet.Do(inTime(t), c, "ada"); err != nil || out != "hello ada" {
+		t.Errorf("got %q, %v", out, err)
+	}
+	stop()
+	resp, err := borrowed.Client().Post(srv.URL()+"/penstock.v1.QueueService/List", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if raw, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || !strings.Contains(string(raw), `"default"`) {
+		t.Errorf("a plain call: %d %s", resp.StatusCode, raw)
 	}
 }
