@@ -20,12 +20,12 @@ import (
 type door struct {
 	srv  *Server
 	ln   net.Listener
-	grpc *queue
-	http *queue
+	grpc *feed
+	http *feed
 }
 
 func newDoor(s *Server, ln net.Listener) *door {
-	return &door{srv: s, ln: ln, grpc: newQueue(ln.Addr()), http: newQueue(ln.Addr())}
+	return &door{srv: s, ln: ln, grpc: newFeed(ln.Addr()), http: newFeed(ln.Addr())}
 }
 
 func (d *door) close() {
@@ -136,45 +136,45 @@ func (p *peeked) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// queue is a listener whose connections come from a door.
-type queue struct {
+// feed is a listener whose connections come from a door.
+type feed struct {
 	addr  net.Addr
 	conns chan net.Conn
 	quit  chan struct{}
 	once  sync.Once
 }
 
-func newQueue(addr net.Addr) *queue {
-	return &queue{addr: addr, conns: make(chan net.Conn), quit: make(chan struct{})}
+func newFeed(addr net.Addr) *feed {
+	return &feed{addr: addr, conns: make(chan net.Conn), quit: make(chan struct{})}
 }
 
-func (q *queue) put(c net.Conn) bool {
+func (f *feed) put(c net.Conn) bool {
 	select {
-	case q.conns <- c:
+	case f.conns <- c:
 		return true
-	case <-q.quit:
+	case <-f.quit:
 		return false
 	}
 }
 
 // Accept takes the next connection.
-func (q *queue) Accept() (net.Conn, error) {
+func (f *feed) Accept() (net.Conn, error) {
 	select {
-	case c := <-q.conns:
+	case c := <-f.conns:
 		return c, nil
-	case <-q.quit:
+	case <-f.quit:
 		return nil, net.ErrClosed
 	}
 }
 
 // Close ends Accept.
-func (q *queue) Close() error {
-	q.once.Do(func() { close(q.quit) })
+func (f *feed) Close() error {
+	f.once.Do(func() { close(f.quit) })
 	return nil
 }
 
 // Addr is the door's address.
-func (q *queue) Addr() net.Addr { return q.addr }
+func (f *feed) Addr() net.Addr { return f.addr }
 
 // sorted are gRPC credentials for connections that a door has sorted and, where
 // asked for, encrypted. They carry the connection so that it can be cut.

@@ -41,8 +41,8 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.ConnectionTimeout(headerMax),
 		grpc.UnaryInterceptor(s.interceptUnary), grpc.StreamInterceptor(s.interceptStream),
 	)
-	pb.RegisterTaskServiceServer(g, tasks{s.o.Broker, s.o.Inspector})
-	pb.RegisterWorkerServiceServer(g, workers{s.o.Broker})
+	pb.RegisterTaskServiceServer(g, tasks{s.o.Broker, s.o.Inspector, s.quit})
+	pb.RegisterWorkerServiceServer(g, workers{s.o.Broker, s.quit})
 	pb.RegisterQueueServiceServer(g, queues{s.o.Inspector})
 	pb.RegisterNodeServiceServer(g, nodes{s.o.Inspector})
 	pb.RegisterSessionServiceServer(g, sessionService{s})

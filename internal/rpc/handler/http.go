@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -258,8 +259,11 @@ func errorBody(code, message string, e *task.Error) []byte {
 			body.Details = []detail{{Type: "penstock.v1.Error", Value: base64.RawStdEncoding.EncodeToString(raw), Debug: codec.AppendJSON(nil, m)}}
 		}
 	}
-	b, _ := json.Marshal(body) // strings and valid JSON only
-	return append(b, '\n')
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(body) // strings and valid JSON only
+	return b.Bytes()
 }
 
 func writeJSON(w http.ResponseWriter, status int, body []byte) {

@@ -39,8 +39,8 @@ func unary[Req any, P interface {
 
 // methods lists every unary call by its path.
 func (s *Server) methods() map[string]method {
-	t := tasks{s.o.Broker, s.o.Inspector}
-	w := workers{s.o.Broker}
+	t := tasks{s.o.Broker, s.o.Inspector, s.quit}
+	w := workers{s.o.Broker, s.quit}
 	q := queues{s.o.Inspector}
 	n := nodes{s.o.Inspector}
 	out := map[string]method{}
@@ -65,6 +65,8 @@ const pathPrefix = "/penstock.v1."
 // not the end of a process that may hold other people's tasks.
 func (s *Server) invoke(name string, f func() (any, error)) (resp any, err error) {
 	start := time.Now()
+	s.calls.Add(1)
+	defer s.calls.Add(-1)
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("panic in a call", "method", name, "panic", p, "stack", string(debug.Stack()))

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,6 +34,7 @@ type Server struct {
 	grpc  *grpc.Server
 	http  *http.Server
 
+	calls      atomic.Int64   // going on
 	background sync.WaitGroup // attaches and detaches on their way
 	quit       chan struct{}  // closed by the first Shutdown or Close
 	stop       sync.Once
@@ -64,7 +66,7 @@ func New(o Options) (*Server, error) {
 		Handler: s.newHTTP(), ReadHeaderTimeout: headerMax, IdleTimeout: idleMax, MaxHeaderBytes: headBytesMax,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	go s.watchReaders()
+	s.background.Go(s.watchReaders)
 	return s, nil
 }
 
@@ -138,6 +140,16 @@ func (s *Server) Close() error {
 	err := s.http.Close()
 	s.background.Wait()
 	return err
+}
+
+// Calls is how many unary calls are going on.
+func (s *Server) Calls() int { return int(s.calls.Load()) }
+
+// Streams is how many clients hold a session stream.
+func (s *Server) Streams() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
 }
 
 // session serves one session stream.

@@ -19,6 +19,7 @@ const (
 type tasks struct {
 	br   task.Broker
 	insp task.Inspector
+	quit <-chan struct{} // ends long polls early
 }
 
 func (s tasks) Enqueue(ctx context.Context, r *pb.EnqueueRequest) (*pb.EnqueueResponse, error) {
@@ -158,6 +159,7 @@ func (s tasks) Wait(ctx context.Context, r *pb.WaitRequest) (*pb.WaitResponse, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-timer.C:
+	case <-s.quit:
 	}
 	info, err := s.insp.Get(ctx, id)
 	if err != nil {

@@ -10,7 +10,10 @@ import (
 )
 
 // workers is WorkerService.
-type workers struct{ br task.Broker }
+type workers struct {
+	br   task.Broker
+	quit <-chan struct{} // ends long polls early
+}
 
 // undo is put into a call's context by front doors that can tell that the
 // answer did not reach its caller: they call what Lease left in it.
@@ -23,7 +26,7 @@ func (s workers) Lease(ctx context.Context, r *pb.LeaseRequest) (*pb.LeaseRespon
 	if err != nil {
 		return nil, err
 	}
-	ds, err := s.br.Lease(ctx, q)
+	ds, err := s.poll(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +42,29 @@ func (s workers) Lease(ctx context.Context, r *pb.LeaseRequest) (*pb.LeaseRespon
 		out.Tasks[i] = codec.LeasedToProto(&ds[i])
 	}
 	return out, nil
+}
+
+// poll is Broker.Lease that comes back with nothing when the server drains.
+func (s workers) poll(ctx context.Context, q task.LeaseRequest) ([]task.Delivery, error) {
+	if q.Wait == 0 {
+		return s.br.Lease(ctx, q)
+	}
+	pctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-s.quit:
+			cancel()
+		case <-over:
+		}
+	}()
+	ds, err := s.br.Lease(pctx, q)
+	if err != nil && pctx.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
+	return ds, err
 }
 
 func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
