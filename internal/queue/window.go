@@ -130,8 +130,7 @@ func (m *Machine) refillBirths(ld *load, a *Loaded) {
 
 func (m *Machine) refillTimed(ld *load, a *Loaded) {
 	l := ld.lane
-	l.timed = nil
-	for k := range a.Waiting {
+	for k := range a.Waiting { // l.timed stays set: what is put alone meanwhile is noted
 		w := &a.Waiting[k]
 		i := m.takeIn(l, ld, w)
 		m.out.Taken = append(m.out.Taken, i)
@@ -154,6 +153,7 @@ func (m *Machine) refillTimed(ld *load, a *Loaded) {
 			m.schedule(l, i, key)
 		}
 	}
+	l.timed = nil
 	if n := len(a.Waiting); n > 0 {
 		p := a.Waiting[n-1].Place
 		l.horizon = timedKey{p.Due, p.Seq}
