@@ -86,7 +86,7 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 	if i, ok := m.index.get(t.Seq); ok {
 		x := m.slab.at(i)
 		same := x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
-		unknown := x.dispatch == 0 && t.Epoch < m.cfg.Epoch && uint32(t.Attempt) == attemptOf(x)
+		unknown := m.mayBeEarlier(x, t)
 		if x.state == slotRunning || !same && !unknown {
 			return task.LeaseLost
 		}
@@ -117,6 +117,14 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 		return task.OK
 	}
 	return task.LeaseLost
+}
+
+// mayBeEarlier says whether t may be the last dispatch of a waiting task, by an
+// earlier owner. It is not if this owner has dispatched the task, nor if the task
+// was not yet due when this owner began: then it was put there after t had ended.
+func (m *Machine) mayBeEarlier(x *slot, t *task.Token) bool {
+	return x.epoch == 0 && t.Epoch < m.cfg.Epoch && uint32(t.Attempt) == attemptOf(x) &&
+		(x.class != task.ClassTimed || x.due < m.restart.opened)
 }
 
 func sameLease(a, b *task.Token) bool {

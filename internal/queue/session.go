@@ -166,7 +166,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		return same && x.session == s.no
 	case slotHeld, slotReady, slotScheduled:
 		// A lease of an earlier owner, or one that lapsed and was not given out again.
-		if !same && (x.dispatch != 0 || uint32(t.Attempt) != attemptOf(x)) {
+		if !same && !m.mayBeEarlier(x, &t) {
 			return false
 		}
 		if x.state == slotScheduled {
