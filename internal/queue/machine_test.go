@@ -10,8 +10,8 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "run this seed alone, with a log of every step")
-	steps = flag.Int("steps", 400, "commands a seed")
-	seeds = flag.Int("seeds", 150, "how many seeds")
+	steps = flag.Int("steps", 250, "commands a seed")
+	seeds = flag.Int("seeds", 60, "how many seeds")
 )
 
 // windows are budgets of tasks in memory: from hardly any to all.

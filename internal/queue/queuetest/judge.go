@@ -50,6 +50,11 @@ func (m *Model) judge() error {
 		}
 		delete(m.sessions, no)
 	}
+	for _, t := range m.order {
+		if t.state == task.Running && t.expires != 0 && t.expires <= m.rig.Now {
+			t.excused = true
+		}
+	}
 	return nil
 }
 
@@ -168,8 +173,6 @@ func (m *Model) overdue() error {
 			return fmt.Errorf("task %v runs at %d, since %d with a timeout of %d", t.what(), now, t.started, timeout)
 		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
 			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)
-		case t.expires != 0 && t.expires <= now:
-			t.excused = true
 		}
 	}
 	for no, s := range m.sessions {

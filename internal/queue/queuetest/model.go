@@ -67,12 +67,14 @@ type modelTask struct {
 
 	token    task.Token // of the last dispatch
 	known    bool       // the machine remembers that dispatch
+	here     bool       // this owner has leased it, or given a lease back to its worker
 	session  uint32
 	started  task.Time
 	leaseEnd task.Time
 	finisher task.Token
 	kept     bool // a finished record is kept
 	body     bool // … with what is needed to run it again
+	revived  bool // it had ended and was brought back
 	timed    bool // it stands among the timed
 	orphan   bool // it ran, with a claim, when the last owner ended
 }
@@ -174,12 +176,12 @@ func (m *Model) Reopened() {
 	m.sessions = map[uint32]*modelSession{}
 	for _, t := range m.order {
 		_, claim := m.rig.Store.claims[t.id.Seq]
-		t.orphan = t.state == task.Running && claim
+		t.orphan = claim && (t.orphan || t.state == task.Running)
 		if t.state == task.Running {
 			t.state, t.session, t.leaseEnd = task.Ready, 0, 0
 		}
 		if t.live() {
-			t.known = false
+			t.known, t.here = false, false
 			t.counts.Releases = 0 // those without a delay are in no record; the store tells
 			if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
 				t.counts = r.Counts

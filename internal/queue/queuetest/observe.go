@@ -164,7 +164,10 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 		return want(task.Invalid)
 	}
 	key := [2]string{q.name, s.Idempotency}
-	if e := m.idems[key]; s.Idempotency != "" && e != nil && (now < e.until || e.task.live()) {
+	e := m.idems[key]
+	// A key that was free once may have been swept when its task is brought back.
+	swept := e != nil && now >= e.until && e.task.revived && got.Err == nil && !got.Existing
+	if s.Idempotency != "" && e != nil && !swept && (now < e.until || e.task.live()) {
 		if e.payload != s.Type+"\x00"+string(s.Payload) {
 			return want(task.Conflict)
 		}
@@ -224,13 +227,13 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 			return want(task.LeaseLost)
 		}
 	case t.known && o.Token == t.token && o.Kind == task.OutcomeComplete,
-		!t.known && o.Token.Epoch < m.epoch && uint32(o.Token.Attempt) == t.counts.Failures+t.counts.Crashes+1:
+		m.mayBeEarlier(t, o.Token):
 		// Late, and nobody else has had the task since. A machine that has it not in
 		// memory cannot know.
 		if !m.inMemory(t) && got == task.LeaseLost {
 			return nil
 		}
-		t.token = o.Token
+		t.token, t.here = o.Token, true
 	default:
 		return want(task.LeaseLost)
 	}
@@ -377,7 +380,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 	if l.Token.Fence() <= t.token.Fence() {
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
-	t.state, t.token, t.known, t.orphan = task.Running, l.Token, true, false
+	t.state, t.token, t.known, t.here, t.orphan = task.Running, l.Token, true, true, false
 	t.session, t.started, t.leaseEnd = session, m.rig.Now, end
 	return nil
 }

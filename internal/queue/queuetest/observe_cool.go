@@ -52,13 +52,19 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 		return t.token == k && t.session == no
 	case m.before[t.id.Seq].State == task.Scheduled:
 		return false
-	case t.known && t.token != k, !t.known && uint32(k.Attempt) != t.counts.Failures+t.counts.Crashes+1:
+	case !(t.known && t.token == k) && !m.mayBeEarlier(t, k):
 		return false
 	}
-	t.state, t.token, t.known, t.orphan = task.Running, k, true, false
+	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
 	t.session, t.leaseEnd, t.started = no, 0, m.rig.Now
 	s.leases = append(s.leases, t)
 	return true
+}
+
+// mayBeEarlier: for all this owner can know, k is the last dispatch of t.
+func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
+	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&
+		!(t.timed && t.ready >= m.opened)
 }
 
 func (m *Model) changed(c *queue.Change) error {
@@ -135,6 +141,7 @@ func (m *Model) retried(t *modelTask, want func(task.Code) error) error {
 	case task.Expired:
 		t.queue.expired--
 	}
+	t.revived = true
 	t.counts, t.known, t.finisher, t.expires, t.excused = task.Counts{}, false, task.Token{}, 0, false
 	return m.moved(t, 0, 0)
 }

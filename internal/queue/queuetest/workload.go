@@ -388,6 +388,12 @@ func traceTo(log func(string)) func(task.Time, []queue.Command, *queue.Output) {
 		for _, w := range o.Wants {
 			log(fmt.Sprintf("     batch %d at %d: want %d load %d from %+v id %x limit %d", o.Batch, now, w.What, w.Load, w.Place, uint64(w.ID.Seq), w.Limit))
 		}
+		for _, k := range o.DropIdems {
+			log(fmt.Sprintf("     drop idem %+v", k))
+		}
+		for _, x := range o.Idems {
+			log(fmt.Sprintf("     put idem %+v", x))
+		}
 		for _, t := range o.Timed {
 			log(fmt.Sprintf("     timed %x due %d slot %d", uint64(t.Place.Seq), t.Place.Due, int32(t.Slot)))
 		}
