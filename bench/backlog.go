@@ -149,8 +149,10 @@ func runWaiting(d depth) func(context.Context, *env) (row, error) {
 			return row{}, err
 		}
 		r.RSSMB, r.DiskMB = mib(u.RSSBytes), mib(u.DiskBytes)
-		r.Detail = more
-		r.Detail["fill_rate"] = round(filled)
+		for name, v := range more {
+			r.addDetail(name, v)
+		}
+		r.addDetail("fill_rate", filled)
 		e.drains[d.tasks] = r.Rate
 		d.judge(e, &r)
 		return r, sys.close()
@@ -190,11 +192,9 @@ func (d depth) judge(e *env, r *row) {
 		floor += fmt.Sprintf(", disk ≤ %.0f MiB", d.diskMax)
 	}
 	if like := e.drains[d.likeDepth]; like > 0 {
-		r.Detail["drain_ratio"] = round(100*r.Rate/like) / 100
+		r.addDetail("drain_percent", 100*r.Rate/like)
 		ok = ok && r.Rate >= 0.9*like
 		floor += ", drains as 1 million"
 	}
 	r.judge(ok, floor)
 }
-
-func ms(d time.Duration) float64 { return round(float64(d) / 1e6) }

@@ -155,8 +155,17 @@ func (m mark) since(b mark) row {
 	if m.server.Fsyncs >= 0 && b.server.Fsyncs >= 0 {
 		r.FsyncsPer1k = 1000 * float64(m.server.Fsyncs-b.server.Fsyncs) / tasks
 	}
+	if commits := m.server.Commits - b.server.Commits; commits > 0 {
+		r.Detail = detail{
+			"tasks_per_commit": round(tasks / float64(commits)),
+			"bytes_per_task":   round(float64(m.server.Written-b.server.Written) / tasks),
+			"stalled_ms":       ms(m.server.Stalled - b.server.Stalled),
+		}
+	}
 	return r
 }
+
+func ms(d time.Duration) float64 { return round(float64(d) / 1e6) }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 

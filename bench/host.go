@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/penstock"
 	"github.com/penstock-io/penstock/server"
@@ -33,21 +34,40 @@ func openServer(dir string) (host, string, error) {
 
 func (h here) close() error { return h.srv.Close() }
 
-// fsyncsName is the metric of the log's syncs.
-const fsyncsName = "penstock_storage_fsyncs_total"
+// storagePrefix begins the metrics of the storage engine.
+const storagePrefix = "penstock_storage_"
 
 func (h here) usage() (usage, error) {
 	u := selfUsage()
 	scrape := httptest.NewRecorder()
 	h.srv.Metrics().ServeHTTP(scrape, httptest.NewRequest("GET", "/metrics", nil))
+	storage := map[string]float64{}
 	for line := range strings.Lines(scrape.Body.String()) {
-		text, ok := strings.CutPrefix(line, fsyncsName+" ")
+		text, ok := strings.CutPrefix(line, storagePrefix)
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-		u.Fsyncs = int64(n)
-		return u, err
+		name, value, _ := strings.Cut(strings.TrimSpace(text), " ")
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return u, fmt.Errorf("read metric %s%s: %w", storagePrefix, name, err)
+		}
+		storage[name] = v
 	}
-	return u, fmt.Errorf("no metric %s", fsyncsName)
+	missing := ""
+	take := func(name string) float64 {
+		v, ok := storage[name]
+		if !ok {
+			missing = storagePrefix + name
+		}
+		return v
+	}
+	u.Fsyncs = int64(take("fsyncs_total"))
+	u.Commits = int64(take("commits_total"))
+	u.Written = int64(take("written_bytes_total"))
+	u.Stalled = time.Duration(take("stall_seconds_total") * 1e9)
+	if missing != "" {
+		return u, fmt.Errorf("the server has no metric %s", missing)
+	}
+	return u, nil
 }

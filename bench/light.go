@@ -32,7 +32,8 @@ func runLight(ctx context.Context, e *env) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
-	r.Detail["disk_p50_us"], r.Detail["disk_p99_us"] = round(disk.quantileUs(0.5)), round(disk.quantileUs(0.99))
+	r.addDetail("disk_p50_us", disk.quantileUs(0.5))
+	r.addDetail("disk_p99_us", disk.quantileUs(0.99))
 	tail := max(lightP99Max, disk.quantileUs(0.99)+lightMarginMax)
 	r.judge(r.P50 <= lightP50Max && r.P99 <= tail, fmt.Sprintf("p50 ≤ 0.6 ms, p99 ≤ %.1f ms", tail/1e3))
 	return r, nil
@@ -61,10 +62,9 @@ func lightOn(ctx context.Context, e *env, sys *system) (row, error) {
 	if err == nil {
 		err = sys.drained(ctx, sent.Load())
 	}
-	r.Detail = detail{
-		"enqueue_p50_us": round(calls.quantileUs(0.5)), "enqueue_p99_us": round(calls.quantileUs(0.99)),
-		"offered_late_us": round(float64(late.Load()) / 1e3),
-	}
+	r.addDetail("enqueue_p50_us", calls.quantileUs(0.5))
+	r.addDetail("enqueue_p99_us", calls.quantileUs(0.99))
+	r.addDetail("offered_late_us", float64(late.Load())/1e3)
 	return r, errors.Join(err, w.close())
 }
 

@@ -44,6 +44,14 @@ func (r *row) setLatency(h *histogram) {
 	r.P50, r.P99, r.Samples = h.quantileUs(0.5), h.quantileUs(0.99), h.samples()
 }
 
+// addDetail notes a figure that only some workloads have.
+func (r *row) addDetail(name string, v float64) {
+	if r.Detail == nil {
+		r.Detail = detail{}
+	}
+	r.Detail[name] = round(v)
+}
+
 // setRaw takes the ratio to a baseline.
 func (r *row) setRaw(raw row) {
 	r.RawRate = raw.Rate

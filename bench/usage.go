@@ -17,7 +17,10 @@ type usage struct {
 	CPU       time.Duration // user + system
 	RSSBytes  int64
 	DiskBytes int64
-	Fsyncs    int64 // -1 = not known
+	Fsyncs    int64         // -1 = not known
+	Commits   int64         // of the storage engine, as are the next two; 0 where it is not asked
+	Written   int64         // bytes of commits
+	Stalled   time.Duration // writers waited for it
 	Mallocs   uint64
 	Tasks     int64 // what the workload counts: finished, or enqueued, durably
 }
