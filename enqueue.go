@@ -222,7 +222,7 @@ func (c *Client) Enqueue(ctx context.Context, r Raw, opts ...Option) (*Task[[]by
 	if err != nil {
 		return nil, err
 	}
-	return &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: Bytes}, nil
+	return &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: &rawCodec}, nil
 }
 
 // EnqueueMany puts many tasks with ready-made payloads in their queues: one
@@ -242,7 +242,7 @@ func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]E
 			}
 			return
 		}
-		out[i].Task = &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: Bytes}
+		out[i].Task = &Task[[]byte]{c: c, id: ID{got.ID}, existing: got.Existing, codec: &rawCodec}
 	}
 	for i := range rs {
 		o, err := rs[i].options(opts)
@@ -268,9 +268,14 @@ func (c *Client) EnqueueMany(ctx context.Context, rs []Raw, opts ...Option) ([]E
 	return out, first
 }
 
+var rawCodec = typedCodec[[]byte]{codec: Bytes}
+
 func (r *Raw) options(opts []Option) (taskOptions, error) {
 	o := defaultOptions().apply(opts).apply(r.Options)
 	o.spec.Type = r.Type
+	if o.coded > 0 {
+		o.refuse("a raw task has no codec: its payload is bytes already")
+	}
 	if r.ContentType != "" {
 		o.spec.ContentType = r.ContentType
 	}

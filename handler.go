@@ -28,17 +28,17 @@ func (f *Function[In, Out]) handler() *handler {
 	if f.fn == nil && h.err == nil {
 		h.err = task.Errorf(task.Invalid, "the function that handles task type %q is nil", f.typ)
 	}
-	codec, contentType := f.opts.codec, f.opts.spec.ContentType
+	contentType := f.opts.spec.ContentType
 	h.run = func(ctx context.Context, a *Attempt) error {
 		var in In
-		if err := codec.Decode(a.d.Payload, &in); err != nil {
+		if err := f.in.decode(a.d.Payload, &in); err != nil {
 			return Permanent(fmt.Errorf("decode payload: %w", err))
 		}
 		out, err := f.fn(ctx, in)
 		if err != nil {
 			return err
 		}
-		if a.result, err = codec.Append(a.result[:0], out); err != nil {
+		if a.result, err = f.out.append(a.result[:0], out); err != nil {
 			return Permanent(fmt.Errorf("encode result: %w", err))
 		}
 		a.resultType = contentType

@@ -29,6 +29,7 @@ type taskOptions struct {
 	spec   task.Spec
 	policy task.Policy
 	codec  Codec
+	coded  int // WithCodec was given so often
 	rules  []rule
 	errs   []error
 }
@@ -263,9 +264,10 @@ func Deadline(t time.Time) Option {
 }
 
 // WithCodec turns inputs and results into bytes in another way than JSON. It
-// belongs to the type: give it to Define or Func only.
+// belongs to the type: give it to Define or Func; a call that has it is refused.
 func WithCodec(c Codec) Option {
 	return func(o *taskOptions) {
+		o.coded++
 		if c == nil {
 			o.refuse("the codec is nil: leave the option out for JSON")
 			return

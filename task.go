@@ -14,6 +14,8 @@ import (
 type Definition[In, Out any] struct {
 	typ  string
 	opts taskOptions
+	in   typedCodec[In]
+	out  typedCodec[Out]
 	err  error
 }
 
@@ -22,7 +24,7 @@ type Definition[In, Out any] struct {
 func Define[In, Out any](typ string, opts ...Option) *Definition[In, Out] {
 	o := defaultOptions().apply(opts)
 	o.spec.Type = typ
-	d := &Definition[In, Out]{typ: typ, opts: o, err: o.err()}
+	d := &Definition[In, Out]{typ: typ, opts: o, in: newTypedCodec[In](o.codec), out: newTypedCodec[Out](o.codec), err: o.err()}
 	if e := task.CheckName("type", typ); d.err == nil && e != nil {
 		d.err = e
 	}
@@ -68,6 +70,9 @@ func (d *Definition[In, Out]) options(opts []Option) (*taskOptions, error) {
 		return &d.opts, nil
 	}
 	o := d.opts.apply(opts)
+	if o.coded != d.opts.coded {
+		o.refuse("a codec belongs to the type of task: give it to Define or Func")
+	}
 	if err := o.err(); err != nil {
 		return nil, fmt.Errorf("enqueue task of type %q: %w", d.typ, err)
 	}
@@ -84,7 +89,7 @@ func (d *Definition[In, Out]) Enqueue(ctx context.Context, c *Client, in In, opt
 		return nil, err
 	}
 	call := c.call()
-	call.payload, err = o.codec.Append(call.payload[:0], in)
+	call.payload, err = d.in.append(call.payload[:0], in)
 	if err != nil {
 		c.recycle(call)
 		return nil, encodeError(d.typ, err)
@@ -95,7 +100,7 @@ func (d *Definition[In, Out]) Enqueue(ctx context.Context, c *Client, in In, opt
 	if err != nil {
 		return nil, err
 	}
-	return &Task[Out]{c: c, id: ID{got.ID}, existing: got.Existing, codec: o.codec}, nil
+	return &Task[Out]{c: c, id: ID{got.ID}, existing: got.Existing, codec: &d.out}, nil
 }
 
 // Enqueued is one answer of EnqueueMany: a task, or why it was refused.
@@ -128,11 +133,11 @@ func (d *Definition[In, Out]) EnqueueMany(ctx context.Context, c *Client, ins []
 			}
 			return
 		}
-		tasks[i] = Task[Out]{c: c, id: ID{got.ID}, existing: got.Existing, codec: o.codec}
+		tasks[i] = Task[Out]{c: c, id: ID{got.ID}, existing: got.Existing, codec: &d.out}
 		out[i].Task = &tasks[i]
 	}
 	for i, in := range ins {
-		err := many.add(i, o.spec, func(dst []byte) ([]byte, error) { return o.codec.Append(dst, in) }, answer)
+		err := many.add(i, o.spec, func(dst []byte) ([]byte, error) { return d.in.append(dst, in) }, answer)
 		if err != nil {
 			answer(i, task.Enqueued{}, encodeError(d.typ, err))
 		}
@@ -154,7 +159,7 @@ func (d *Definition[In, Out]) Do(ctx context.Context, c *Client, in In, opts ...
 
 // Task finds a task of this type by its ID, without asking the server.
 func (d *Definition[In, Out]) Task(c *Client, id ID) *Task[Out] {
-	return &Task[Out]{c: c, id: id, existing: true, codec: d.opts.codec}
+	return &Task[Out]{c: c, id: id, existing: true, codec: &d.out}
 }
 
 // Spec is the task that Enqueue would ask for: for penstocktest. A program has
@@ -165,7 +170,7 @@ func (d *Definition[In, Out]) Spec(in In, opts ...Option) (queue string, s task.
 		return "", task.Spec{}, err
 	}
 	s = o.spec
-	if s.Payload, err = o.codec.Append(nil, in); err != nil {
+	if s.Payload, err = d.in.append(nil, in); err != nil {
 		return "", task.Spec{}, encodeError(d.typ, err)
 	}
 	return o.queue, s, nil
@@ -174,7 +179,7 @@ func (d *Definition[In, Out]) Spec(in In, opts ...Option) (queue string, s task.
 // Decode turns a result's bytes into the type's result.
 func (d *Definition[In, Out]) Decode(result []byte) (Out, error) {
 	var out Out
-	err := d.opts.codec.Decode(result, &out)
+	err := d.out.decode(result, &out)
 	return out, err
 }
 
@@ -187,7 +192,7 @@ type Task[Out any] struct {
 	c        *Client
 	id       ID
 	existing bool
-	codec    Codec
+	codec    *typedCodec[Out]
 }
 
 // ID is the task's name, for ever.
@@ -209,7 +214,7 @@ func (t *Task[Out]) Wait(ctx context.Context) (Out, error) {
 		pub := infoOf(in)
 		return out, pub.Err()
 	}
-	if err := t.codec.Decode(in.Result, &out); err != nil {
+	if err := t.codec.decode(in.Result, &out); err != nil {
 		return out, fmt.Errorf("decode result of task %s (%s): %w", t.id, in.Type, err)
 	}
 	return out, nil
