@@ -45,11 +45,10 @@ func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
 		if s := m.slab.at(i); s.seq == id.Seq && s.state == slotLoaded {
 			m.forget(i) // nothing was done to it
 		}
-		delete(m.gotTask, id.Seq) // named once more, it is read once more
 		return err
 	case a.Dead != nil:
 		err := m.changeDead(v, id, a)
-		delete(m.gotTask, id.Seq)
+		delete(m.gotTask, id.Seq) // named once more, it is read once more
 		return err
 	case a.Finished != nil:
 		err := m.changeFinished(v, id, a)
@@ -230,14 +229,13 @@ func (m *Machine) purgeBirths(l *lane) {
 		l.births.void = true
 		l.births = nil
 	}
+	from := Place{Class: task.ClassBirth, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: l.purgeFrom(m)}
 	to := task.MakeSeq(m.cfg.Epoch, m.counter+1)
 	if l.lastAlone == m.batch { // births of this very Apply: they are put after the range is gone
 		l.cursor = m.firstAlone(l)
 	} else {
 		l.more = false
 	}
-	from := Place{Class: task.ClassBirth, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: 0}
-	from.Seq = l.purgeFrom(m)
 	end := from
 	end.Seq = to
 	m.out.Purges = append(m.out.Purges, Range{from, end})

@@ -89,6 +89,11 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	out.Batch, out.Now = m.batch, m.now
 	for i := range cmds {
 		if cmds[i].Op == OpLoaded {
+			m.learn(cmds[i].Loaded)
+		}
+	}
+	for i := range cmds {
+		if cmds[i].Op == OpLoaded {
 			m.loaded(cmds[i].Loaded)
 		}
 	}

@@ -161,6 +161,9 @@ func (m *Machine) idemsSwept(a *Loaded) {
 			continue
 		}
 		m.out.DropIdems = append(m.out.DropIdems, e.Key)
+		if _, asked := d.got[e.Key]; asked {
+			d.got[e.Key] = nil
+		}
 		if q := m.queues[e.Key.Queue]; q != nil {
 			q.state.IdemBytes -= int64(idemOverhead + len(e.Name))
 			m.touch(q)

@@ -51,7 +51,22 @@ func (m *Machine) newLoad(l *lane, what WantKind, from Place, n int) *load {
 	return ld
 }
 
-// loaded takes the answer to a Want.
+// learn keeps the answers that commands of this Apply will ask for. It comes
+// before all that may change a task, and so make an answer untrue.
+func (m *Machine) learn(a *Loaded) {
+	switch a.Want.What {
+	case WantTask:
+		if a.Want.Until == 0 {
+			m.gotTask[a.Want.ID.Seq] = a
+		}
+	case WantFinished:
+		m.gotFinished[a.Want.Seq] = a
+	case WantIdem:
+		m.idems.got[IdemKey{a.Want.Queue, a.Want.Hash}] = a.Idem
+	}
+}
+
+// loaded acts on the answer to a Want of the machine's own.
 func (m *Machine) loaded(a *Loaded) {
 	switch a.Want.What {
 	case WantBirths, WantTimed:
@@ -59,13 +74,7 @@ func (m *Machine) loaded(a *Loaded) {
 	case WantTask:
 		if a.Want.Until != 0 {
 			m.expireLoaded(a)
-			return
 		}
-		m.gotTask[a.Want.ID.Seq] = a
-	case WantFinished:
-		m.gotFinished[a.Want.Seq] = a
-	case WantIdem:
-		m.idems.got[IdemKey{a.Want.Queue, a.Want.Hash}] = a.Idem
 	case WantExpiries:
 		m.expireDue(a)
 	case WantIdemSweep:
