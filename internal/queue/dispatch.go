@@ -185,6 +185,23 @@ func (m *Machine) claim(i uint32, s *session) {
 	m.dirty = true
 }
 
+// dropClaim takes the claim of a task away, if there is one. One that is put by
+// this very Apply is taken back: deletes come before puts.
+func (m *Machine) dropClaim(x *slot) {
+	if x.flags&FlagClaim == 0 {
+		return
+	}
+	x.flags &^= FlagClaim
+	m.dirty = true
+	m.out.DropClaims = append(m.out.DropClaims, x.seq)
+	for i := range m.out.Claims {
+		if m.out.Claims[i].Seq == x.seq {
+			m.out.Claims = append(m.out.Claims[:i], m.out.Claims[i+1:]...)
+			return
+		}
+	}
+}
+
 // armLease sets the timer of a running task: the end of its unary lease, its
 // attempt's timeout or its deadline, whichever comes first.
 func (m *Machine) armLease(i uint32) {

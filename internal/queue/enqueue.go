@@ -269,12 +269,12 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 		}
 		l.births.touch(p.Seq)
 	}
-	if s.flags&FlagClaim != 0 {
-		m.out.DropClaims = append(m.out.DropClaims, s.seq)
-		s.flags &^= FlagClaim
-	}
+	m.dropClaim(s)
 	m.touch(l.queue)
 	m.dirty = true
+	if len(m.gotTask) > 0 {
+		delete(m.gotTask, s.seq) // what was read of it is no longer so
+	}
 	if moving {
 		return
 	}

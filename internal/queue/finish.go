@@ -298,11 +298,7 @@ func (m *Machine) giveBack(i uint32) {
 	l := m.lanes[x.lane]
 	m.unlease(i)
 	x.dispatch = 0
-	if x.flags&FlagClaim != 0 { // or the next owner would take it for a crash
-		x.flags &^= FlagClaim
-		m.out.DropClaims = append(m.out.DropClaims, x.seq)
-		m.dirty = true
-	}
+	m.dropClaim(x) // or the next owner would take it for a crash
 	m.waiting++
 	m.pushReturned(l, i)
 }
