@@ -388,6 +388,9 @@ func traceTo(log func(string)) func(task.Time, []queue.Command, *queue.Output) {
 		for _, w := range o.Wants {
 			log(fmt.Sprintf("     batch %d at %d: want %d load %d from %+v id %x limit %d", o.Batch, now, w.What, w.Load, w.Place, uint64(w.ID.Seq), w.Limit))
 		}
+		for _, g := range o.Purges {
+			log(fmt.Sprintf("     purge %+v", g))
+		}
 		for _, k := range o.DropIdems {
 			log(fmt.Sprintf("     drop idem %+v", k))
 		}
