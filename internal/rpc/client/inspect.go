@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"github.com/penstock-io/penstock/internal/rpc/codec"
 	"github.com/penstock-io/penstock/internal/task"
@@ -35,13 +36,25 @@ func (c *Conn) Lease(ctx context.Context, r task.LeaseRequest) ([]task.Delivery,
 	m := &pb.LeaseRequest{
 		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: int32(r.Max), WaitMs: int64(r.Wait), TtlMs: int64(r.TTL), Worker: r.Worker,
 	}
-	out, err := c.workers.Lease(ctx, m)
-	if err != nil {
-		return nil, c.refusal(err)
+	end := time.Now().Add(time.Duration(r.Wait) * time.Millisecond)
+	for {
+		out, err := c.workers.Lease(ctx, m)
+		if err != nil {
+			return nil, c.refusal(err)
+		}
+		left := time.Until(end)
+		if len(out.Tasks) > 0 || left <= 0 { // the server's polls are shorter than callers may wish
+			return leased(out.Tasks)
+		}
+		m.WaitMs = left.Milliseconds() + 1
 	}
-	ds := make([]task.Delivery, len(out.Tasks))
-	for i, t := range out.Tasks {
-		if ds[i], err = codec.LeasedFromProto(t); err != nil {
+}
+
+func leased(ms []*pb.LeasedTask) ([]task.Delivery, error) {
+	ds := make([]task.Delivery, len(ms))
+	for i, m := range ms {
+		var err error
+		if ds[i], err = codec.LeasedFromProto(m); err != nil {
 			return nil, task.Errorf(task.Internal, "the server's answer is malformed: %v", err)
 		}
 	}

@@ -120,6 +120,9 @@ func DecodeEnqueue(body []byte, b *task.EnqueueBatch, names *Names) (seq uint64,
 		case groupProducer:
 			b.Producer = names.Of(f.p, "")
 		case groupTasks:
+			if len(specs) == task.BatchMax {
+				return seq, errTooMany
+			}
 			specs = append(specs, task.Spec{})
 			s := &specs[len(specs)-1]
 			if err := decodeSpec(f.p, s, last, names); err != nil {

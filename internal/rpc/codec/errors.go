@@ -3,6 +3,7 @@ package codec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -17,6 +18,7 @@ import (
 var (
 	errBadID    = errors.New("a task ID in the frame is malformed")
 	errBadToken = errors.New("a lease token in the frame is malformed")
+	errTooMany  = fmt.Errorf("more than %d entries in one group", task.BatchMax)
 )
 
 // valid is s, or s with what is not UTF-8 replaced: protobuf strings hold

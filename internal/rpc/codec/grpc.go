@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 const keepBytesMax = 4 << 20 // a longer buffer is not kept for use again
@@ -102,7 +104,23 @@ func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	case proto.Message:
 		buf := data.MaterializeToBuffer(&joinPool)
 		defer buf.Free()
-		return proto.Unmarshal(buf.ReadOnlyData(), m)
+		return UnmarshalBounded(buf.ReadOnlyData(), m)
 	}
 	return fmt.Errorf("decode %T: not a message", v)
+}
+
+// fieldsMax is how many fields a message may have, entries of lists counted
+// one by one: the longest list is a batch.
+const fieldsMax = 2 * task.BatchMax
+
+// UnmarshalBounded is proto.Unmarshal that refuses what would take far more
+// memory than bytes: millions of empty entries.
+func UnmarshalBounded(b []byte, m proto.Message) error {
+	f := fields{b: b}
+	for n := 0; f.next(); n++ {
+		if n == fieldsMax {
+			return fmt.Errorf("a message of more than %d entries", fieldsMax)
+		}
+	}
+	return proto.Unmarshal(b, m)
 }

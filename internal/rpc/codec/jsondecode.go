@@ -221,6 +221,9 @@ func (d *jsonDecoder) field(m protoreflect.Message, sp spelling, at string) *tas
 	}
 	list := m.Mutable(f.fd).List()
 	return d.items(func(i int) *task.Error {
+		if i == task.BatchMax {
+			return task.Errorf(task.Invalid, "%s has more than %d entries: send several calls", at, task.BatchMax)
+		}
 		at := at + "[" + strconv.Itoa(i) + "]"
 		if f.fd.Kind() == protoreflect.MessageKind {
 			e := list.NewElement()

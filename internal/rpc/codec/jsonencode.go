@@ -130,10 +130,21 @@ func appendSeconds(b []byte, ms int64) []byte {
 	if ms == -1 {
 		return append(b, "none"...)
 	}
-	if ms%1000 == 0 {
-		return append(strconv.AppendInt(b, ms/1000, 10), 's')
+	if ms < 0 {
+		b = append(b, '-')
 	}
-	return append(strconv.AppendFloat(b, float64(ms)/1000, 'f', -1, 64), 's')
+	sec, frac := ms/1000, ms%1000
+	b = strconv.AppendUint(b, uint64(max(sec, -sec)), 10)
+	if frac = max(frac, -frac); frac != 0 {
+		b = append(b, '.', byte('0'+frac/100))
+		if frac%100 != 0 {
+			b = append(b, byte('0'+frac/10%10))
+		}
+		if frac%10 != 0 {
+			b = append(b, byte('0'+frac%10))
+		}
+	}
+	return append(b, 's')
 }
 
 func appendJSONString(b []byte, s string) []byte {

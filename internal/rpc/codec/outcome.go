@@ -72,6 +72,9 @@ func DecodeOutcomes(body []byte, b *task.OutcomeBatch, names *Names) (session ui
 		case f.num == outcomesSeq && f.is(wireVarint):
 			seq = f.v
 		case f.num == outcomesEntries && f.is(wireBytes):
+			if len(outs) == task.BatchMax {
+				return session, seq, errTooMany
+			}
 			outs = append(outs, task.Outcome{})
 			if err := decodeOutcome(f.p, &outs[len(outs)-1], names); err != nil {
 				return session, seq, err

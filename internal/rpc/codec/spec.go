@@ -143,17 +143,23 @@ func decodeSpec(b []byte, s *task.Spec, last *task.Spec, names *Names) error {
 		case specKey:
 			s.Key = names.Of(f.p, last.Key)
 		case specLimitKeys:
-			s.LimitKeys = append(s.LimitKeys, names.Of(f.p, ""))
+			if len(s.LimitKeys) <= task.LimitKeysMax { // one too many is refused; more need no memory
+				s.LimitKeys = append(s.LimitKeys, names.Of(f.p, ""))
+			}
 		case specIdempotency:
 			s.Idempotency = string(f.p)
 		case specTags:
-			s.Tags = append(s.Tags, names.Of(f.p, ""))
+			if len(s.Tags) <= task.TagsMax {
+				s.Tags = append(s.Tags, names.Of(f.p, ""))
+			}
 		case specHeaders:
 			h, err := decodeHeader(f.p, names)
 			if err != nil {
 				return err
 			}
-			s.Headers = append(s.Headers, h)
+			if len(s.Headers) <= task.HeadersMax {
+				s.Headers = append(s.Headers, h)
+			}
 		case specContentType:
 			s.ContentType = names.Of(f.p, last.ContentType)
 		case specPolicy:

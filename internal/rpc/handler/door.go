@@ -20,12 +20,17 @@ import (
 type door struct {
 	srv  *Server
 	ln   net.Listener
+	tls  *tls.Config // nil = clear text
 	grpc *feed
 	http *feed
 }
 
 func newDoor(s *Server, ln net.Listener) *door {
-	return &door{srv: s, ln: ln, grpc: newFeed(ln.Addr()), http: newFeed(ln.Addr())}
+	d := &door{srv: s, ln: ln, grpc: newFeed(ln.Addr()), http: newFeed(ln.Addr())}
+	if s.o.TLS != nil {
+		d.tls = sortingTLS(s.o.TLS)
+	}
+	return d
 }
 
 func (d *door) close() {
@@ -79,8 +84,8 @@ func (d *door) accept() error {
 func (d *door) sort(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(headerMax))
 	isGRPC := false
-	if d.srv.o.TLS != nil {
-		tc := tls.Server(c, d.tls())
+	if d.tls != nil {
+		tc := tls.Server(c, d.tls)
 		if err := tc.Handshake(); err != nil {
 			_ = c.Close()
 			return
@@ -107,8 +112,9 @@ func (d *door) sort(c net.Conn) {
 	}
 }
 
-func (d *door) tls() *tls.Config {
-	cfg := d.srv.o.TLS.Clone()
+// sortingTLS gives h2 to who offers nothing else.
+func sortingTLS(cfg *tls.Config) *tls.Config {
+	cfg = cfg.Clone()
 	http1 := cfg.Clone()
 	cfg.NextProtos, http1.NextProtos = []string{"h2"}, []string{"http/1.1"}
 	cfg.GetConfigForClient = func(hi *tls.ClientHelloInfo) (*tls.Config, error) {

@@ -190,7 +190,7 @@ var (
 	}
 	protoEncoding = encoding{
 		read: func(body []byte, m proto.Message) error {
-			if err := proto.Unmarshal(body, m); err != nil {
+			if err := codec.UnmarshalBounded(body, m); err != nil {
 				return task.Errorf(task.Invalid, "the body is not a %s in protobuf: %v", m.ProtoReflect().Descriptor().FullName(), err)
 			}
 			return nil

@@ -73,7 +73,11 @@ func (s *Server) invoke(name string, f func() (any, error)) (resp any, err error
 			err = task.Errorf(task.Internal, "a bug in %s: the server's log has the cause", name)
 		}
 		if s.o.Observe != nil {
-			s.o.Observe(name, task.CodeOf(err), time.Since(start))
+			code := task.CodeOf(err)
+			if err != nil && codec.IsContextEnd(err) { // the caller's doing, and no fault of ours
+				code = task.Unavailable
+			}
+			s.o.Observe(name, code, time.Since(start))
 		}
 	}()
 	return f()

@@ -27,6 +27,7 @@ const (
 	pendingBytesMax  = 256 << 20                  // to be sent on one stream; then it is cut
 	creditBytesMax   = 16 << 20                   // deliveries open at the broker for one session, by their usual size
 	groupBytesMax    = task.BatchBytesMax + 4<<20 // of one group, with all its names
+	coldBytesMax     = 2 << 20                    // of a part that is not tasks or outcomes: 20,000 leases and 2,000 names
 	watchesMax       = 100_000                    // on one stream
 	sessionsMax      = 256                        // worker sessions on one stream
 	stallMax         = 30 * time.Second           // of one send; then the reader is too slow
@@ -113,6 +114,8 @@ func newStream(s *Server, rpc grpc.ServerStream) *stream {
 
 // run serves the stream until its client closes it or it breaks.
 func (st *stream) run() error {
+	stop := context.AfterFunc(st.context(), st.fail) // receive may stand in admit, send in take
+	defer stop()
 	sent := make(chan error, 1)
 	go func() { sent <- st.send() }()
 	err := st.receive()
@@ -175,6 +178,11 @@ func (st *stream) part(in *codec.In, num int, body []byte) error {
 			st.credit(session, int(min(n, task.CreditMax)))
 		}
 		return err
+	}
+	if len(body) > coldBytesMax {
+		return task.Errorf(task.Invalid, "part %d has %d bytes, the most is %d", num, len(body), coldBytesMax)
+	}
+	switch num {
 	case codec.PartHello:
 		return decode(body, st.hello)
 	case codec.PartAttaches:
@@ -253,8 +261,6 @@ var errEnded = status.Error(codes.Canceled, "the stream has ended")
 
 func checkGroup(c *enqueueCall) *task.Error {
 	switch {
-	case len(c.Specs) > task.BatchMax:
-		return task.Errorf(task.Invalid, "%d tasks in one group, the most is %d", len(c.Specs), task.BatchMax)
 	case c.bytes > groupBytesMax:
 		return task.Errorf(task.Invalid, "a group of %d bytes, the most is %d", c.bytes, groupBytesMax)
 	case len(c.Producer) > 32:

@@ -1,0 +1,96 @@
+package codec
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/penstock-io/penstock/internal/task"
+
+	pb "github.com/penstock-io/penstock/api/penstock/v1"
+)
+
+func TestJSONForm(t *testing.T) {
+	f := func(m proto.Message, want string) {
+		t.Helper()
+		got := string(AppendJSON(nil, m))
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		back := m.ProtoReflect().New().Interface()
+		if e := ParseJSON([]byte(got), back); e != nil || !proto.Equal(m, back) {
+			t.Errorf("%s reads back as %v, %v", got, back, e)
+		}
+	}
+	f(&pb.LeaseResponse{}, `{"tasks":[]}`)
+	f(&pb.EnqueueResponse{Id: "x"}, `{"id":"x"}`)
+	f(&pb.EnqueueResponse{Results: []*pb.EnqueueResult{{Id: "a", Existing: true}, {Error: &pb.Error{Code: "invalid", Text: "no"}}}},
+		`{"results":[{"id":"a","existing":true},{"error":{"code":"invalid","text":"no"}}]}`)
+	f(&pb.WaitResponse{}, `{"done":false}`)
+	f(&pb.Backoff{Kind: pb.BackoffKind_BACKOFF_KIND_LIST, ListMs: []int64{0, 5, 1500, -1, 90000}}, `{"kind":"list","list":["0s","0.005s","1.5s","none","90s"]}`)
+	f(&pb.Policy{TimeoutMs: -1}, `{"timeout":"none"}`)
+	f(&pb.LeasedTask{Fence: 1<<63 + 1, Payload: []byte("[1]")},
+		`{"fence":"9223372036854775809","payload":[1],"priority":0,"attempt":0,"maxAttempts":0,"failures":0,"crashes":0,"releases":0}`)
+	f(&pb.Attempt{StartedAtUnixMs: 1_790_000_000_123, Outcome: pb.AttemptOutcome_ATTEMPT_OUTCOME_TIMED_OUT, Error: "a\"b\\c\n\x01é"},
+		`{"startedAt":"2026-09-21T14:13:20.123Z","outcome":"timed_out","error":"a\"b\\c\n\u0001é"}`)
+	f(&pb.Completion{Token: "t", Result: []byte("\xff"), Log: []byte("two\nlines")}, `{"token":"t","resultBase64":"/w==","log":"two\nlines"}`)
+	f(&pb.TaskSpec{Type: "t", Priority: new(uint32), Headers: []*pb.Header{{Name: "a", Value: "1"}}}, `{"type":"t","priority":0,"headers":{"a":"1"}}`)
+}
+
+func TestAListIsBounded(t *testing.T) {
+	body := `{"tasks":[` + strings.Repeat(`{},`, task.BatchMax) + `{}]}`
+	if e := ParseJSON([]byte(body), &pb.EnqueueRequest{}); e == nil || !strings.Contains(e.Text, "more than 10000 entries") {
+		t.Errorf("JSON: %v", e)
+	}
+	raw := []byte(strings.Repeat("\x12\x00", fieldsMax+1))
+	if err := UnmarshalBounded(raw, &pb.EnqueueRequest{}); err == nil {
+		t.Error("protobuf: a message of empty entries is read")
+	}
+	var b task.EnqueueBatch
+	if _, err := DecodeEnqueue([]byte(strings.Repeat("\x32\x00", task.BatchMax+1)), &b, NewNames()); err != errTooMany {
+		t.Errorf("frame: %v", err)
+	}
+}
+
+// FuzzParseJSON: nothing makes the parser panic, and what it takes it writes so
+// that it reads the same.
+func FuzzParseJSON(f *testing.F) {
+	f.Add([]byte(`{"queue":"q","type":"t","payload":{"a":[1,2,"}"]},"delay":"1h","runAt":"2030-01-02T15:04:05Z","headers":{"a":"b"},"priority":3}`))
+	f.Add([]byte(`{"tasks":[{"type":"t","payloadBase64":"//4A","policy":{"backoff":{"kind":"list","list":["1s","2d"]}}}]}`))
+	f.Add([]byte(`{"type":"\ud800","payload":"\u0000"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var m pb.EnqueueRequest
+		if e := ParseJSON(body, &m); e != nil {
+			if !utf8.ValidString(e.Text) {
+				t.Errorf("the refusal is not UTF-8: %q", e.Text)
+			}
+			return
+		}
+		out := AppendJSON(nil, &m)
+		if !json.Valid(out) {
+			t.Fatalf("%q is written as %q", body, out)
+		}
+		var back pb.EnqueueRequest
+		if e := ParseJSON(out, &back); e != nil || !proto.Equal(&m, &back) {
+			t.Fatalf("%q is written as %q and read as %v, %v", body, out, &back, e)
+		}
+	})
+}
+
+// FuzzJSONOfTask: any task is written as JSON.
+func FuzzJSONOfTask(f *testing.F) {
+	b, _ := proto.Marshal(&pb.ListResponse{Tasks: []*pb.Task{{Id: "x", State: 99, Payload: []byte("1"), Log: []byte("\xff"), Headers: []*pb.Header{{Name: "a"}}, EnqueuedAtUnixMs: -5}}})
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var m pb.ListResponse
+		if proto.Unmarshal(raw, &m) != nil {
+			return
+		}
+		if out := AppendJSON(nil, &m); !json.Valid(out) || !utf8.Valid(out) {
+			t.Fatalf("%v is written as %q", &m, out)
+		}
+	})
+}
