@@ -40,6 +40,7 @@ func (r *Runner) encode(t *turn) error {
 	return nil
 }
 
+// encodeDeletes leaves out what the same batch puts anew: a key is named once.
 func (r *Runner) encodeDeletes(t *turn) {
 	o, e, b := &r.out, &r.enc, &t.batch
 	for i := range o.DropMarks {
@@ -55,35 +56,50 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendChunkPrefix(e.key[:0], r.p, pl)
 		r.deletePrefix(t)
 	}
-	sortPlaces(o.DropTimed)
-	for i := range o.DropTimed {
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropTimed[i])
+	dropped := without(o.DropTimed, o.Timed, func(w *queue.Timed) queue.Place { return w.Place })
+	sortPlaces(dropped)
+	for i := range dropped {
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, dropped[i])
 		b.Delete(e.key)
 	}
 	for i := range o.Purges {
 		r.deletePurged(t, &o.Purges[i])
 	}
-	for _, k := range o.DropExpiries {
+	for _, k := range without(o.DropExpiries, o.Expiries, func(w *queue.Expiry) queue.ExpiryKey { return w.Key }) {
 		e.key = record.AppendExpiryKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
-	for _, seq := range o.DropWheres {
+	for _, seq := range without(o.DropWheres, o.Wheres, func(w *queue.Where) task.Seq { return w.Seq }) {
 		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
-	for _, k := range o.DropIdems {
+	for _, k := range without(o.DropIdems, o.Idems, func(w *queue.Idem) queue.IdemKey { return w.Key }) {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
+	r.deleteLast(t)
+}
+
+// deleteLast deletes what stands behind the indexes.
+func (r *Runner) deleteLast(t *turn) {
+	o, e, b := &r.out, &r.enc, &t.batch
+	type producer struct {
+		queue uint32
+		name  string
+	}
 	for i := range o.DropProducers {
-		e.key = record.AppendProducerKey(e.key[:0], r.p, o.DropProducers[i].Queue, o.DropProducers[i].Producer)
+		p := producer{o.DropProducers[i].Queue, o.DropProducers[i].Producer}
+		if slices.ContainsFunc(o.Producers, func(w queue.ProducerState) bool { return p == producer{w.Queue, w.Producer} }) {
+			continue
+		}
+		e.key = record.AppendProducerKey(e.key[:0], r.p, p.queue, p.name)
 		b.Delete(e.key)
 	}
-	for _, s := range o.DropSessions {
+	for _, s := range without(o.DropSessions, o.Sessions, func(w *queue.SessionState) string { return w.Session }) {
 		e.key = record.AppendSessionKey(e.key[:0], r.p, s)
 		b.Delete(e.key)
 	}
-	for _, k := range o.DropDead {
+	for _, k := range without(o.DropDead, o.Dead, func(w *queue.DeadLetter) queue.DeadKey { return w.Key }) {
 		e.key = record.AppendDeadKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
@@ -91,7 +107,7 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendQueuePrefix(e.key[:0], r.p, record.ClassDead, q)
 		r.deletePrefix(t)
 	}
-	for _, k := range o.DropFinished {
+	for _, k := range without(o.DropFinished, o.Finished, func(w *queue.Finished) queue.FinishedKey { return w.Key }) {
 		e.key = record.AppendFinishedKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
@@ -101,10 +117,28 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendSegmentKey(e.key[:0], r.p, s)
 		b.Delete(e.key)
 	}
-	for _, seq := range o.DropClaims {
+	for _, seq := range without(o.DropClaims, o.Claims, func(w *queue.Claim) task.Seq { return w.Seq }) {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
+}
+
+// without returns the dropped keys that no put of the same batch names.
+func without[K comparable, W any](dropped []K, puts []W, keyOf func(*W) K) []K {
+	if len(dropped) == 0 || len(puts) == 0 {
+		return dropped
+	}
+	again := make(map[K]struct{}, len(puts))
+	for i := range puts {
+		again[keyOf(&puts[i])] = struct{}{}
+	}
+	left := dropped[:0]
+	for _, k := range dropped {
+		if _, put := again[k]; !put {
+			left = append(left, k)
+		}
+	}
+	return left
 }
 
 // deletePrefix deletes every key that begins with the encoder's key.
