@@ -273,7 +273,7 @@ var enqueuePromises = []promise{
 	}},
 	{"repeats/a producer that was idle for long is refused", true, func(h *harness) {
 		b := func(n uint64) *task.EnqueueBatch {
-			return &task.EnqueueBatch{Queue: "q", Producer: "p", Specs: []task.Spec{{Number: n, Type: "t"}}}
+			return &task.EnqueueBatch{Queue: "q", Producer: "p", AckBelow: n, Specs: []task.Spec{{Number: n, Type: "t"}}}
 		}
 		h.enqueueBatch(b(1))
 		h.enqueueBatch(b(2))
@@ -283,9 +283,7 @@ var enqueuePromises = []promise{
 		if err == nil && again.Results[0].Err != nil {
 			err = again.Results[0].Err
 		}
-		if err != nil {
-			h.wantCode("a repeat from an evicted producer", err, task.Conflict)
-		}
+		h.wantCode("a repeat from an evicted producer", err, task.Conflict)
 		h.wantCounts("q", tally{Ready: 2, Enqueued: 2})
 	}},
 }
