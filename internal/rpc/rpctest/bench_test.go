@@ -1,4 +1,4 @@
-package client_test
+package rpctest
 
 import (
 	"context"
@@ -32,12 +32,11 @@ type echo struct {
 	credit   int
 	ready    []task.Delivery
 	seq      task.Seq
-	latency  time.Duration // of a turn: an fsync
 	quitting bool
 }
 
-func newEcho(t testing.TB, latency time.Duration) *echo {
-	e := &echo{Fake: brokertest.NewFake(brokertest.Options{}), latency: latency}
+func newEcho(t testing.TB) *echo {
+	e := &echo{Fake: brokertest.NewFake(brokertest.Options{})}
 	e.work.L = &e.mu
 	done := make(chan struct{})
 	go func() { defer close(done); e.loop() }()
@@ -100,9 +99,6 @@ func (e *echo) loop() {
 		batches, reports := e.batches, e.reports
 		e.batches, e.reports = nil, nil
 		e.mu.Unlock()
-		if e.latency > 0 {
-			time.Sleep(e.latency)
-		}
 		for _, b := range reports {
 			b.Codes = append(b.Codes[:0], make([]task.Code, len(b.Outcomes))...)
 			b.Done(b)
@@ -195,8 +191,8 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func benchRig(b *testing.B, latency time.Duration) (*echo, *client.Conn) {
-	e := newEcho(b, latency)
+func benchRig(b *testing.B) *client.Conn {
+	e := newEcho(b)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -207,7 +203,7 @@ func benchRig(b *testing.B, latency time.Duration) (*echo, *client.Conn) {
 	}
 	go srv.Serve(ln)
 	b.Cleanup(func() { srv.Close() })
-	return e, dial(b, "http://"+ln.Addr().String(), client.Options{Logger: slog.New(slog.DiscardHandler)})
+	return dial(b, "http://"+ln.Addr().String(), client.Options{Logger: slog.New(slog.DiscardHandler)})
 }
 
 // BenchmarkSteady is enqueue → deliver → complete, a task at a time, by many
@@ -215,7 +211,7 @@ func benchRig(b *testing.B, latency time.Duration) (*echo, *client.Conn) {
 func BenchmarkSteady(b *testing.B) {
 	for _, callers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			_, conn := benchRig(b, 0)
+			conn := benchRig(b)
 			f := newFinisher(b, conn, 2000)
 			run(b, conn, f, callers, 1)
 		})
@@ -224,7 +220,7 @@ func BenchmarkSteady(b *testing.B) {
 
 // BenchmarkBulk is enqueue alone, in batches.
 func BenchmarkBulk(b *testing.B) {
-	_, conn := benchRig(b, 0)
+	conn := benchRig(b)
 	run(b, conn, nil, 4, 1000)
 }
 

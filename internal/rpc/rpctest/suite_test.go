@@ -1,4 +1,7 @@
-package client_test
+// Package rpctest holds the tests that need both ends of the wire: the broker's
+// contract over the network, lost connections, and the wire's price. It has no
+// code of its own.
+package rpctest
 
 import (
 	"context"
