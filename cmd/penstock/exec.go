@@ -59,7 +59,7 @@ func (p *program) run(ctx context.Context, at attempt) ([]byte, error) {
 	stdout, stderr := &headBuffer{max: task.PayloadMax}, &tailBuffer{max: stderrTailMax}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(at.payload), stdout, stderr
-	cmd.Env = append(os.Environ(), at.environ(p.url)...)
+	cmd.Env = append(append(os.Environ(), at.environ(p.url)...), p.guard.environ()...)
 	cmd.WaitDelay = pipeDelay
 	defer childThread()()
 	childAttributes(cmd)

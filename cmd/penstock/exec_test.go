@@ -157,7 +157,7 @@ func holdChildren(fifo string) {
 	if err != nil {
 		panic(err)
 	}
-	p := &program{words: []string{"sh", "-c", `sh -c 'echo $$; exec sleep 1000' >"$1" & wait`, "sh", "{}"}, guard: g}
+	p := &program{words: []string{"sh", "-c", `setsid sh -c 'echo $$; exec sleep 1000' >"$1" & wait`, "sh", "{}"}, guard: g}
 	_, err = p.run(context.Background(), attempt{payload: []byte(fifo)})
 	panic(err)
 }

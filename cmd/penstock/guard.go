@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -18,21 +19,30 @@ import (
 // children with it. The kernel's parent-death signal reaches a direct child on
 // Linux only; what that child has started in turn, and other systems, need
 // someone who is still there after kill -9. The worker tells its guard over a
-// pipe which process groups live; the pipe's end is the worker's end.
+// pipe which process groups live; the pipe's end is the worker's end. A child
+// that was started and not yet told of, or has left its group, is found by the
+// mark in its environment, where the system shows that.
 type guard struct {
+	mark string
+	cmd  *exec.Cmd
 	mu   sync.Mutex
 	pipe io.WriteCloser // guarded by mu
-	cmd  *exec.Cmd
 }
 
-const guardCommand = "guard-children"
+const (
+	guardCommand = "guard-children"
+	markEnv      = "PENSTOCK_WORKER"
+	sweepsMax    = 100 // of the system's processes, for one that forks as fast as it is killed
+)
 
 func startGuard() (*guard, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
+	g := &guard{mark: markEnv + "=" + rand.Text()}
 	cmd := exec.Command(self, guardCommand)
+	cmd.Env = append(os.Environ(), g.mark)
 	guardAttributes(cmd)
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
@@ -41,7 +51,16 @@ func startGuard() (*guard, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start guard: %w", err)
 	}
-	return &guard{pipe: pipe, cmd: cmd}, nil
+	g.pipe, g.cmd = pipe, cmd
+	return g, nil
+}
+
+// environ is what marks a child of this worker.
+func (g *guard) environ() []string {
+	if g == nil {
+		return nil
+	}
+	return []string{g.mark}
 }
 
 func (g *guard) add(pid int)    { g.tell('+', pid) }
@@ -80,7 +99,11 @@ func (a *app) guardCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			signal.Ignore(syscall.SIGINT, syscall.SIGTERM)
-			return guardChildren(a.stdin, killGroup)
+			err := guardChildren(a.stdin, killGroup)
+			if mark := os.Getenv(markEnv); mark != "" {
+				killMarked(markEnv + "=" + mark)
+			}
+			return err
 		},
 	}
 }

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,4 +38,32 @@ func waitChild(cmd *exec.Cmd, clean func()) error {
 	}
 	clean()
 	return cmd.Wait()
+}
+
+// killMarked ends every process that has the mark in its environment, until
+// there is none: one that forks meanwhile is met by the next sweep.
+func killMarked(mark string) {
+	for range sweepsMax {
+		found := false
+		names, err := filepath.Glob("/proc/[0-9]*/environ")
+		if err != nil {
+			return
+		}
+		for _, name := range names {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil || pid == os.Getpid() {
+				continue
+			}
+			raw, err := os.ReadFile(name)
+			if err != nil || !slices.Contains(strings.Split(string(raw), "\x00"), mark) {
+				continue
+			}
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				found = true
+			}
+		}
+		if !found {
+			return
+		}
+	}
 }

@@ -15,8 +15,8 @@ func (a *app) purgeCommand() *cobra.Command {
 		Use:     "purge [flags] QUEUE",
 		GroupID: groupQueue,
 		Short:   "Delete all waiting tasks, or all dead letters, of a queue",
-		Long: `Delete all tasks of a queue that are in a state: by default those that wait (ready,
-scheduled and blocked), with --state dead its dead letters. Running tasks stay. The
+		Long: `Delete all tasks of a queue that are in a state: by default those that wait (ready
+and scheduled), with --state dead its dead letters. Running tasks stay. The
 number of tasks is told and must be confirmed, on a terminal by an answer, elsewhere
 by --yes; --dry-run only tells it.`,
 		Example: `  penstock purge mail --dry-run
@@ -27,7 +27,7 @@ by --yes; --dry-run only tells it.`,
 			for _, s := range states {
 				state, ok := task.ParseState(s)
 				if !ok {
-					return usagef("%q is not a state: use ready, scheduled, blocked or dead", s)
+					return usagef("%q is not a state: use ready, scheduled or dead", s)
 				}
 				picked = append(picked, state)
 			}
@@ -57,7 +57,7 @@ by --yes; --dry-run only tells it.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVarP(&states, "state", "s", []string{"ready", "scheduled", "blocked"}, "states whose tasks are deleted")
+	fs.StringSliceVarP(&states, "state", "s", []string{"ready", "scheduled"}, "states whose tasks are deleted")
 	fs.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	fs.BoolVar(&dry, "dry-run", false, "change nothing, tell what would be")
 	return cmd
@@ -70,8 +70,6 @@ func countIn(q *task.QueueInfo, states []task.State) (n int64) {
 			n += q.Ready
 		case task.Scheduled:
 			n += q.Scheduled
-		case task.Blocked:
-			n += q.Blocked
 		case task.Dead:
 			n += q.Dead
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/penstock-io/penstock/server"
@@ -87,11 +88,24 @@ func readmeScript(t *testing.T, text, check string) {
 		address = strings.TrimPrefix(readmeServer(t).URL(), "http://")
 	}
 	text = strings.ReplaceAll(text, "127.0.0.1:7070", address)
-	cmd := exec.Command("sh", "-euc", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"+text+"\n"+check+"\n")
-	cmd.Dir = dir
+	out, err := os.Create(filepath.Join(dir, ".out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command("sh", "-euc", text+"\n"+check+"\n")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
 	cmd.Env = append(os.Environ(), "PENSTOCK_URL=http://"+address, "PENSTOCK_HTTP="+address)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	if err == nil {
+		// What the script has left in the background goes with it.
+		defer func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }()
+		err = cmd.Wait()
+	}
+	if err != nil {
+		said, _ := os.ReadFile(out.Name())
+		t.Errorf("%v\n%s", err, said)
 	}
 }
 

@@ -43,7 +43,8 @@ func (a *app) workCommand() *cobra.Command {
 
 The words of --exec are split first, by blanks and quotes and nothing else; then {}
 is replaced by the payload, inside its word. No shell is involved, so no payload can
-ever be taken for a command or for two words. For a pipe, say so:
+ever be taken for a command or for two words; put -- before {} where a payload might
+begin with a dash. For a pipe, say so:
   --exec "sh -c 'gunzip < \"$1\" | wc -l' sh {}"
 
   stdin        the payload
