@@ -47,6 +47,7 @@ func (n *Node) Lease(ctx context.Context, q task.LeaseRequest) ([]task.Delivery,
 		return nil, err
 	}
 	defer n.dropLease(u)
+	u.credit.Undivided()
 	u.credit.Add(q.Max)
 	for _, p := range ps {
 		r, err := n.runner(p)

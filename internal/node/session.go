@@ -151,6 +151,19 @@ func (s *session) runningIn(p uint16) []task.Token {
 	return ts
 }
 
+// weightIn adds up the weights of the session's queues that live in p.
+func (s *session) weightIn(p uint16) int {
+	w := 0
+	for _, q := range s.opts.Queues {
+		s.n.routes.each(q.Queue, func(at uint16) {
+			if at == p {
+				w += max(q.Weight, 1)
+			}
+		})
+	}
+	return w
+}
+
 // openIn opens the session in one partition.
 func (s *session) openIn(p uint16, running []task.Token, done func(lost []task.Token, err *task.Error)) {
 	r, err := s.n.runner(p)
@@ -162,7 +175,7 @@ func (s *session) openIn(p uint16, running []task.Token, done func(lost []task.T
 	opts.Running = running
 	l := &leg{s: s, r: r, p: p}
 	s.mu.Lock()
-	l.a = r.Attach(&opts, &s.credit, l, done)
+	l.a = r.Attach(&opts, s.weightIn(p), &s.credit, l, done)
 	s.legs = append(s.legs, l)
 	s.mu.Unlock()
 	if s.gone.Load() {

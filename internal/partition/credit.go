@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,77 +9,180 @@ import (
 // Credit is how many more deliveries a worker takes. It belongs to the worker,
 // not to a partition: every partition the worker's session is open in draws on
 // the same number, and gives back what it could not use. A partition that found
-// too little is woken as soon as there is more, whoever freed it: without that
-// a drain over several partitions hangs.
+// too little is hungry, and is woken as soon as there is more, whoever freed it:
+// without that a drain over several partitions hangs. While several are hungry
+// each may draw its share only, by the weights of the queues it holds; else the
+// first to wake would take all.
 type Credit struct {
-	n    atomic.Int64 // far below zero: closed
-	mu   sync.Mutex   // for changes of taps
-	taps atomic.Pointer[[]*tap]
+	left atomic.Int64 // n, for those who only look; 0 when closed
+
+	mu     sync.Mutex // guards all below
+	n      int
+	closed bool
+	first  bool // no shares: who comes first may take all (unary leases)
+	taps   []*tap
+	starve int // how many taps are hungry
 }
 
 // tap is one partition's use of a Credit.
 type tap struct {
-	hungry atomic.Bool // it has tasks and found too little credit
+	weight int
 	wake   func()
-}
 
-const creditClosed = math.MinInt64 / 2
+	// Guarded by the Credit's mu, but for hungry, which may be read without it.
+	hungry atomic.Bool // it has tasks and found too little credit
+	share  int         // what it may draw while others are hungry too
+	pass   float64     // how much it has drawn by shares, over its weight
+}
 
 // Add allows n more deliveries.
 func (c *Credit) Add(n int) {
-	if c.n.Add(int64(n)) > 0 {
+	c.mu.Lock()
+	if !c.closed {
+		c.n += n
+		c.left.Store(int64(c.n))
 		c.feed(nil)
 	}
+	c.mu.Unlock()
 }
+
+// Undivided lets whoever comes first take all: for what is answered once. It is
+// called before any credit is given.
+func (c *Credit) Undivided() { c.first = true }
 
 // Close takes all credit away for good, at once and in every partition.
-func (c *Credit) Close() { c.n.Store(creditClosed) }
+func (c *Credit) Close() {
+	c.mu.Lock()
+	c.closed, c.n = true, 0
+	c.left.Store(0)
+	c.mu.Unlock()
+}
 
 // Left is how much credit there is.
-func (c *Credit) Left() int { return int(max(0, c.n.Load())) }
+func (c *Credit) Left() int { return int(c.left.Load()) }
 
-func (c *Credit) closed() bool { return c.n.Load() < creditClosed/2 }
+// over says whether the credit was closed.
+func (c *Credit) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
 
-// take draws up to most. When that is not to be had, t is woken by the next Add.
+// take draws up to most. When that is not to be had, t is hungry: it is woken by
+// the next Add.
 func (c *Credit) take(t *tap, most int) int {
-	for {
-		have := c.n.Load()
-		if have < int64(most) {
-			t.hungry.Store(true)
-			if have = c.n.Load(); have <= 0 {
-				return 0
-			}
-		}
-		got := min(int64(most), have)
-		if c.n.CompareAndSwap(have, have-got) {
-			return int(got)
-		}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0
 	}
+	others := c.starve
+	if t.hungry.Load() {
+		others--
+	}
+	got := min(most, c.n)
+	if others > 0 && !c.first {
+		if !t.hungry.Load() {
+			c.setHungry(t, true)
+		}
+		got = min(most, t.share)
+		t.share -= got
+		t.pass += float64(got) / float64(t.weight)
+	}
+	c.n -= got
+	c.left.Store(int64(c.n))
+	if hungry := got < most; hungry != t.hungry.Load() {
+		c.setHungry(t, hungry)
+		c.feed(t)
+	}
+	return got
 }
 
-// starve marks t as hungry and says whether there is still no credit.
-func (t *tap) starve(c *Credit) bool {
-	if !t.hungry.Load() {
-		t.hungry.Store(true)
-	}
-	return c.Left() == 0
-}
-
-// give returns what t took and did not use.
+// give returns what t took and did not use. It has no more use for any.
 func (c *Credit) give(t *tap, n int) {
-	if c.n.Add(int64(n)) > 0 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.n += n
+	c.left.Store(int64(c.n))
+	if t.hungry.Load() {
+		c.setHungry(t, false)
+	}
+	c.feed(t)
+}
+
+// want says whether t could use credit, when it draws none.
+func (c *Credit) want(t *tap, hungry bool) {
+	if t.hungry.Load() == hungry {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.setHungry(t, hungry)
 		c.feed(t)
 	}
 }
 
-// feed wakes every partition but own that is hungry.
-func (c *Credit) feed(own *tap) {
-	taps := c.taps.Load()
-	if taps == nil {
+// setHungry is called with mu held.
+func (c *Credit) setHungry(t *tap, hungry bool) {
+	t.hungry.Store(hungry)
+	if hungry {
+		c.starve++
+		for _, o := range c.taps { // it begins level with the others
+			if o != t && o.hungry.Load() {
+				t.pass = max(t.pass, o.pass)
+			}
+		}
+	} else {
+		c.starve--
+	}
+	c.shareOut()
+}
+
+// shareOut splits what there is among the hungry, by weight. What can't be split
+// goes to who had least so far.
+func (c *Credit) shareOut() {
+	if c.starve < 2 || c.first {
 		return
 	}
-	for _, t := range *taps {
-		if t != own && t.hungry.Load() && t.hungry.Swap(false) {
+	total := 0
+	for _, t := range c.taps {
+		if t.hungry.Load() {
+			total += t.weight
+		}
+	}
+	left := c.n
+	for _, t := range c.taps {
+		if t.hungry.Load() {
+			t.share = c.n * t.weight / total
+			left -= t.share
+		}
+	}
+	for ; left > 0; left-- {
+		var least *tap
+		for _, t := range c.taps {
+			if t.hungry.Load() && (least == nil || t.next() < least.next()) {
+				least = t
+			}
+		}
+		least.share++
+	}
+}
+
+// next is what pass will be when the whole share and one more has been drawn.
+func (t *tap) next() float64 { return t.pass + float64(t.share+1)/float64(t.weight) }
+
+// feed wakes every hungry partition but own that may draw; with mu held.
+func (c *Credit) feed(own *tap) {
+	if c.n <= 0 || c.starve == 0 {
+		return
+	}
+	c.shareOut()
+	for _, t := range c.taps {
+		if t != own && t.hungry.Load() && (c.starve == 1 || c.first || t.share > 0) {
 			t.wake()
 		}
 	}
@@ -89,19 +191,16 @@ func (c *Credit) feed(own *tap) {
 func (c *Credit) join(t *tap) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var taps []*tap
-	if old := c.taps.Load(); old != nil {
-		taps = slices.Clone(*old)
-	}
-	taps = append(taps, t)
-	c.taps.Store(&taps)
+	t.weight = max(t.weight, 1)
+	c.taps = append(c.taps, t)
 }
 
 func (c *Credit) leave(t *tap) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old := c.taps.Load(); old != nil {
-		taps := slices.DeleteFunc(slices.Clone(*old), func(x *tap) bool { return x == t })
-		c.taps.Store(&taps)
+	if t.hungry.Load() {
+		c.setHungry(t, false)
 	}
+	c.taps = slices.DeleteFunc(c.taps, func(x *tap) bool { return x == t })
+	c.feed(nil)
 }

@@ -77,7 +77,7 @@ func TestNothingOutBeforeItIsDurable(t *testing.T) {
 		credit.Add(10)
 		opts := task.SessionOptions{ID: "w", Queues: []task.QueueWeight{{Queue: "q"}}, Concurrency: 1}
 		w := &worker{}
-		r.Attach(&opts, &credit, w, func([]task.Token, *task.Error) {})
+		r.Attach(&opts, 1, &credit, w, func([]task.Token, *task.Error) {})
 		b := batchOf("q", 0, 3)
 		b.Done = func(*task.EnqueueBatch) { s.enqueued++ }
 		r.Enqueue(b)
@@ -143,7 +143,7 @@ func TestFailedCommit(t *testing.T) {
 			opts := task.SessionOptions{ID: "w", Queues: []task.QueueWeight{{Queue: "q"}}}
 			w := &worker{}
 			var attached *task.Error
-			r.Attach(&opts, &credit, w, func(_ []task.Token, err *task.Error) { attached = err })
+			r.Attach(&opts, 1, &credit, w, func(_ []task.Token, err *task.Error) { attached = err })
 			r.Watch(task.ID{Partition: 3, Queue: 1, Lane: 1, Seq: 1}, func(_ task.Info, err *task.Error) { watched = err })
 			r.QueueInfos(nil, func(_ []task.QueueInfo, err *task.Error) { looked = err })
 			p.gate <- fault

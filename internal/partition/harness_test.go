@@ -124,7 +124,7 @@ func (g *rig) attach(id string, queues ...string) *worker {
 	}
 	var err *task.Error
 	done := false
-	w.a = g.r.Attach(&w.opts, &w.credit, w, func(lost []task.Token, e *task.Error) { done, err = true, e })
+	w.a = g.r.Attach(&w.opts, 1, &w.credit, w, func(lost []task.Token, e *task.Error) { done, err = true, e })
 	g.run()
 	if !done || err != nil {
 		g.t.Fatalf("attach: done %v, err %v", done, err)

@@ -154,7 +154,7 @@ func (x *mixer) reopen() {
 	}
 	x.w.credit = Credit{}
 	var lost []task.Token
-	x.w.a = x.g.r.Attach(&x.w.opts, &x.w.credit, x.w, func(l []task.Token, err *task.Error) {
+	x.w.a = x.g.r.Attach(&x.w.opts, 1, &x.w.credit, x.w, func(l []task.Token, err *task.Error) {
 		if err != nil {
 			x.g.t.Fatal(err)
 		}

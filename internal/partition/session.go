@@ -28,6 +28,7 @@ type Attached struct {
 	// The loop's own.
 	num      uint32 // the machine's number; 0 = not open
 	gone     bool   // detached or closed before it was open
+	wants    int    // tasks that may be ready for it
 	reserved int    // credit drawn for the Apply under way
 	leased   int    // what came of it
 	stuck    bool   // the last dispatch led to nothing though something seemed ready
@@ -35,9 +36,11 @@ type Attached struct {
 
 // Attach opens a session, or takes one up again. done is called once the opening
 // is durable; until then opts must not be changed. lost are those of
-// opts.Running that are gone.
-func (r *Runner) Attach(opts *task.SessionOptions, credit *Credit, recv Receiver, done func(lost []task.Token, err *task.Error)) *Attached {
+// opts.Running that are gone. weight is that of the partition's queues, against
+// those that the session is served by in other partitions.
+func (r *Runner) Attach(opts *task.SessionOptions, weight int, credit *Credit, recv Receiver, done func(lost []task.Token, err *task.Error)) *Attached {
 	a := &Attached{open: queue.Open{Options: opts}, recv: recv, credit: credit}
+	a.tap.weight = weight
 	a.tap.wake = r.box.ring
 	m := mail{cmd: queue.Command{Op: queue.OpOpen, Open: &a.open}}
 	m.from = a
@@ -135,7 +138,7 @@ func (r *Runner) dispatch(t *turn, fresh int) {
 	r.first = (r.first + 1) % n
 	able := r.able[:0]
 	for i := range n {
-		if a := r.order[(r.first+i)%n]; a.credit.Left() > 0 || !a.tap.starve(a.credit) {
+		if a := r.order[(r.first+i)%n]; r.demand(a, fresh) > 0 {
 			able = append(able, a)
 		}
 	}
@@ -146,14 +149,8 @@ func (r *Runner) dispatch(t *turn, fresh int) {
 			r.again = true
 			return
 		}
-		want := fresh
-		if !a.stuck {
-			want += r.m.Demand(a.num, min(left, a.credit.Left()))
-		}
-		if want = min(want, left); want == 0 {
-			continue
-		}
 		rest := len(able) - i
+		want := min(a.wants, left)
 		a.reserved = a.credit.take(&a.tap, (want+rest-1)/rest)
 		if a.reserved == 0 {
 			continue
@@ -161,6 +158,24 @@ func (r *Runner) dispatch(t *turn, fresh int) {
 		left -= a.reserved
 		t.add(mail{cmd: queue.Command{Op: queue.OpDispatch, Session: a.num, N: a.reserved}})
 	}
+}
+
+// demand is how many tasks the session may draw credit for; 0 when it has none to
+// draw. Credit that comes later wakes the loop if there is something to give.
+func (r *Runner) demand(a *Attached, fresh int) int {
+	left := a.credit.Left()
+	a.wants = fresh
+	if !a.stuck {
+		a.wants += r.m.Demand(a.num, min(max(left, 1), dispatchMax))
+	}
+	if left > 0 && a.wants > 0 {
+		return a.wants
+	}
+	a.credit.want(&a.tap, a.wants > 0)
+	if a.wants > 0 && a.credit.Left() > 0 { // it came just now
+		return a.wants
+	}
+	return 0
 }
 
 // settleCredit gives back what the Apply left unused.
