@@ -3,6 +3,7 @@ package penstock
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -126,6 +127,9 @@ func (m *enqueueMany) add(i int, spec task.Spec, encode func([]byte) ([]byte, er
 		b.bytes = buf[:start]
 		answer(i, task.Enqueued{}, payloadTooLarge(n))
 		return nil
+	}
+	if start == 0 { // the first: the others will be much like it
+		buf = slices.Grow(buf, min(len(buf)*cap(b.items)*9/8, manyBytesMax))
 	}
 	b.bytes = buf
 	spec.Payload = buf[start:len(buf):len(buf)]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -86,7 +87,10 @@ type TaskError struct {
 func (e *TaskError) Error() string {
 	s := fmt.Sprintf("task %s (%s) is %s", e.ID, e.Type, e.State)
 	if e.Failures+e.Crashes > 0 {
-		s += fmt.Sprintf(" after %d failures and %d crashes", e.Failures, e.Crashes)
+		s += " after " + count(e.Failures, "failure")
+		if e.Crashes > 0 {
+			s += " and " + count(e.Crashes, "crash")
+		}
 	}
 	for _, t := range []string{e.Reason, e.Text} {
 		if t != "" {
@@ -94,6 +98,16 @@ func (e *TaskError) Error() string {
 		}
 	}
 	return s
+}
+
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case strings.HasSuffix(what, "sh"):
+		what += "e"
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // Is makes a canceled task's error ErrCanceled.

@@ -273,3 +273,25 @@ func TestServerRestart(t *testing.T) {
 		t.Errorf("%d runs of 3 tasks", n)
 	}
 }
+
+// A server inside the program that is closed under its worker ends the worker.
+func TestServerClosedUnderWorker(t *testing.T) {
+	srv := openServer(t, server.Config{Mem: true})
+	f := penstock.Func("t", func(_ context.Context, i int) (int, error) { return i, nil })
+	c := srv.Client()
+	ended := make(chan error, 1)
+	w := penstock.Worker{Logger: slog.New(slog.DiscardHandler)}
+	go func() { ended <- c.Worker(w, f).Run(context.Background()) }()
+	if _, err := f.Do(t.Context(), c, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, penstock.ErrUnavailable) {
+		t.Errorf("Run: %v", err)
+	}
+	if _, err := f.Do(t.Context(), c, 1); !errors.Is(err, penstock.ErrUnavailable) {
+		t.Errorf("Do: %v", err)
+	}
+}

@@ -256,10 +256,10 @@ func (e *engine) drain() error {
 	e.endLife()
 	e.wg.Wait()
 	if busy > 0 {
-		errs = append(errs, fmt.Errorf("stop worker: %d handlers have not returned %v after their context ended", busy, stopGrace))
+		errs = append(errs, fmt.Errorf("stop worker: %s not returned %v after the context ended", count(busy, "handler"), stopGrace))
 	}
 	if unreported > 0 {
-		errs = append(errs, fmt.Errorf("stop worker: %d outcomes could not be delivered: their tasks will run again", unreported))
+		errs = append(errs, fmt.Errorf("stop worker: %s not delivered: those tasks will run again", count(unreported, "outcome")))
 	}
 	return errors.Join(errs...)
 }

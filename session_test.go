@@ -81,7 +81,7 @@ func TestShutdownWithStuckHandler(t *testing.T) {
 		stop := expectStop(t, c, Worker{DrainTimeout: -1}, f)
 		tk := mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
-		if err := stop(); err == nil || !strings.Contains(err.Error(), "1 handlers have not returned") {
+		if err := stop(); err == nil || !strings.Contains(err.Error(), "1 handler not returned") {
 			t.Errorf("Run: %v", err)
 		}
 		if in := mustInfo(t, c, tk.ID()); in.State != Ready || in.Failures+in.Crashes != 0 {
@@ -260,7 +260,7 @@ func TestStopWithoutServer(t *testing.T) {
 		q.Close()
 		pass(2 * time.Second)
 		began := time.Now()
-		if err := stop(); err == nil || !strings.Contains(err.Error(), "1 outcomes could not be delivered") {
+		if err := stop(); err == nil || !strings.Contains(err.Error(), "1 outcome not delivered") {
 			t.Errorf("Run: %v", err)
 		}
 		if took := time.Since(began); took > reportGrace+time.Second {
