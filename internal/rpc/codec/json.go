@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -129,14 +130,17 @@ func (s *jsonShape) spell(f *jsonField) {
 // known lists the names of a message's fields, for an error text.
 func (s *jsonShape) known() string {
 	var names []string
-	if s.inline != nil {
-		names = append(names, shapeOf(s.inline.fd.Message()).known())
-	}
-	for _, f := range s.fields {
-		if f != s.inline {
-			names = append(names, f.name)
+	add := func(from *jsonShape) {
+		for _, f := range from.fields {
+			if f != s.inline && !slices.Contains(names, f.name) {
+				names = append(names, f.name)
+			}
 		}
 	}
+	if s.inline != nil {
+		add(shapeOf(s.inline.fd.Message()))
+	}
+	add(s)
 	return strings.Join(names, ", ")
 }
 
