@@ -39,7 +39,7 @@ func BenchmarkRaw(b *testing.B) {
 }
 
 func benchRaw(b *testing.B, callers int) {
-	o, err := Options{}.withDefaults()
+	o, err := Options{MemtableBytes: memtableBytesDefault}.withDefaults()
 	if err != nil {
 		b.Fatal(err)
 	}

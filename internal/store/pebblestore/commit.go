@@ -29,7 +29,8 @@ func (c *commit) begin(partition uint16, b *store.Batch) (err error) {
 	defer c.s.caught(&err)
 	s := c.s
 	c.b = s.db.NewBatchWithSize(b.Bytes()+batchRoom, s.bopts...)
-	if err := fill(c.b, partition, b); err != nil {
+	deletes, err := fill(c.b, partition, b)
+	if err != nil {
 		c.b.Close()
 		return err
 	}
@@ -41,6 +42,7 @@ func (c *commit) begin(partition uint16, b *store.Batch) (err error) {
 	}
 	s.m.commits.Add(1)
 	s.m.ops.Add(int64(b.Len()))
+	s.m.deletes.Add(deletes)
 	s.m.batchBytes.Add(int64(b.Bytes()))
 	s.m.sizes[sizeClass(b.Bytes())].Add(1)
 	return nil
@@ -71,36 +73,40 @@ func (s *Store) unknown() error {
 // longer than its own, so a batch never grows while it is filled.
 const batchRoom = 64
 
-// fill copies b into p. Ranges go first, whatever their place in b.
-func fill(p *pebble.Batch, partition uint16, b *store.Batch) error {
+// fill copies b into p, and counts what it deletes: a range as many as make a
+// rewrite worth while. Ranges go first, whatever their place in b.
+func fill(p *pebble.Batch, partition uint16, b *store.Batch) (deletes int64, err error) {
 	if b.Len() == 0 {
-		return p.LogData(nil, nil) // still a barrier: durable when all before it is
+		return 0, p.LogData(nil, nil) // still a barrier: durable when all before it is
 	}
-	var err error
-	ranges, late := 0, false
-	n := 0
+	late, other := false, false
 	b.Each(func(op store.Op, key, value []byte) {
-		if op == store.OpDeleteRange {
-			late = late || ranges < n
-			ranges++
+		switch op {
+		case store.OpDeleteRange:
+			late = late || other
+			deletes += reclaimDelete
+		case store.OpSet:
+			other = true
+		default:
+			other = true
+			deletes++
 		}
-		n++
 		if err == nil {
 			err = put(p, partition, op, key, value)
 		}
 	})
 	if err != nil || !late {
-		return err
+		return deletes, err
 	}
 	p.Reset()
-	for _, first := range []bool{true, false} {
+	for _, ranges := range []bool{true, false} {
 		b.Each(func(op store.Op, key, value []byte) {
-			if err == nil && (op == store.OpDeleteRange) == first {
+			if err == nil && (op == store.OpDeleteRange) == ranges {
 				err = put(p, partition, op, key, value)
 			}
 		})
 	}
-	return err
+	return deletes, err
 }
 
 func put(p *pebble.Batch, partition uint16, op store.Op, key, value []byte) error {

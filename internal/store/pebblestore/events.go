@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -21,24 +22,28 @@ func (l logger) Fatalf(format string, args ...any) {
 	l.s.guard.kill(fmt.Errorf("pebble: "+format, args...))
 }
 
+// emptyFlush is what Pebble calls a flush of which nothing was left to write. It
+// is no failure, and has no name to compare with.
+const emptyFlush = "empty"
+
 // listener is called by Pebble, partly with its locks held: it counts, and
 // calls nothing of Pebble's.
 func (s *Store) listener() *pebble.EventListener {
 	l := &pebble.EventListener{
 		BackgroundError: func(err error) {
 			s.m.backgroundErrors.Add(1)
-			s.o.Log.Warn("storage: background work failed", "err", err)
+			s.o.Log.Warn("storage: background work failed", "err", err.Error())
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.m.corruptions.Add(1)
-			s.o.Log.Error("storage: data is damaged; run penstock doctor", "file", info.Path, "err", info.Details)
+			s.o.Log.Error("storage: data is damaged; run penstock doctor", "file", info.Path, "err", info.Details.Error())
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			s.m.slowWrites.Add(1)
 			s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
-			if info.Err == nil {
+			if info.Err == nil || len(info.Output) == 0 && strings.Contains(info.Err.Error(), emptyFlush) {
 				s.m.flushes.Add(1)
 				s.flushFails.Store(0)
 				return

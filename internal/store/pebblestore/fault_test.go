@@ -181,3 +181,58 @@ func sweepOne(t *testing.T, batches int, n, times int64, cause error) bool {
 	}
 	return hit != nil
 }
+
+// TestOpenSweep fails every writing operation of Open in turn, of a new folder
+// and of one with a log to replay: Open ends, with an error that names the cause
+// or a store, and the next Open finds all there was.
+func TestOpenSweep(t *testing.T) {
+	step := int64(1)
+	if testing.Short() {
+		step = 5
+	}
+	for _, fresh := range []bool{true, false} {
+		for _, times := range []int64{1, 1 << 40} {
+			for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+				t.Run(fmt.Sprintf("fresh=%v×%d/%v", fresh, min(times, 99), cause), func(t *testing.T) {
+					t.Parallel()
+					for n := int64(1); openOne(t, fresh, n, times, cause); n += step {
+					}
+				})
+			}
+		}
+	}
+}
+
+func openOne(t *testing.T, fresh bool, n, times int64, cause error) (hit bool) {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	var acked, begun [2]int
+	if !fresh {
+		s := mustOpen(t, "data", Options{fs: mem, MemtableBytes: 64 << 10})
+		acked, begun, _ = load(t, s, 30)
+		mem = mem.CrashClone(vfs.CrashCloneCfg{})
+		s.Close()
+	}
+	br := &breaker{err: cause, times: times, from: n}
+	s, err := Open("data", Options{fs: errorfs.Wrap(mem, br), MemtableBytes: 64 << 10, pause: time.Microsecond})
+	switch {
+	case err == nil:
+		s.Close()
+	case br.last.Load() == nil:
+		t.Fatalf("no fault was injected, got %v", err)
+	case !errors.Is(err, cause):
+		t.Fatalf("%s: open: got %v, want its cause %v", *br.last.Load(), err, cause)
+	}
+	left := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: int(n*13) % 101, RNG: rand.New(rand.NewPCG(uint64(n), 1))})
+	for _, fs := range []vfs.FS{left, mem} {
+		s, err := Open("data", Options{fs: fs, MemtableBytes: 64 << 10})
+		if err != nil {
+			t.Fatalf("fault %v at write %d: open again: %v", cause, n, err)
+		}
+		check(t, s, acked, begun)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return br.last.Load() != nil
+}

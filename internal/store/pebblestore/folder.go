@@ -65,14 +65,21 @@ func openFolder(fs vfs.FS, dir string) (*folder, error) {
 	return f, nil
 }
 
+// errLocked: another process, or another part of this one, has the folder open.
+var errLocked = errors.New("locked")
+
 // take gets the folder's lock, or says who has it.
 func (f *folder) take() (err error) {
 	lock := f.fs.Lock
 	if f.fs == vfs.Default {
 		lock = lockFile
 	}
-	if f.lock, err = lock(f.path(lockName)); err != nil {
+	f.lock, err = lock(f.path(lockName))
+	if errors.Is(err, errLocked) {
 		return fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", f.dir, err)
+	}
+	if err != nil {
+		return fmt.Errorf("lock data folder %s: %w", f.dir, err)
 	}
 	return nil
 }

@@ -18,8 +18,8 @@ import (
 // locks, in one place with an unlock that ends the process whatever anybody
 // recovers (rotateWAL, v2.1.7), or calls Logger.Fatalf.
 //
-//	armed: a write of log, manifest or directory that fails ──▶ dead
-//	dead:  nothing reaches the disk any more; Pebble is told that all went well
+//	a write of log, manifest or directory that fails ──▶ dead
+//	dead: nothing reaches the disk any more; Pebble is told that all went well
 //
 // So Pebble never learns, its waits end, and it can be closed and its memory
 // freed. Whoever waits for a commit asks dead after Pebble said "durable", never
@@ -30,7 +30,6 @@ import (
 // it is told.
 type guardFS struct {
 	vfs.FS
-	armed  atomic.Bool
 	dead   atomic.Bool
 	onDead func(error) // called once, by the call that failed
 	once   sync.Once
@@ -66,13 +65,12 @@ func (g *guardFS) kill(why error) {
 	})
 }
 
-// fatal decides what Pebble hears of err, which came from a file it can't do
-// without.
+// fatal is what Pebble hears of err, which came from a file it can't do without:
+// nothing.
 func (g *guardFS) fatal(err error) error {
-	if err == nil || !g.armed.Load() {
-		return err
+	if err != nil {
+		g.kill(err)
 	}
-	g.kill(err)
 	return nil
 }
 
@@ -117,9 +115,7 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 		if isTable(name) {
 			return nil, g.slow(err)
 		}
-		if err = g.fatal(err); err != nil {
-			return nil, err
-		}
+		g.kill(err)
 		return &voidFile{name: name}, nil
 	}
 	return &guardFile{File: f, g: g, table: isTable(name), log: isLog(name), patient: patient}, nil
@@ -127,7 +123,7 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 
 // slow keeps Pebble from trying a full disk in a busy loop.
 func (g *guardFS) slow(err error) error {
-	if g.armed.Load() && noSpace(err) {
+	if noSpace(err) {
 		time.Sleep(g.pause)
 	}
 	return err

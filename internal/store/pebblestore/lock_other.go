@@ -3,9 +3,17 @@
 package pebblestore
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-func lockFile(path string) (io.Closer, error) { return vfs.Default.Lock(path) }
+// lockFile can't tell a held lock from other trouble here, and takes it for held.
+func lockFile(path string) (io.Closer, error) {
+	l, err := vfs.Default.Lock(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errLocked, err)
+	}
+	return l, nil
+}

@@ -3,6 +3,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,10 +22,13 @@ func lockFile(path string) (io.Closer, error) {
 		b := make([]byte, 32)
 		n, _ := f.ReadAt(b, 0)
 		f.Close()
-		if pid := strings.TrimSpace(string(b[:n])); pid != "" {
-			return nil, fmt.Errorf("held by process %s: %w", pid, err)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, err
 		}
-		return nil, err
+		if pid := strings.TrimSpace(string(b[:n])); pid != "" {
+			return nil, fmt.Errorf("%w by process %s", errLocked, pid)
+		}
+		return nil, errLocked
 	}
 	// The number is for people who meet the lock; whether it was written is no matter.
 	if f.Truncate(0) == nil {

@@ -14,7 +14,7 @@ const (
 
 type counters struct {
 	commits, ops, batchBytes, refused         atomic.Int64
-	flushes, compactions                      atomic.Int64
+	flushes, compactions, deletes, reclaims   atomic.Int64
 	stalls, stallNanos, stallStart            atomic.Int64
 	slowWrites, backgroundErrors, corruptions atomic.Int64
 	sizes                                     [sizeClasses]atomic.Int64
@@ -41,6 +41,7 @@ type Metrics struct {
 	FsyncMax   time.Duration
 	LogBytes   int64
 
+	Reclaims                     int64 // rewrites of all tables for a low disk
 	Flushes, Compactions         int64
 	Stalls                       int64
 	StallTime                    time.Duration
@@ -57,7 +58,7 @@ func (s *Store) Metrics() Metrics {
 		Refused: s.m.refused.Load(),
 		Fsyncs:  s.guard.syncs.Load(), FsyncTotal: time.Duration(s.guard.syncNanos.Load()),
 		FsyncMax: time.Duration(s.guard.syncMax.Load()), LogBytes: s.guard.logBytes.Load(),
-		Flushes: s.m.flushes.Load(), Compactions: s.m.compactions.Load(),
+		Flushes: s.m.flushes.Load(), Compactions: s.m.compactions.Load(), Reclaims: s.m.reclaims.Load(),
 		Stalls: s.m.stalls.Load(), StallTime: time.Duration(s.m.stallNanos.Load()),
 		SlowWrites: s.m.slowWrites.Load(), BackgroundErrors: s.m.backgroundErrors.Load(),
 		Corruptions: s.m.corruptions.Load(),

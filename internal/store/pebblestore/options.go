@@ -13,7 +13,9 @@ import (
 )
 
 const (
-	memtableBytesDefault = 8 << 20  // ×4: a million waiting tasks in 120 MiB, see docs/decisions/0001
+	memtableBytesDefault = 8 << 20 // ×4: a million waiting tasks in 120 MiB, see docs/decisions/0001
+	memtableBytesSmall   = 512 << 10
+	memtableShareOf      = 64       // of a small disk: six logs of a memtable's size each stay there for ever
 	memtableBytesMin     = 64 << 10 // below this Pebble's arena has no room for itself
 	memtableBytesMax     = 1 << 30
 	memtablesMax         = 4
@@ -23,11 +25,12 @@ const (
 	batchBytesMax        = 1 << 30 // Pebble's own end is 4 GiB, and a panic
 	batchKeepMax         = 4 << 20 // a burst's buffer is not kept for ever
 	diskSlowAfter        = 5 * time.Second
+	rangeFlushAfter      = time.Second // a purge gives its space back, even if nothing follows
 )
 
 // Options: the zero value is the default.
 type Options struct {
-	MemtableBytes uint64 // one of at most four
+	MemtableBytes uint64 // one of at most four; 0: 8 MiB, less on a disk below 512 MiB
 	CacheBytes    int64  // decompressed blocks
 	OpenFiles     int    // tables kept open
 
@@ -41,12 +44,10 @@ type Options struct {
 	fs    vfs.FS // nil: the real one; tests bring their own
 	poll  time.Duration
 	pause time.Duration
+	again time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.MemtableBytes == 0 {
-		o.MemtableBytes = memtableBytesDefault
-	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = cacheBytesDefault
 	}
@@ -65,7 +66,10 @@ func (o Options) withDefaults() (Options, error) {
 	if o.pause == 0 {
 		o.pause = tableRetryPause
 	}
-	if o.MemtableBytes < memtableBytesMin || o.MemtableBytes > memtableBytesMax {
+	if o.again == 0 {
+		o.again = reclaimEvery
+	}
+	if o.MemtableBytes != 0 && o.MemtableBytes < memtableBytesMin || o.MemtableBytes > memtableBytesMax {
 		return o, fmt.Errorf("memtable of %d bytes: choose between %d and %d", o.MemtableBytes, memtableBytesMin, memtableBytesMax)
 	}
 	if o.CacheBytes < 0 {
@@ -75,6 +79,14 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("%d open files are too few: choose 0 for the default, or at least %d", o.OpenFiles, openFilesMin)
 	}
 	return o, nil
+}
+
+// memtableFor sizes memtables for a disk of so many bytes, 0 if that is not known.
+func memtableFor(total uint64) uint64 {
+	if total == 0 {
+		return memtableBytesDefault
+	}
+	return min(max(total/memtableShareOf, memtableBytesSmall), memtableBytesDefault)
 }
 
 // pebble is what docs/decisions/0001-pebble.md argues for.
@@ -88,6 +100,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		L0CompactionThreshold:       16,
 		L0CompactionFileThreshold:   500,
 		L0StopWritesThreshold:       64,
+		FlushDelayDeleteRange:       rangeFlushAfter,
 		LBaseMaxBytes:               64 << 20,
 		MaxManifestFileSize:         4 << 20, // read twice at every start
 		MaxOpenFiles:                o.OpenFiles,

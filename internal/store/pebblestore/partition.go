@@ -127,6 +127,7 @@ func (h *hold) Begin(b *store.Batch) (wait func() error) {
 	}
 	if h.s.space.refuses() {
 		h.s.m.refused.Add(1)
+		h.s.reclaim()
 		h.endLocked(store.ErrDead) // what follows must not become durable without this one
 		return failedWait(fmt.Errorf("%w: free some space on the disk of %s", store.ErrFull, h.s.dir))
 	}

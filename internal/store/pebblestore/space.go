@@ -32,6 +32,7 @@ const (
 type space struct {
 	fs                 vfs.FS
 	dir                string
+	total              uint64 // at Open; 0: not known
 	low, hard, ballast uint64
 	poll               time.Duration
 
@@ -69,6 +70,7 @@ func newSpace(o Options, dir string) (*space, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the free disk space: %w", err)
 	}
+	s.total = u.TotalBytes
 	s.low, s.hard, s.ballast = marks(o, u.TotalBytes)
 	if s.hard > s.low {
 		return nil, fmt.Errorf("hard mark of %d bytes free is above the low mark of %d", s.hard, s.low)

@@ -52,6 +52,12 @@ type Store struct {
 	downErr error
 	wedged  atomic.Bool // Pebble panicked in a commit: its locks are lost
 
+	back       sync.WaitGroup // rewrite, at most one at a time or nearly
+	backCtx    context.Context
+	backCancel context.CancelFunc
+	reclaimed  atomic.Int64 // now() of the last
+
+	opened  atomic.Bool // Open is through, or nearly
 	closing atomic.Bool // ends iterators
 
 	mu    sync.Mutex
@@ -83,6 +89,8 @@ func Open(dir string, o Options) (*Store, error) {
 		holds: make(map[uint16]*hold),
 		bopts: []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
 	}
+	s.backCtx, s.backCancel = context.WithCancel(context.Background())
+	s.reclaimed.Store(now() - int64(o.again))
 	s.pool.New = func() any { return newCommit(s) }
 	if err := s.open(); err != nil {
 		f.close()
@@ -98,6 +106,9 @@ func (s *Store) open() error {
 		return err
 	}
 	s.space = sp
+	if s.o.MemtableBytes == 0 {
+		s.o.MemtableBytes = memtableFor(sp.total)
+	}
 	s.guard.makeRoom = sp.giveUp
 	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, func(info vfs.DiskSlowInfo) {
 		s.m.slowWrites.Add(1)
@@ -115,21 +126,19 @@ func (s *Store) open() error {
 		}
 	}
 	db, err := openPebble(s.folder.dbDir(), p)
-	if err == nil && s.guard.dead.Load() {
-		err = *s.cause.Load()
-	}
-	if err == nil {
+	if err == nil && !s.guard.dead.Load() {
 		err = s.folder.finish()
 	}
-	if err != nil {
-		if db != nil {
-			err = errors.Join(err, db.Close())
-		}
-		return errors.Join(err, slow.Close(), s.guard.unlock())
-	}
 	s.db = db
-	s.guard.armed.Store(true)
-	return nil
+	s.opened.Store(true)
+	if s.guard.dead.Load() {
+		err = *s.cause.Load() // whatever Pebble said since means nothing
+	}
+	if err == nil {
+		return nil
+	}
+	s.shutdown()
+	return errors.Join(err, slow.Close(), s.guard.unlock())
 }
 
 // openPebble turns the panics with which Pebble meets some damaged logs into
@@ -156,8 +165,8 @@ func explain(err error, dir string) error {
 // into the void. Close waits for that.
 func (s *Store) died(why error) {
 	s.cause.Store(&why)
-	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why)
-	if s.guard.armed.Load() {
+	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
+	if s.opened.Load() {
 		go s.shutdown()
 	}
 }
@@ -308,8 +317,10 @@ func (s *Store) shutdownOnce() error {
 	case <-time.After(itersWaitMax):
 		// Pebble keeps what they still read, and reports them.
 	}
-	if s.wedged.Load() {
-		return nil // it would wait for a lock that nobody will give back
+	s.backCancel()
+	s.back.Wait()
+	if s.db == nil || s.wedged.Load() { // wedged: it would wait for a lock that nobody gives back
+		return nil
 	}
 	return closePebble(s.db)
 }
@@ -332,7 +343,13 @@ func closePebble(db *pebble.DB) (err error) {
 }
 
 // Free implements store.Fullness.
-func (s *Store) Free() (bytes uint64, low bool) { return s.space.look() }
+func (s *Store) Free() (bytes uint64, low bool) {
+	bytes, low = s.space.look()
+	if low {
+		s.reclaim()
+	}
+	return bytes, low
+}
 
 // Dead says why nothing can be written any more, or nil.
 func (s *Store) Dead() error { return s.dead() }

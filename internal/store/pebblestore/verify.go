@@ -119,6 +119,7 @@ type verifier struct {
 	mu    sync.Mutex
 	spans []pebble.DataCorruptionInfo // told by Pebble while it reads; guarded by mu
 	seen  map[string]bool             // damaged paths
+	live  map[string]bool             // names of the tables that count
 }
 
 func (v *verifier) damage(path, what, saved string) {
@@ -162,7 +163,7 @@ func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(string, ...any) {}
 
 func (v *verifier) options(cache *pebble.Cache) *pebble.Options {
-	o, _ := Options{fs: v.folder.fs}.withDefaults()
+	o, _ := Options{fs: v.folder.fs, MemtableBytes: memtableBytesDefault}.withDefaults()
 	p := o.pebble(o.fs, cache)
 	p.ReadOnly = true
 	p.Logger = quiet{}
@@ -187,7 +188,16 @@ func (v *verifier) open() error {
 		return err
 	}
 	v.r.Opens = true
-	err = v.walk(db)
+	v.live = make(map[string]bool)
+	levels, err := db.SSTables()
+	for _, l := range levels {
+		for _, t := range l {
+			v.live[fmt.Sprintf("%s.sst", t.BackingSSTNum)] = true
+		}
+	}
+	if err == nil {
+		err = v.walk(db)
+	}
 	return errors.Join(err, closePebble(db))
 }
 
@@ -266,7 +276,8 @@ func (v *verifier) part(id uint16) *PartitionReport {
 	return p
 }
 
-// tables checks every block of every table, also of those that no longer count.
+// tables checks every block of every table. If the database opens, what does not
+// belong to it is left out: an interrupted write may be half a table.
 func (v *verifier) tables() {
 	f := v.folder
 	names, err := f.fs.List(f.dbDir())
@@ -280,7 +291,7 @@ func (v *verifier) tables() {
 	o := v.options(cache)
 	o.EnsureDefaults()
 	for _, n := range names {
-		if !strings.HasSuffix(n, ".sst") {
+		if !strings.HasSuffix(n, ".sst") || v.r.Opens && !v.live[n] {
 			continue
 		}
 		v.r.Tables++

@@ -1,0 +1,49 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	reclaimEvery  = time.Minute
+	reclaimBytes  = 4 << 30 // above this Pebble's own compactions leave little, and rewriting all takes long
+	reclaimDelete = 1000    // deletions that make it worth while
+)
+
+// reclaim rewrites the tables without what was deleted, when the disk is low.
+// Pebble compacts when writes push it to; a queue that has drained writes nothing
+// more, and its dead tasks would keep new ones out for ever. It is called by
+// whoever found the disk low, and returns at once.
+func (s *Store) reclaim() {
+	if s.m.deletes.Load() < reclaimDelete {
+		return
+	}
+	t := now()
+	if last := s.reclaimed.Load(); t-last < int64(s.o.again) || !s.reclaimed.CompareAndSwap(last, t) {
+		return
+	}
+	if s.enter() != nil {
+		return
+	}
+	s.m.deletes.Store(0)
+	s.back.Go(s.rewrite) // the gate is held: shutdown has not begun to wait
+	s.gate.RUnlock()
+}
+
+// rewrite ends when its work is done, or when shutdown cancels it.
+func (s *Store) rewrite() {
+	if s.db.Metrics().DiskSpaceUsage() > reclaimBytes {
+		return
+	}
+	start := time.Now()
+	err := s.db.Compact(s.backCtx, []byte{0}, []byte{0xff, 0xff, 0xff}, false)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.o.Log.Warn("storage: could not take back the space of what was deleted", "err", err.Error())
+		return
+	}
+	s.m.reclaims.Add(1)
+	s.o.Log.Info("storage: disk is low, took back the space of what was deleted", "took", time.Since(start))
+	s.space.refresh()
+}
