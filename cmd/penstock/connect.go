@@ -74,7 +74,7 @@ func (h *noticeHandler) Enabled(_ context.Context, l slog.Level) bool { return l
 func (h *noticeHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	put := func(at slog.Attr) bool {
-		b.WriteString(" " + at.Key + "=" + oneLine(at.Value.String()))
+		b.WriteString(" " + at.Key + "=" + brief(at.Value.String()))
 		return true
 	}
 	for _, at := range h.attrs {

@@ -38,7 +38,7 @@ func (d *doctor) folder(ctx context.Context, dir string) {
 		if f.Key != "" {
 			where += " record " + f.Key
 		}
-		d.say(where, checkFail, oneLine(f.Why), "")
+		d.say(where, checkFail, brief(f.Why), "")
 	}
 	text := fmt.Sprintf("%s waiting, %s scheduled, %s, %s finished", thousands(found.Waiting()), thousands(found.Scheduled()),
 		plural(found.Dead(), "dead letter", "dead letters"), thousands(found.Finished()))

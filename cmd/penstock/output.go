@@ -233,17 +233,27 @@ func escapeTSV(s string) string {
 	return s
 }
 
+// Runes of a cell, and of a text that stands on a line of its own.
+const (
+	cellMax  = 80
+	briefMax = 1000
+)
+
 // oneLine makes s fit for a table: no control characters, not too long.
-func oneLine(s string) string {
-	const cellMax = 80
+func oneLine(s string) string { return cutLine(s, cellMax) }
+
+// brief makes s fit for a line of its own.
+func brief(s string) string { return cutLine(s, briefMax) }
+
+func cutLine(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, strings.TrimRight(s, "\r\n"))
-	if utf8.RuneCountInString(s) > cellMax {
-		s = string([]rune(s)[:cellMax-1]) + "…"
+	if utf8.RuneCountInString(s) > most {
+		s = string([]rune(s)[:most-1]) + "…"
 	}
 	return s
 }

@@ -228,7 +228,7 @@ func (p *waitPrinter) print(w *waited) {
 		p.a.say("penstock: %s: %s", w.text, p.a.explain(w.err))
 	case w.info.Err() != nil:
 		p.failed++
-		p.a.say("penstock: %s", oneLine(w.info.Err().Error()))
+		p.a.say("penstock: %s", brief(w.info.Err().Error()))
 	}
 	switch {
 	case !p.plain && w.err == nil:

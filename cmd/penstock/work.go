@@ -251,7 +251,7 @@ func (x *executor) handle(ctx context.Context, at *penstock.Attempt) (penstock.C
 		x.released.Add(1) // canceled, lease lost or shutting down: nobody's failure
 	}
 	if e != nil && !x.f.quiet {
-		x.a.say("penstock: task %s, attempt %d: %s", at.ID(), at.Number(), oneLine(e.text))
+		x.a.say("penstock: task %s, attempt %d: %s", at.ID(), at.Number(), brief(e.text))
 	}
 	return penstock.Content{}, err
 }
