@@ -89,7 +89,9 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, refusalOf(err))
 		return
 	}
-	if err := enc.write(w, resp.(proto.Message)); (err != nil || r.Context().Err() != nil) && u.leases != nil {
+	// Only a failed write is proof: who hangs up right after it has read the
+	// answer has the leases.
+	if err := enc.write(w, resp.(proto.Message)); err != nil && u.leases != nil {
 		u.leases()
 	}
 }

@@ -440,3 +440,30 @@ func TestALeaseWhoseTakerHasGoneGoesBack(t *testing.T) {
 		t.Errorf("leased again: %+v, %v", ds, err)
 	}
 }
+
+// TestWhoHangsUpAfterTheAnswerHasTheLease: curl closes its connection at once.
+func TestWhoHangsUpAfterTheAnswerHasTheLease(t *testing.T) {
+	s := newSite(t, handler.Options{})
+	const n = 300
+	for range n {
+		s.ok("TaskService/Enqueue", `{"queue":"q","type":"t"}`)
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := `{"queue":"q"}`
+		fmt.Fprintf(c, "POST /penstock.v1.WorkerService/Lease HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		buf := make([]byte, 4096)
+		for got := ""; !strings.Contains(got, `"leaseEnd"`); {
+			k, err := c.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += string(buf[:k])
+		}
+		_ = c.Close()
+	}
+	if q := s.ok("QueueService/Get", `{"queue":"q"}`)["queue"].(map[string]any); q["running"] != float64(n) {
+		t.Errorf("%v run, want %d", q["running"], n)
+	}
+}
