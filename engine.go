@@ -88,15 +88,11 @@ const slabMax = 64 // attempts allocated at once
 
 // deliver takes what the session brings. What ds point to is copied.
 func (e *engine) deliver(ds []task.Delivery) {
-	size := 0
-	for i := range ds {
-		size += len(ds[i].Payload)
-	}
-	payloads := make([]byte, 0, size)
 	now := time.Now()
 	var (
-		slab []Attempt
-		last *Attempt
+		slab  []Attempt
+		arena payloadArena
+		last  *Attempt
 	)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -108,9 +104,7 @@ func (e *engine) deliver(ds []task.Delivery) {
 		a := &slab[0]
 		slab = slab[1:]
 		a.e, a.received, a.d = e, now, ds[i]
-		start := len(payloads)
-		payloads = append(payloads, ds[i].Payload...)
-		a.d.Payload = payloads[start:len(payloads):len(payloads)]
+		a.d.Payload = arena.own(ds[i:])
 		if last != nil && last.d.Type == a.d.Type && last.d.Queue == a.d.Queue {
 			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
 		} else {
@@ -130,6 +124,43 @@ func (e *engine) deliver(ds []task.Delivery) {
 	}
 	e.wakeSlot()
 	e.sweepLater()
+}
+
+const (
+	arenaMax   = 32 << 10 // so much may stay in memory for one small payload that is still in use
+	arenaEntry = 4 << 10  // larger payloads have memory of their own
+)
+
+// payloadArena copies the payloads of one call, small ones side by side.
+type payloadArena struct{ free []byte }
+
+// own copies the payload of ds[0]; the others say how much more will come.
+func (m *payloadArena) own(ds []task.Delivery) []byte {
+	p := ds[0].Payload
+	if len(p) == 0 {
+		return nil
+	}
+	if len(p) > arenaEntry {
+		return append([]byte(nil), p...)
+	}
+	if len(m.free) < len(p) {
+		size := 0
+		for i := range ds {
+			n := len(ds[i].Payload)
+			if n <= arenaEntry {
+				size += n
+			}
+			if size >= arenaMax {
+				size = arenaMax
+				break
+			}
+		}
+		m.free = make([]byte, size)
+	}
+	n := copy(m.free, p)
+	own := m.free[:n:n]
+	m.free = m.free[n:]
+	return own
 }
 
 const namesMax = 10_000
