@@ -26,9 +26,9 @@ func (s *Store) newIter(from, to []byte) *iter {
 		return it
 	}
 	it.it = p
-	s.mu.Lock()
+	s.iterMu.Lock()
 	s.iters++
-	s.mu.Unlock()
+	s.iterMu.Unlock()
 	return it
 }
 
@@ -82,8 +82,8 @@ func (it *iter) Close() error {
 	}
 	it.it = nil
 	s := it.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.iterMu.Lock()
+	defer s.iterMu.Unlock()
 	s.iters--
 	if s.iters == 0 && s.idle != nil {
 		close(s.idle)

@@ -114,12 +114,15 @@ func (h *hold) Scan(from, to []byte) store.Iterator {
 
 // Begin implements store.Partition.
 func (h *hold) Begin(b *store.Batch) (wait func() error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if err := h.enter(); err != nil {
 		return failedWait(err)
 	}
 	defer h.s.gate.RUnlock()
+	h.mu.Lock() // after the gate: see Store
+	defer h.mu.Unlock()
+	if over := h.over.Load(); over != nil {
+		return failedWait(*over)
+	}
 	if b.Bytes() > batchBytesMax {
 		err := fmt.Errorf("commit: a batch of %d bytes is above the limit of %d", b.Bytes(), batchBytesMax)
 		h.endLocked(err)
@@ -127,7 +130,7 @@ func (h *hold) Begin(b *store.Batch) (wait func() error) {
 	}
 	if h.s.space.refuses() {
 		h.s.m.refused.Add(1)
-		h.s.reclaim()
+		h.s.startReclaim()
 		h.endLocked(store.ErrDead) // what follows must not become durable without this one
 		return failedWait(fmt.Errorf("%w: free some space on the disk of %s", store.ErrFull, h.s.dir))
 	}

@@ -17,19 +17,22 @@ const (
 // more, and its dead tasks would keep new ones out for ever. It is called by
 // whoever found the disk low, and returns at once.
 func (s *Store) reclaim() {
-	if s.m.deletes.Load() < reclaimDelete {
-		return
+	if s.m.deletes.Load() >= reclaimDelete && s.enter() == nil {
+		s.startReclaim()
+		s.gate.RUnlock()
 	}
+}
+
+// startReclaim is called with the gate held, so that shutdown has not begun to
+// wait.
+func (s *Store) startReclaim() {
 	t := now()
-	if last := s.reclaimed.Load(); t-last < int64(s.o.again) || !s.reclaimed.CompareAndSwap(last, t) {
-		return
-	}
-	if s.enter() != nil {
+	last := s.reclaimed.Load()
+	if s.m.deletes.Load() < reclaimDelete || t-last < int64(s.o.again) || !s.reclaimed.CompareAndSwap(last, t) {
 		return
 	}
 	s.m.deletes.Store(0)
-	s.back.Go(s.rewrite) // the gate is held: shutdown has not begun to wait
-	s.gate.RUnlock()
+	s.back.Go(s.rewrite)
 }
 
 // rewrite ends when its work is done, or when shutdown cancels it.

@@ -44,6 +44,7 @@ type Store struct {
 	cause      atomic.Pointer[error] // why the store died
 
 	// gate is held for reading by every call into db, and for writing to end them.
+	// It comes first, then mu, then a hold's; nobody takes it twice.
 	gate   sync.RWMutex
 	closed bool // Close was called; guarded by gate
 	shut   bool // Pebble is being closed; guarded by gate
@@ -62,8 +63,10 @@ type Store struct {
 
 	mu    sync.Mutex
 	holds map[uint16]*hold // guarded by mu
-	iters int              // open ones; guarded by mu
-	idle  chan struct{}    // closed when the last is; guarded by mu
+
+	iterMu sync.Mutex
+	iters  int           // open ones; guarded by iterMu
+	idle   chan struct{} // closed when the last is; guarded by iterMu
 
 	pool  sync.Pool // of *commit
 	bopts []pebble.BatchOption
@@ -305,13 +308,15 @@ func (s *Store) shutdownOnce() error {
 		h.end(why)
 	}
 	clear(s.holds)
+	s.mu.Unlock()
 	idle := make(chan struct{})
+	s.iterMu.Lock()
 	if s.iters == 0 {
 		close(idle)
 	} else {
 		s.idle = idle
 	}
-	s.mu.Unlock()
+	s.iterMu.Unlock()
 	select {
 	case <-idle:
 	case <-time.After(itersWaitMax):
