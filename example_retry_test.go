@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/penstock"
@@ -62,20 +63,19 @@ func ExampleSnooze() {
 
 // A panic is a failure like any other, with its stack kept.
 func ExampleTaskError() {
-	careless := penstock.Func("careless", func(context.Context, int) (int, error) {
-		var m map[string]int
-		m["x"]++
-		return 0, nil
+	careless := penstock.Func("careless", func(_ context.Context, i int) (int, error) {
+		return []int{1, 2, 3}[i], nil
 	}, penstock.MaxAttempts(2), penstock.Backoff(penstock.Fixed(time.Millisecond)))
 	c, end := inMemory(careless)
 	defer end()
-	_, err := careless.Do(context.Background(), c, 1)
+	_, err := careless.Do(context.Background(), c, 3)
 	var failed *penstock.TaskError
 	if errors.As(err, &failed) {
 		fmt.Println(failed.State, "after", failed.Failures, "failures")
-		fmt.Println(failed.Text[:len("panic: assignment to entry in nil map")])
+		text, _, _ := strings.Cut(failed.Text, "\n") // the stack follows
+		fmt.Println(text)
 	}
 	// Output:
 	// dead after 2 failures
-	// panic: assignment to entry in nil map
+	// panic: runtime error: index out of range [3] with length 3
 }

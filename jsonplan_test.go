@@ -33,7 +33,7 @@ type plain struct {
 	In    inner
 	Last  string `json:"last,omitempty"`
 	Skip  string `json:"-"`
-	inner int
+	_     int
 }
 
 type withFloat struct {
