@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		runRole(role)
 		return
 	}
+	if built := os.Getenv("PENSTOCK_BIN"); built != "" {
+		binary = built
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "penstock-e2e-")
 	if err != nil {
 		panic(err)
