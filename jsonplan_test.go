@@ -21,19 +21,19 @@ type inner struct {
 
 // plain has all that a plan knows.
 type plain struct {
-	S     string
-	Tag   string `json:"tag_1"`
-	C     color
-	B     bool
-	I     int
-	I8    int8
-	I64   int64 `json:",omitempty"`
-	U     uint
-	U8    uint8 `json:"u8,omitzero"`
-	In    inner
-	Last  string `json:"last,omitempty"`
-	Skip  string `json:"-"`
-	_     int
+	S    string
+	Tag  string `json:"tag_1"`
+	C    color
+	B    bool
+	I    int
+	I8   int8
+	I64  int64 `json:",omitempty"`
+	U    uint
+	U8   uint8 `json:"u8,omitzero"`
+	In   inner
+	Last string `json:"last,omitempty"`
+	Skip string `json:"-"`
+	_    int
 }
 
 type withFloat struct {

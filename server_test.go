@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -294,4 +295,42 @@ func TestServerClosedUnderWorker(t *testing.T) {
 	if _, err := f.Do(t.Context(), c, 1); !errors.Is(err, penstock.ErrUnavailable) {
 		t.Errorf("Do: %v", err)
 	}
+}
+
+func TestServerShowsProgressAndLog(t *testing.T) {
+	overServers(t, func(t *testing.T, c *penstock.Client) {
+		said, finish := make(chan bool), make(chan bool)
+		f := penstock.Func("t", func(ctx context.Context, _ int) (int, error) {
+			penstock.Progress(ctx, 3, 10, "copying")
+			penstock.Log(ctx).Info("a line to keep")
+			close(said)
+			<-finish
+			return 0, nil
+		})
+		work(t, c, penstock.Worker{}, f)
+		tk, err := f.Enqueue(t.Context(), c, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-said
+		for {
+			in, err := tk.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.State != penstock.Running {
+				t.Fatalf("%v, want running", in.State)
+			}
+			if in.Progress == (penstock.ProgressInfo{Done: 3, Total: 10, Text: "copying"}) {
+				break
+			}
+		}
+		close(finish)
+		if _, err := tk.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if in, err := tk.Info(t.Context()); err != nil || !strings.Contains(string(in.Log), "a line to keep") {
+			t.Errorf("log %q, %v", in.Log, err)
+		}
+	})
 }
