@@ -1,0 +1,239 @@
+package sim
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// inspect holds a world at rest against everything that was seen of it.
+func (w *world) inspect() {
+	w.checkEnds()
+	w.checkOrder()
+	w.checkCounts()
+	w.checkLeftovers()
+	if n := w.mem.Misused(); n > 0 {
+		w.led.cry("resurrected", "%d single deletes brought an old value back", n)
+	}
+}
+
+// checkEnds looks every known task up: checkers "lost" and "ended".
+func (w *world) checkEnds() {
+	l := w.led
+	for _, k := range l.order {
+		in, err := w.sys.Get(context.Background(), k.id)
+		switch {
+		case err != nil:
+			l.cry("lost", "%s (%v, answered %v) is not found at the end: %v", k.key, k.id, k.acked, err)
+			continue
+		case !in.State.Final():
+			l.cry("lost", "%s is %v at the end: %s", k.key, in.State, in.Reason)
+			continue
+		case in.Queue != l.sent[k.key].queue:
+			l.cry("ended", "%s was sent to queue %q and is in queue %q", k.key, l.sent[k.key].queue, in.Queue)
+		}
+		l.note("end", k.id, in.State)
+		k.check(l, &in)
+	}
+}
+
+// check holds the end of one task against what was reported and asked for.
+func (k *known) check(l *ledger, in *task.Info) {
+	if k.completed != nil && (in.State != task.Succeeded || string(in.Result) != string(k.completed.Result)) {
+		l.cry("ended", "%s was completed with %q and is %v with %q", k.key, k.completed.Result, in.State, in.Result)
+	}
+	x := l.sent[k.key]
+	switch in.State {
+	case task.Succeeded:
+		if !slices.ContainsFunc(k.outcomes, func(t told) bool {
+			return t.Kind == task.OutcomeComplete && string(t.Result) == string(in.Result) && (!t.known || t.code == task.OK)
+		}) {
+			l.cry("ended", "%s succeeded with %q, which no worker reported to an end", k.key, in.Result)
+		}
+		if k.canceled == 2 && !k.retried {
+			l.cry("ended", "%s was canceled and succeeded", k.key)
+		}
+	case task.Canceled:
+		if k.canceled == 0 {
+			l.cry("ended", "%s is canceled, and nobody asked for it", k.key)
+		}
+	case task.Expired:
+		if x.spec.ExpireAfter == 0 && x.spec.Deadline == 0 {
+			l.cry("ended", "%s expired, and has no time to: %s", k.key, in.Reason)
+		}
+	case task.Dead:
+		given := slices.ContainsFunc(k.outcomes, func(t told) bool { return t.Kind == task.OutcomeFail })
+		if in.Counts.Crashes < task.CrashesMax && !given {
+			l.cry("ended", "%s is dead with %+v, and no worker failed it: %s", k.key, in.Counts, in.Reason)
+		}
+	}
+	if k.canceled == 2 && !k.retried && in.State != task.Canceled && in.State != task.Succeeded {
+		l.cry("ended", "%s was canceled and is %v", k.key, in.State)
+	}
+}
+
+// first holds a first delivery in a calm world against strict priority: nothing
+// more urgent that the worker serves may have been there a step before.
+func (w *world) first(d task.Delivery, types []string) {
+	for _, k := range w.led.order {
+		x := w.led.sent[k.key]
+		if len(k.seen) == 0 && k.acked && k.ackedAt < w.led.step-1 && x.queue == d.Queue && x.spec.Priority > d.Priority &&
+			k.id.Partition == d.ID.Partition && (types == nil || slices.Contains(types, x.spec.Type)) {
+			w.led.cry("order", "%s of priority %d was delivered before %s of priority %d, answered at step %d", d.Payload, d.Priority, k.key, x.spec.Priority, k.ackedAt)
+			return
+		}
+	}
+}
+
+// checkOrder holds first deliveries of a calm world against first in, first out
+// and strict priority. A token's dispatch number is the order of dispatch.
+func (w *world) checkOrder() {
+	if !w.calm {
+		return
+	}
+	type line struct {
+		partition uint16
+		queue     string
+		prio      uint8
+		taskType  string
+	}
+	firsts := slices.Clone(w.led.firsts)
+	slices.SortStableFunc(firsts, func(a, b task.Delivery) int {
+		if a.Token.Fence() < b.Token.Fence() {
+			return -1
+		}
+		return 1
+	})
+	last := map[line]task.Seq{}
+	for _, d := range firsts {
+		n := line{d.ID.Partition, d.Queue, d.Priority, d.Type}
+		if d.ID.Seq < last[n] {
+			w.led.cry("order", "%s of queue %q, priority %d was dispatched after a later one", d.Payload, d.Queue, d.Priority)
+		}
+		last[n] = max(last[n], d.ID.Seq)
+	}
+}
+
+// checkCounts wants every count to be the count of what it counts: by the
+// listing, and by what is known.
+func (w *world) checkCounts() {
+	counts, ok := w.counts()
+	if !ok {
+		w.led.cry("counts", "the counts can't be read at the end")
+		return
+	}
+	for _, name := range queueNames {
+		c := counts[name]
+		if c.enqueued != c.succeeded+c.dead+c.canceled+c.expired || c.live != 0 {
+			w.led.cry("counts", "queue %q: %+v do not add up", name, c)
+		}
+		listed := tally{
+			succeeded: w.list(name, task.Succeeded), dead: w.list(name, task.Dead),
+			canceled: w.list(name, task.Canceled), expired: w.list(name, task.Expired),
+		}
+		if listed.succeeded != c.succeeded || listed.dead != c.dead || listed.canceled != c.canceled || listed.expired != c.expired {
+			w.led.cry("counts", "queue %q counts %+v and lists %+v", name, c, listed)
+		}
+		knownHere := w.led.unnamed[name]
+		for _, k := range w.led.order {
+			if w.led.sent[k.key].queue == name {
+				knownHere++
+			}
+		}
+		if knownHere != c.enqueued {
+			w.led.cry("counts", "queue %q: %d were enqueued, %d are known of", name, c.enqueued, knownHere)
+		}
+	}
+}
+
+// list pages through the tasks of a queue in one state, and learns of those
+// whose enqueue was never answered and that ended unseen.
+func (w *world) list(queue string, s task.State) int64 {
+	f := task.Filter{Queue: queue, States: []task.State{s}, Limit: 50}
+	var n int64
+	seen := map[task.ID]bool{}
+	for range 1000 {
+		p, err := w.sys.List(context.Background(), f)
+		if err != nil {
+			w.led.cry("counts", "list of %v in queue %q: %v", s, queue, err)
+			return n
+		}
+		for _, in := range p.Tasks {
+			if in.State != s || in.Queue != queue || seen[in.ID] {
+				w.led.cry("counts", "the list of %v in queue %q has task %v, which is %v in %q, or twice", s, queue, in.ID, in.State, in.Queue)
+			}
+			seen[in.ID] = true
+			n++
+			if w.led.tasks[in.ID] == nil {
+				w.led.unseen(in)
+			}
+		}
+		if f.Cursor = p.Next; f.Cursor == "" {
+			return n
+		}
+	}
+	w.led.cry("counts", "the list of %v in queue %q does not end", s, queue)
+	return n
+}
+
+// unseen learns of a task that nobody was told about: its enqueue was never
+// answered and it was never delivered. Its payload is gone with it at times.
+func (l *ledger) unseen(in task.Info) {
+	key := string(in.Payload)
+	if x := l.sent[key]; x != nil {
+		l.same(in.ID, key)
+		l.taskOf(in.ID, key)
+		return
+	}
+	if in.PayloadKept {
+		l.cry("unexpected", "task %v with payload %q is in queue %q, and nobody sent it", in.ID, key, in.Queue)
+	}
+	l.unnamed[in.Queue]++
+}
+
+// checkLeftovers closes the node and looks into the store: with no live task
+// there is no record of one, no claim and no expiry.
+func (w *world) checkLeftovers() {
+	ctx := context.Background()
+	if err := w.sys.Close(ctx); err != nil {
+		w.led.cry("leftovers", "close: %v", err)
+		return
+	}
+	for p := range uint16(w.parts) {
+		part, err := w.mem.Acquire(ctx, p, "inspector")
+		if err != nil {
+			w.led.cry("leftovers", "acquire partition %d: %v", p, err)
+			return
+		}
+		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassExpiry, record.ClassClaim} {
+			from := record.AppendPrefix(nil, p, c)
+			it := part.Scan(from, record.AppendPrefixEnd(nil, from))
+			for it.Next() {
+				w.led.cry("leftovers", "a %s record is left: %s", c, hex.EncodeToString(it.Key()))
+			}
+			if err := it.Close(); err != nil {
+				w.led.cry("leftovers", "scan the %s records: %v", c, err)
+			}
+		}
+	}
+}
+
+// result sums a run up.
+func (w *world) result() Result {
+	r := Result{Faults: w.led.cries, Sum: w.led.sum, Sent: len(w.led.sent), Restarts: w.restart, Broken: w.broken, Repeats: w.led.repeats}
+	for _, k := range w.led.order {
+		if k.acked {
+			r.Answered++
+		} else {
+			r.Recovered++
+		}
+		r.Delivered += len(k.seen)
+		if k.completed != nil {
+			r.Completed++
+		}
+	}
+	return r
+}

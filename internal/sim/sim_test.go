@@ -1,0 +1,125 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "run this seed alone, with a log of all that happens")
+	seeds = flag.Int("seeds", 200, "how many seeds")
+	first = flag.Uint64("first", 1, "the first of them")
+	steps = flag.Int("steps", stepsDefault, "steps a seed")
+	soak  = flag.Duration("soak", 0, "run new seeds for so long")
+)
+
+func TestSeeds(t *testing.T) {
+	if *seed != 0 {
+		r := run(*seed, func(format string, args ...any) { t.Logf(format, args...) })
+		t.Logf("%+v", r)
+		for _, f := range r.Faults {
+			t.Error(f)
+		}
+		return
+	}
+	n := *seeds
+	if testing.Short() {
+		n = min(n, 30)
+	}
+	var sum Result
+	for s := *first; s < *first+uint64(n); s++ {
+		r := try(t, s)
+		sum.Sent += r.Sent
+		sum.Recovered += r.Recovered
+		sum.Repeats += r.Repeats
+		sum.Delivered += r.Delivered
+		sum.Completed += r.Completed
+		sum.Restarts += r.Restarts
+		sum.Broken += r.Broken
+	}
+	t.Logf("%d seeds: %d tasks sent, %d deliveries, %d completed, %d answered to a repeat, %d never answered and there, %d restarts, %d faults of the store",
+		n, sum.Sent, sum.Delivered, sum.Completed, sum.Repeats, sum.Recovered, sum.Restarts, sum.Broken)
+	if !t.Failed() && (sum.Recovered == 0 || sum.Repeats == 0 || sum.Restarts == 0 || sum.Broken == 0 || sum.Completed == 0) {
+		t.Errorf("too little happened to show anything: %+v", sum)
+	}
+}
+
+// TestKeptSeeds runs every seed that ever failed. A file holds a seed and its
+// steps, and says what was wrong.
+func TestKeptSeeds(t *testing.T) {
+	files, err := filepath.Glob("testdata/seeds/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, _, _ := strings.Cut(string(raw), "\n")
+		var s uint64
+		var n int
+		if _, err := fmt.Sscanf(line, "seed %d steps %d", &s, &n); err != nil {
+			t.Fatalf("%s: %q: %v", f, line, err)
+		}
+		if r := Run(Options{Seed: s, Steps: n}); len(r.Faults) > 0 {
+			fail(t, s, n, r)
+		}
+	}
+}
+
+// TestSoak runs seeds that nobody has run before, for as long as -soak says.
+func TestSoak(t *testing.T) {
+	if *soak == 0 {
+		t.Skip("runs with -soak=1h")
+	}
+	end := time.Now().Add(*soak)
+	n := 0
+	for s := uint64(time.Now().UnixNano()); time.Now().Before(end); s++ {
+		try(t, s)
+		n++
+	}
+	t.Logf("%d seeds", n)
+}
+
+func run(s uint64, log func(string, ...any)) (r Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			if log != nil {
+				panic(p)
+			}
+			r.Faults = append(r.Faults, fmt.Sprintf("panic: %v", p))
+		}
+	}()
+	return Run(Options{Seed: s, Steps: *steps, Log: log})
+}
+
+func try(t *testing.T, s uint64) Result {
+	t.Helper()
+	r := run(s, nil)
+	if len(r.Faults) > 0 {
+		fail(t, s, *steps, r)
+	}
+	return r
+}
+
+// fail names the seed first, and the one command that replays it.
+func fail(t *testing.T, s uint64, n int, r Result) {
+	t.Helper()
+	t.Errorf("seed %d\n\tgo test ./internal/sim -run TestSeeds -v -seed=%s -steps=%d\n\t%s", s, strconv.FormatUint(s, 10), n, strings.Join(r.Faults, "\n\t"))
+}
+
+// TestSameAgain: a seed that leads to two histories could not be replayed.
+func TestSameAgain(t *testing.T) {
+	for s := uint64(1); s <= 12; s++ {
+		if a, b := run(s, nil), run(s, nil); a.Sum != b.Sum {
+			t.Errorf("seed %d is not the same run again: %+v, then %+v", s, a, b)
+		}
+	}
+}

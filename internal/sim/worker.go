@@ -1,0 +1,300 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// worker is a process with a session. Unless honest or in a calm world it hangs,
+// loses its connection, crashes, fails tasks and hands them back.
+type worker struct {
+	w       *world
+	name    string
+	born    int
+	types   []string
+	ttl     task.Millis
+	remote  bool
+	honest  bool
+	s       task.Session
+	at      *connection
+	credit  int
+	running []task.Delivery
+	pending []task.Outcome // decided, and not yet answered
+	beaten  task.Time
+	silent  task.Time // it hangs until then
+}
+
+// connection is one attachment of a worker: what an earlier one still hears
+// concerns nobody.
+type connection struct {
+	k    *worker
+	life int
+}
+
+func newWorker(w *world, i int) *worker {
+	k := &worker{w: w, name: fmt.Sprint("w", i), ttl: []task.Millis{0, 2000, 5000}[w.rng.IntN(3)], remote: w.often(70)}
+	if w.often(20) && i != 99 && i != 0 {
+		k.types = typeNames[:1]
+	}
+	return k
+}
+
+func (k *worker) id() string { return fmt.Sprintf("%s-%d", k.name, k.born) }
+
+func (c *connection) live() bool { return c.k.at == c && c.k.w.life == c.life }
+
+// Deliver is task.Sink's.
+func (c *connection) Deliver(ds []task.Delivery) {
+	k := c.k
+	if !c.live() {
+		return
+	}
+	for _, d := range ds {
+		d.Payload = slices.Clone(d.Payload)
+		k.credit--
+		k.w.led.delivered(d, k.id())
+		if k.w.calm {
+			k.w.first(d, k.types)
+		}
+		k.running = append(k.running, d)
+	}
+	if k.credit < 0 {
+		k.w.led.cry("credit", "%s got %d tasks more than it allowed", k.id(), -k.credit)
+	}
+	k.w.log("%s gets %d tasks", k.id(), len(ds))
+}
+
+// Revoke is task.Sink's.
+func (c *connection) Revoke(ts []task.Token, _ task.Code) {
+	if c.live() {
+		c.k.running = slices.DeleteFunc(c.k.running, func(d task.Delivery) bool { return slices.Contains(ts, d.Token) })
+	}
+}
+
+// Lost is task.Sink's.
+func (c *connection) Lost(err *task.Error) {
+	if c.live() {
+		c.k.w.log("%s lost its session: %v", c.k.id(), err)
+		c.k.cutOff()
+	}
+}
+
+// cutOff is a lost connection, from the worker's end.
+func (k *worker) cutOff() { k.s, k.at, k.credit = nil, nil, 0 }
+
+func (k *worker) idle() bool { return len(k.running) == 0 && len(k.pending) == 0 }
+
+func (k *worker) act() {
+	w := k.w
+	if w.sys == nil || k.silent > w.now {
+		return
+	}
+	if k.s == nil {
+		k.attach()
+		return
+	}
+	k.beat()
+	if k.honest {
+		for len(k.running) > 0 {
+			k.finish()
+		}
+		k.report()
+		k.allow(100)
+		return
+	}
+	switch n := w.rng.IntN(100); {
+	case n < 25:
+		k.allow(1 + w.rng.IntN(8))
+	case n < 85:
+		for range 1 + w.rng.IntN(4) {
+			k.finish()
+		}
+		k.report()
+	case w.calm:
+	case n < 88:
+		w.log("%s hangs", k.id())
+		k.silent = w.now.Add(task.Millis(w.rng.IntN(30_000)))
+	case n < 92:
+		w.log("%s loses its connection", k.id())
+		if w.often(50) {
+			k.s.Detach()
+		}
+		k.cutOff()
+	case n < 94:
+		w.log("%s crashes", k.id())
+		if w.often(50) {
+			k.s.Detach()
+		}
+		k.reborn()
+	case n < 96:
+		w.log("%s closes", k.id())
+		k.s.Close()
+		k.reborn()
+	default:
+		// Some outcomes go outside the session.
+		k.finish()
+		k.send(w.sys.Report)
+	}
+}
+
+// reborn is a new process: it knows nothing of the old one's tasks.
+func (k *worker) reborn() {
+	k.cutOff()
+	k.born++
+	k.running, k.pending = nil, nil
+}
+
+func (k *worker) attach() {
+	w := k.w
+	o := task.SessionOptions{ID: k.id(), Types: k.types, Concurrency: 1 + w.rng.IntN(4), TTL: k.ttl, Worker: k.name, Remote: k.remote}
+	for _, q := range queueNames {
+		o.Queues = append(o.Queues, task.QueueWeight{Queue: q, Weight: 1})
+	}
+	for _, d := range k.running {
+		o.Running = append(o.Running, d.Token)
+	}
+	for _, p := range k.pending {
+		o.Running = append(o.Running, p.Token)
+	}
+	c := &connection{k: k, life: w.life}
+	k.at, k.credit = c, 0
+	s, err := w.sys.Attach(context.Background(), o, c)
+	if w.died() {
+		return
+	}
+	w.log("%s attaches with %d running: %v", k.id(), len(o.Running), err)
+	if err != nil || k.at != c {
+		k.cutOff()
+		return
+	}
+	k.s, k.beaten = s, w.now
+}
+
+// beat sends a heartbeat when one is due.
+func (k *worker) beat() {
+	ttl := k.ttl
+	if ttl == 0 {
+		ttl = task.DefaultSessionTTL
+	}
+	if k.s == nil || k.silent > k.w.now || k.w.now < k.beaten.Add(ttl/3) {
+		return
+	}
+	k.beaten = k.w.now
+	if err := k.s.Heartbeat(); err != nil {
+		k.w.log("%s: heartbeat: %v", k.id(), err)
+		k.cutOff()
+	}
+}
+
+func (k *worker) allow(n int) {
+	if room := 40 - k.credit - len(k.running); room > 0 {
+		n = min(n, room)
+		k.credit += n
+		k.s.Credit(n)
+	}
+}
+
+// finish decides on one running task.
+func (k *worker) finish() {
+	if len(k.running) == 0 {
+		return
+	}
+	r := k.w.rng
+	i := r.IntN(len(k.running))
+	d := k.running[i]
+	k.running = slices.Delete(k.running, i, i+1)
+	k.pending = append(k.pending, k.w.outcome(d, k.honest))
+}
+
+// outcome draws what becomes of a delivery.
+func (w *world) outcome(d task.Delivery, honest bool) task.Outcome {
+	o := task.Outcome{Token: d.Token, Started: true}
+	k := w.rng.IntN(100)
+	switch {
+	case honest || w.calm || k < 70:
+		o.Result = fmt.Appendf(nil, "%s by %d", d.Payload, d.Token.Fence())
+	case k < 82:
+		o.Kind, o.Error, o.Delay = task.OutcomeFail, "boom", task.RetryAfterByBackoff
+	case k < 86:
+		o.Kind, o.Error, o.Delay = task.OutcomeFail, "boom", task.Millis(w.rng.IntN(3000))
+	case k < 88:
+		o.Kind, o.Error, o.Permanent, o.Delay = task.OutcomeFail, "for good", true, task.RetryAfterByBackoff
+	case k < 94:
+		o.Kind, o.Delay = task.OutcomeRelease, task.Millis(w.rng.IntN(3000))
+	default:
+		o.Kind, o.Started = task.OutcomeRelease, w.often(50)
+	}
+	w.led.decided(d, o)
+	return o
+}
+
+func (k *worker) report() { k.send(k.s.Report) }
+
+// send reports all that is pending; what is not answered stays pending.
+func (k *worker) send(via func(*task.OutcomeBatch)) {
+	if len(k.pending) == 0 {
+		return
+	}
+	b := &task.OutcomeBatch{Outcomes: slices.Clone(k.pending)}
+	life, born := k.w.life, k.born
+	b.Done = func(b *task.OutcomeBatch) {
+		if k.w.life != life {
+			return
+		}
+		k.w.log("%s: %d outcomes: %v %v", k.id(), len(b.Outcomes), b.Codes, b.Err)
+		k.w.led.reported(b)
+		if b.Err == nil && k.born == born {
+			k.pending = slices.DeleteFunc(k.pending, func(o task.Outcome) bool {
+				return slices.ContainsFunc(b.Outcomes, func(x task.Outcome) bool { return x.Token == o.Token })
+			})
+		}
+	}
+	via(b)
+}
+
+// curl is a program that leases without a session, and may forget what it has.
+type curl struct {
+	w    *world
+	held []task.Delivery
+}
+
+func (c *curl) act() {
+	w := c.w
+	if w.sys == nil {
+		return
+	}
+	ctx := context.Background()
+	switch k := w.rng.IntN(10); {
+	case k < 5 || len(c.held) == 0:
+		ds, err := w.sys.Lease(ctx, task.LeaseRequest{Queues: []task.QueueWeight{{Queue: queueNames[w.rng.IntN(2)]}}, Max: 1 + w.rng.IntN(3), TTL: task.Millis(1000 + w.rng.IntN(6000)), Worker: "curl"})
+		w.log("curl leases %d: %v", len(ds), err)
+		if w.died() {
+			return
+		}
+		for _, d := range ds {
+			d.Payload = slices.Clone(d.Payload)
+			w.led.delivered(d, "curl")
+			c.held = append(c.held, d)
+		}
+	case k < 6:
+		w.sys.Extend(ctx, []task.Extension{{Token: c.held[0].Token, TTL: 5000}})
+		w.died()
+	case k < 7:
+		c.held = c.held[1:] // forgotten
+	default:
+		d := c.held[0]
+		c.held = c.held[1:]
+		b := &task.OutcomeBatch{Outcomes: []task.Outcome{w.outcome(d, false)}}
+		life := w.life
+		b.Done = func(b *task.OutcomeBatch) {
+			if w.life == life {
+				w.log("curl: %v %v", b.Codes, b.Err)
+				w.led.reported(b)
+			}
+		}
+		w.sys.Report(b)
+	}
+}

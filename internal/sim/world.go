@@ -1,0 +1,440 @@
+// Package sim runs a whole node in one goroutine, under a clock it holds, over a
+// store that fails on purpose, among producers and workers that misbehave, and
+// then asks whether every promise was kept. A seed decides everything: the same
+// seed is the same run.
+package sim
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/node"
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// System is what the simulator drives: a node, or one that was tampered with to
+// see a checker cry.
+type System interface {
+	task.Broker
+	task.Inspector
+	Step() bool
+	Refill() bool
+	Close(context.Context) error
+}
+
+// Options of a run. The zero value but for Seed is a run with everything.
+type Options struct {
+	Seed   uint64
+	Steps  int                              // 0 = 500
+	Calm   bool                             // no faults and nobody misbehaves, so that order is exact
+	Tamper func(System, *store.Mem) System  // tests of the checkers
+	Log    func(format string, args ...any) // nil = no one listens
+}
+
+// Result is what a run came to.
+type Result struct {
+	Faults    []string // what a checker cried; empty = all promises were kept
+	Sum       uint64   // of all that was seen: the same seed gives the same
+	Sent      int      // tasks producers asked for
+	Answered  int      // of these, answered
+	Recovered int      // never answered, and there all the same
+	Repeats   int      // answered to a repeat: the first answer had been lost
+	Delivered int
+	Completed int
+	Restarts  int
+	Broken    int // faults of the store
+}
+
+const (
+	stepsDefault = 500
+	drainMax     = 6000 // rounds of the drain before it counts as stuck
+	openMax      = 50   // tries to open the node
+	startOfTime  = 1_790_000_000_000
+)
+
+var queueNames = []string{"a", "b"}
+
+var typeNames = []string{"x", "y"}
+
+// world is one run.
+type world struct {
+	o       Options
+	rng     *rand.Rand
+	now     task.Time
+	mem     *store.Mem
+	sys     System
+	calm    bool
+	faulty  bool // the store may fail
+	dying   bool // a crash of the store took the process with it
+	broken  int
+	restart int
+	life    int // counts processes: answers to callers of an earlier one never come
+
+	parts, window int
+
+	led       *ledger
+	producers []*producer
+	workers   []*worker
+	curls     []*curl
+}
+
+// Run makes one run.
+func Run(o Options) Result {
+	if o.Steps == 0 {
+		o.Steps = stepsDefault
+	}
+	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
+	w.calm = o.Calm || w.rng.IntN(5) == 0
+	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
+	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
+	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault})
+	for i := range 1 + w.rng.IntN(3) {
+		w.producers = append(w.producers, newProducer(w, i))
+	}
+	for i := range 1 + w.rng.IntN(4) {
+		w.workers = append(w.workers, newWorker(w, i))
+	}
+	if !w.calm {
+		w.curls = append(w.curls, &curl{w: w})
+	}
+	w.log("seed %d: calm %v, %d partitions, window %d, %d producers, %d workers", o.Seed, w.calm, w.parts, w.window, len(w.producers), len(w.workers))
+	w.play()
+	return w.result()
+}
+
+func (w *world) play() {
+	if !w.open() {
+		return
+	}
+	w.faulty = !w.calm
+	for i := 0; i < w.o.Steps && len(w.led.cries) == 0; i++ {
+		w.led.step++
+		w.act()
+		w.turns(w.rng.IntN(4))
+	}
+	w.faulty = false
+	if len(w.led.cries) == 0 && w.drain() {
+		w.inspect()
+	}
+}
+
+func (w *world) log(format string, args ...any) {
+	if w.o.Log != nil {
+		w.o.Log(fmt.Sprintf("%d @%d ", w.led.step, w.now-startOfTime)+format, args...)
+	}
+}
+
+// often is true in percent of a hundred draws.
+func (w *world) often(percent int) bool { return w.rng.IntN(100) < percent }
+
+// act lets one of those in the world do something, or time pass.
+func (w *world) act() {
+	switch k := w.rng.IntN(100); {
+	case k < 25:
+		w.producers[w.rng.IntN(len(w.producers))].act()
+	case k < 75:
+		w.workers[w.rng.IntN(len(w.workers))].act()
+	case k < 82:
+		if len(w.curls) > 0 {
+			w.curls[0].act()
+		}
+	case k < 96:
+		w.pass()
+	case k < 98:
+		if !w.calm {
+			w.operate()
+		}
+	default:
+		if !w.calm && w.often(40) {
+			w.crash()
+		}
+	}
+}
+
+func (w *world) pass() {
+	switch k := w.rng.IntN(10); {
+	case k < 6:
+		w.advance(task.Millis(w.rng.IntN(50)))
+	case k < 9:
+		w.advance(task.Millis(w.rng.IntN(1500)))
+	default:
+		if w.calm {
+			w.advance(task.Millis(w.rng.IntN(1500)))
+		} else {
+			w.advance(task.Millis(w.rng.IntN(15_000)))
+		}
+	}
+}
+
+// advance moves the clock, in steps that let heartbeats through.
+func (w *world) advance(d task.Millis) {
+	for d > 0 {
+		s := min(d, task.Second)
+		w.now = w.now.Add(s)
+		d -= s
+		for _, k := range w.workers {
+			k.beat()
+		}
+		w.turns(2)
+	}
+}
+
+// turns gives the node turns, and sees whether it lived through them.
+func (w *world) turns(n int) {
+	for range n {
+		if w.sys == nil {
+			return
+		}
+		busy := w.sys.Step()
+		if w.often(60) {
+			busy = w.sys.Refill() || busy
+		}
+		if w.died() || !busy {
+			return
+		}
+	}
+}
+
+// rest lets the node do all there is to do.
+func (w *world) rest() {
+	for range 10_000 {
+		busy := w.sys.Step()
+		if !w.sys.Refill() && !busy {
+			return
+		}
+	}
+	w.led.cry("stuck", "the node does not come to rest")
+}
+
+// fault is the store's: it decides what goes wrong.
+func (w *world) fault(at store.FaultPoint, _ uint16) store.Fault {
+	if !w.faulty {
+		return store.FaultNone
+	}
+	switch {
+	case at == store.AtBegin && w.rng.IntN(150) == 0:
+	case at == store.AtRead && w.rng.IntN(3000) == 0:
+	case at == store.AtAcquire && w.rng.IntN(30) == 0:
+	default:
+		return store.FaultNone
+	}
+	w.broken++
+	if at != store.AtBegin {
+		w.log("the store fails at point %d", at)
+		return store.FaultError
+	}
+	f := []store.Fault{store.FaultFull, store.FaultError, store.FaultUnknownLost, store.FaultUnknownKept, store.FaultCrash, store.FaultCrashKept}[w.rng.IntN(6)]
+	if f == store.FaultCrash || f == store.FaultCrashKept {
+		w.dying = true
+	}
+	w.log("the store fails a commit: %v", f)
+	return f
+}
+
+// open opens a node over what the store holds.
+func (w *world) open() bool {
+	w.life++
+	w.dying = false
+	for range openMax {
+		n, err := node.Open(context.Background(), node.Config{
+			Store: w.mem, Name: "sim", Partitions: w.parts, Now: func() task.Time { return w.now }, WindowTasks: w.window,
+			Manual: true, Check: true, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		})
+		if err == nil {
+			w.sys = System(n)
+			if w.o.Tamper != nil {
+				w.sys = w.o.Tamper(w.sys, w.mem)
+			}
+			return true
+		}
+		w.log("open: %v", err)
+		w.mem.Reopen()
+		w.now++
+	}
+	w.led.cry("stuck", "the node could not be opened in %d tries", openMax)
+	return false
+}
+
+// crash ends the process, with some of what was begun and not yet durable, and
+// starts the next. At times it looks first whether the next knows as much.
+func (w *world) crash() {
+	if w.often(20) {
+		w.log("restart in order")
+		if err := w.sys.Close(context.Background()); err != nil {
+			w.log("close: %v", err)
+		}
+		w.mem.Sync()
+		w.reborn("")
+		return
+	}
+	if w.often(50) {
+		w.mirror()
+		return
+	}
+	w.mem.Crash(w.rng.IntN(w.mem.Pending() + 1))
+	w.reborn("the process crashes")
+}
+
+// died sees to it that a process does not outlive the crash of its store.
+func (w *world) died() bool {
+	if w.dying {
+		w.reborn("the store's crash took the process along")
+		return true
+	}
+	return false
+}
+
+// reborn starts the next process. Nobody hears from the last one.
+func (w *world) reborn(why string) {
+	if why != "" {
+		w.log("%s", why)
+	}
+	w.restart++
+	w.sys = nil
+	for _, k := range w.workers {
+		k.cutOff()
+	}
+	if w.often(50) {
+		w.now = w.now.Add(task.Millis(w.rng.IntN(3000)))
+	}
+	w.open()
+}
+
+// mirror crashes a node that is at rest, with all that it wrote, and wants the
+// next to count as it did (I3).
+func (w *world) mirror() {
+	was := w.faulty
+	w.faulty = false
+	defer func() { w.faulty = was }()
+	w.rest()
+	before, ok := w.counts()
+	if !ok {
+		return
+	}
+	w.mem.Sync()
+	w.log("crash at rest: %v", before)
+	w.restart++
+	w.mem.Crash(0)
+	w.sys = nil
+	for _, k := range w.workers {
+		k.cutOff()
+	}
+	if !w.open() {
+		return
+	}
+	after, ok := w.counts()
+	if !ok {
+		w.led.cry("mirror", "the counts can't be read after a restart")
+		return
+	}
+	for name, b := range before {
+		a := after[name]
+		// A restart may take a task to the dead letters: it crashed for the third time.
+		if a.live+a.dead != b.live+b.dead || a.enqueued != b.enqueued || a.succeeded != b.succeeded || a.canceled != b.canceled || a.expired != b.expired || a.live > b.live {
+			w.led.cry("mirror", "queue %q counted %+v before a restart and %+v after it", name, b, a)
+		}
+	}
+}
+
+// tally is the counts of one queue.
+type tally struct{ live, dead, enqueued, succeeded, canceled, expired int64 }
+
+func (w *world) counts() (map[string]tally, bool) {
+	infos, err := w.sys.Queues(context.Background(), nil)
+	if w.died() {
+		return nil, false
+	}
+	if err != nil {
+		w.log("queues: %v", err)
+		return nil, false
+	}
+	out := map[string]tally{}
+	for _, q := range infos {
+		out[q.Name] = tally{live: q.Scheduled + q.Ready + q.Blocked + q.Running, dead: q.Dead, enqueued: q.Enqueued,
+			succeeded: q.Succeeded, canceled: q.Canceled, expired: q.Expired}
+	}
+	return out, true
+}
+
+// operate is what people do: cancel, retry, pause, resume, change settings.
+func (w *world) operate() {
+	ctx := context.Background()
+	switch w.rng.IntN(5) {
+	case 0, 1:
+		if id, ok := w.led.anyID(w.rng); ok {
+			life := w.life
+			v := task.VerbCancel
+			if w.often(40) {
+				v = task.VerbRetry
+			}
+			w.led.changing(id, v)
+			err := w.sys.Change(ctx, v, []task.ID{id})[0]
+			w.log("verb %d on %v: %v", v, id, err)
+			if w.dying || w.life != life {
+				w.led.changed(id, v, task.ErrUnavailable)
+				break
+			}
+			w.led.changed(id, v, err)
+		}
+	case 2, 3:
+		paused := w.often(30)
+		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{Paused: &paused})
+		w.log("paused %v: %v", paused, err)
+	default:
+		n := int32(1 + w.rng.IntN(6))
+		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{MaxAttempts: &n})
+		w.log("attempts %d: %v", n, err)
+	}
+	w.died()
+}
+
+// drain heals the world and lets it come to rest: every number is answered, every
+// task ends.
+func (w *world) drain() bool {
+	w.log("drain")
+	for _, k := range w.workers {
+		k.cutOff()
+	}
+	honest := newWorker(w, 99)
+	honest.honest = true
+	w.workers = []*worker{honest}
+	w.curls = nil
+	paused := false
+	for _, q := range queueNames {
+		if _, err := w.sys.SetQueue(context.Background(), q, task.QueuePatch{Paused: &paused}); err != nil {
+			w.log("resume %s: %v", q, err)
+		}
+	}
+	for i := range drainMax {
+		w.led.step++
+		for _, p := range w.producers {
+			p.resend()
+		}
+		honest.act()
+		w.turns(20)
+		if len(w.led.cries) > 0 {
+			return false
+		}
+		w.advance(task.Millis(1 + w.rng.IntN(20)))
+		if i%10 != 9 {
+			continue
+		}
+		c, ok := w.counts()
+		live := int64(0)
+		for _, t := range c {
+			live += t.live
+		}
+		if ok && live == 0 && !slices.ContainsFunc(w.producers, func(p *producer) bool { return len(p.open) > 0 }) && honest.idle() {
+			return true
+		}
+		w.advance(5 * task.Second)
+	}
+	c, _ := w.counts()
+	w.led.cry("stuck", "after %d rounds the world is not at rest: %+v, %d numbers unanswered", drainMax, c, len(w.producers[0].open))
+	return false
+}
