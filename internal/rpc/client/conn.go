@@ -70,13 +70,14 @@ type Conn struct {
 	dialErr error // of the last dial
 	welcome *pb.Welcome
 
-	number  uint64    // last one given to a task
-	clock   time.Time // to the second
-	fresh   []waitingBatch
-	waiting int // bytes in fresh
-	sent    int // bytes unanswered
-	lanes   map[laneKey]*lane
-	groups  table[*group]
+	number   uint64    // last one given to a task
+	clock    time.Time // to the second
+	fresh    []waitingBatch
+	waiting  int // bytes in fresh
+	sent     int // bytes unanswered
+	lanes    map[laneKey]*lane
+	lastLane uint64 // names lanes
+	groups   table[*group]
 
 	outcomes []*report
 	parked   []*outcomeGroup // to be sent again

@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,10 +29,16 @@ type waitingBatch struct {
 
 type laneKey struct{ producer, queue string }
 
-// lane is what is unanswered of one producer session and queue, in order of
-// numbers; the broker may forget every number below the first.
+// lane is one producer session in one queue: its numbers, and what of them is
+// unanswered, in order. The broker may forget every number below the first of
+// these, and all of them when the lane was idle for long: such a lane is
+// dropped, and the next one has another name.
 type lane struct {
 	key      laneKey
+	producer string // key.producer, or a name of our own
+	number   uint64 // last one given to a task, if the name is our own
+	known    bool   // the broker has taken a group of it
+	lastUse  time.Time
 	pending  []*group // unanswered, holes skipped at the front
 	head     int
 	building *group // of the flush going on
@@ -51,6 +58,8 @@ type group struct {
 	sent    bool
 	done    bool
 	repeats int  // answers "try again" so far
+	again   bool // it was sent on an earlier link, or answered "try again"
+	noAck   bool // sent without AckBelow: the broker did not know the lane
 	harmful bool // not numbered: it may not be sent twice
 }
 
@@ -141,7 +150,7 @@ func (c *Conn) gather() (groups []*group, over []*task.EnqueueBatch) {
 
 // place puts b into the group that its lane is building, or into new ones.
 func (c *Conn) place(b *task.EnqueueBatch, now time.Time, groups []*group, over []*task.EnqueueBatch) ([]*group, []*task.EnqueueBatch) {
-	ln := c.lane(laneKey{b.Producer, b.Queue})
+	ln := c.lane(laneKey{b.Producer, b.Queue}, now)
 	n, _ := weigh(b)
 	c.waiting -= n
 	var sp *split
@@ -204,7 +213,7 @@ func (c *Conn) join(g *group, m member, bytes int) {
 	g.bytes += bytes
 	c.sent += bytes
 	if g.first != 0 {
-		c.number += uint64(n)
+		g.ln.number += uint64(n)
 	} else {
 		g.harmful = g.harmful || unnumbered(m.b.Specs[m.from:m.to])
 	}
@@ -226,19 +235,30 @@ func tooLarge(s *task.Spec) *task.Error {
 	return task.Errorf(task.Invalid, "the task is over %d bytes with all its names", specBytesMax)
 }
 
-func (c *Conn) lane(k laneKey) *lane {
+// lane is the lane for k; mu is held.
+func (c *Conn) lane(k laneKey, now time.Time) *lane {
 	ln := c.lanes[k]
-	if ln == nil {
-		ln = &lane{key: k}
+	if ln == nil || ln.stale(now, c.repeatFor()) {
+		ln = &lane{key: k, producer: k.producer}
+		if k.producer == "" {
+			c.lastLane++
+			ln.producer = c.producer + "." + strconv.FormatUint(c.lastLane, 36)
+		}
 		c.lanes[k] = ln
 	}
+	ln.lastUse = now
 	return ln
+}
+
+// stale says whether the broker may soon forget the lane.
+func (ln *lane) stale(now time.Time, idle time.Duration) bool {
+	return ln.head == len(ln.pending) && now.Sub(ln.lastUse) > idle
 }
 
 func (c *Conn) newGroup(ln *lane, b *task.EnqueueBatch, now time.Time) *group {
 	g := &group{ln: ln, born: now}
 	if b.Producer == "" {
-		g.first = c.number + 1
+		g.first = ln.number + 1
 		ln.building = g
 	} else {
 		g.ackOwn = b.AckBelow
@@ -250,8 +270,11 @@ func (c *Conn) newGroup(ln *lane, b *task.EnqueueBatch, now time.Time) *group {
 
 // ackBelow is what the broker may forget; mu is held.
 func (g *group) ackBelow() uint64 {
-	if g.first == 0 {
+	switch {
+	case g.first == 0:
 		return g.ackOwn
+	case !g.ln.known || g.noAck:
+		return 0
 	}
 	return g.ln.pending[g.ln.head].first
 }
@@ -265,7 +288,6 @@ func (c *Conn) drop(g *group) {
 		ln.head++
 	}
 	if ln.head == len(ln.pending) {
-		delete(c.lanes, ln.key)
 		ln.pending, ln.head = ln.pending[:0], 0
 	} else if ln.head > 64 && ln.head > len(ln.pending)/2 {
 		n := copy(ln.pending, ln.pending[ln.head:])
@@ -321,11 +343,14 @@ func (c *Conn) answered(body []byte) error {
 		c.mu.Unlock()
 		return nil
 	}
-	if a.Err != nil && a.Err.Code == task.Unavailable && !g.harmful && !c.closed {
-		c.repeat(g)
+	if a.Err != nil && !c.closed && c.anotherTry(g, a.Err.Code) {
 		c.mu.Unlock()
 		return nil
 	}
+	if a.Err != nil && a.Err.Code == task.Conflict && g.first != 0 {
+		a.Err = unknown("the server has forgotten this client's session")
+	}
+	g.ln.known = g.ln.known || a.Err == nil
 	c.groups.take(a.Seq)
 	full := c.sent >= windowBytesMax
 	c.drop(g)
@@ -343,6 +368,24 @@ func (c *Conn) answered(body []byte) error {
 	}
 	g.settle(a.Err)
 	return err
+}
+
+// anotherTry sends a refused group again, if that may help and can do no harm;
+// mu is held.
+func (c *Conn) anotherTry(g *group, why task.Code) bool {
+	switch {
+	case why == task.Unavailable && !g.harmful:
+		g.again = true
+		c.repeat(g)
+	case why == task.Conflict && g.first != 0 && !g.again && !g.noAck:
+		// The broker does not know the lane, so it took nothing: begin it anew.
+		g.noAck = true
+		c.control.again = append(c.control.again, g)
+		c.wake()
+	default:
+		return false
+	}
+	return true
 }
 
 // repeat sends g again a little later; mu is held.

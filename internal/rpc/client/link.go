@@ -202,6 +202,7 @@ func (c *Conn) serve(l *link) error {
 func (c *Conn) revive() []*group {
 	var again []*group
 	for _, g := range c.groups.all() {
+		g.again = g.sent
 		g.ack = g.ackBelow()
 		again = append(again, g)
 	}
@@ -373,7 +374,7 @@ func (c *Conn) writeGroups(f *framer, gs []*group) {
 		}
 		g.sent = true
 		b := f.open()
-		head := codec.EnqueueGroup{Seq: g.seq, Queue: g.ln.key.queue, Producer: g.ln.key.producer, FirstNumber: g.first, AckBelow: g.ack}
+		head := codec.EnqueueGroup{Seq: g.seq, Queue: g.ln.key.queue, Producer: g.ln.producer, FirstNumber: g.first, AckBelow: g.ack}
 		*b = w.Begin(*b, &head, g.bytes)
 		for i := range g.members {
 			m := &g.members[i]
@@ -423,6 +424,11 @@ func (c *Conn) expire(own bool) {
 			c.groups.take(g.seq)
 			c.drop(g)
 			old = append(old, g)
+		}
+	}
+	for k, ln := range c.lanes {
+		if ln.stale(now, limit) {
+			delete(c.lanes, k)
 		}
 	}
 	fresh := c.expireFresh(now, limit)
