@@ -282,9 +282,13 @@ func TestAdmin(t *testing.T) {
 
 	n, d := 3, 5*time.Second
 	w := Fixed(time.Second)
-	q, err := c.SetQueue(ctx, "q", QueuePatch{MaxAttempts: &n, Timeout: &d, Backoff: &w})
+	mode, durable := HistoryFailures, true
+	q, err := c.SetQueue(ctx, "q", QueuePatch{MaxAttempts: &n, Timeout: &d, Backoff: &w, History: &mode, DurableClaims: &durable})
 	if err != nil || q.Config.MaxAttempts != 3 || q.Config.Timeout != d || q.Ready != 1 || q.Scheduled != 1 {
 		t.Errorf("SetQueue: %+v, %v", q, err)
+	}
+	if got := q.Config; got.Backoff.String() != "fixed 1s" || got.History != HistoryFailures || !got.DurableClaims {
+		t.Errorf("SetQueue: %+v", got)
 	}
 	if err := c.Pause(ctx, "q"); err != nil {
 		t.Fatal(err)
@@ -319,6 +323,18 @@ func TestAdmin(t *testing.T) {
 	if _, err := c.Wait(ctx, b.ID()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Wait: %v", err)
 	}
+}
+
+func TestWaitsInWords(t *testing.T) {
+	f := func(w Waits, want string) {
+		t.Helper()
+		if got := w.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(Waits{}, "exponential 1s up to 10m0s")
+	f(Linear(2*time.Second, time.Minute), "linear 2s up to 1m0s")
+	f(Steps(time.Second, time.Hour), "steps 1s 1h0m0s")
 }
 
 func TestInfoAsJSON(t *testing.T) {

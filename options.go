@@ -161,6 +161,30 @@ func Steps(ds ...time.Duration) Waits {
 	return newWaits(task.Backoff{Kind: task.BackoffList, List: list})
 }
 
+// String says it in words, such as "exponential 1s up to 10m0s".
+func (w Waits) String() string {
+	base, most := w.b.Base, w.b.Max
+	if base == 0 {
+		base = task.DefaultBackoffBase
+	}
+	if most == 0 {
+		most = task.DefaultBackoffMax
+	}
+	switch w.b.Kind {
+	case task.BackoffFixed:
+		return "fixed " + fromMillis(base).String()
+	case task.BackoffList:
+		s := "steps"
+		for _, d := range w.b.List {
+			s += " " + fromMillis(d).String()
+		}
+		return s
+	case task.BackoffLinear:
+		return "linear " + fromMillis(base).String() + " up to " + fromMillis(most).String()
+	}
+	return "exponential " + fromMillis(base).String() + " up to " + fromMillis(most).String()
+}
+
 func newWaits(b task.Backoff) Waits {
 	return Waits{b: b, err: (&task.Policy{Backoff: &b}).Check()}
 }

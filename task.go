@@ -147,7 +147,8 @@ func (d *Definition[In, Out]) EnqueueMany(ctx context.Context, c *Client, ins []
 }
 
 // Do enqueues a task, waits for it and returns its result: Enqueue, then
-// Task.Wait.
+// Task.Wait. It wants a queue that keeps history (the default): in another, a
+// task may be done and forgotten before the waiting begins.
 func (d *Definition[In, Out]) Do(ctx context.Context, c *Client, in In, opts ...Option) (Out, error) {
 	t, err := d.Enqueue(ctx, c, in, opts...)
 	if err != nil {
