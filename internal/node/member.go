@@ -3,7 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +23,9 @@ type member struct {
 	why  atomic.Pointer[string]           // why it is not served
 	fail atomic.Pointer[error]            // how the last runner ended, if not in order
 
+	mu   sync.Mutex
+	away map[string]task.SessionOptions // guarded by mu; sessions of this process that the fault has cut off
+
 	// Of a Manual node.
 	waited int
 }
@@ -29,6 +35,30 @@ func (m *member) runner() *partition.Runner { return m.now.Load() }
 
 // errReopening refuses what comes while the partition is not served.
 var errReopening = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+
+// noteAway remembers a session of this process when its partition ends in a
+// fault. Such sessions are recorded nowhere; the next runner waits for them all
+// the same, since the process that they live in has not died.
+func (m *member) noteAway(o *task.SessionOptions) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away == nil {
+		m.away = make(map[string]task.SessionOptions)
+	}
+	m.away[o.ID] = *o
+}
+
+// takeAway lists those sessions, by ID, and forgets them.
+func (m *member) takeAway() []task.SessionOptions {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []task.SessionOptions
+	for _, id := range slices.Sorted(maps.Keys(m.away)) {
+		all = append(all, m.away[id])
+	}
+	m.away = nil
+	return all
+}
 
 // open acquires the partition and reads what must be known.
 func (m *member) open(ctx context.Context) error {
@@ -41,12 +71,17 @@ func (m *member) open(ctx context.Context) error {
 	if share == 0 {
 		share = cfg.Partitions
 	}
+	away := m.takeAway()
 	r, err := partition.Open(ctx, part, partition.Config{
-		Partition: m.id, Now: m.n.now, Observe: cfg.Observe, Check: cfg.Check,
+		Away:      away,
+		Partition: m.id, Now: m.n.now, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
 		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes,
 	})
 	if err != nil {
+		for i := range away {
+			m.noteAway(&away[i])
+		}
 		return err
 	}
 	m.why.Store(nil)

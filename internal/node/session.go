@@ -57,6 +57,9 @@ func (n *Node) Attach(ctx context.Context, opts task.SessionOptions, sink task.S
 		s.Detach()
 		return nil, err
 	}
+	if s.gone.Load() { // a partition has ended already, or the same worker is here anew
+		return nil, errReopening
+	}
 	if len(lost) > 0 {
 		s.revoke(lost, task.LeaseLost)
 	}
@@ -174,8 +177,8 @@ func (s *session) openIn(p uint16, running []task.Token, done func(lost []task.T
 	opts := s.opts
 	opts.Running = running
 	l := &leg{s: s, r: r, p: p}
+	l.a = r.Attach(&opts, s.weightIn(p), &s.credit, l, done) // may call done, and so lose s
 	s.mu.Lock()
-	l.a = r.Attach(&opts, s.weightIn(p), &s.credit, l, done)
 	s.legs = append(s.legs, l)
 	s.mu.Unlock()
 	if s.gone.Load() {
@@ -321,7 +324,12 @@ func (l *leg) Revoke(ts []task.Token, why task.Code) {
 
 // Lost implements partition.Receiver. A session is lost as a whole: its worker
 // attaches again and names what it runs.
-func (l *leg) Lost(err *task.Error) { l.s.lose(err) }
+func (l *leg) Lost(err *task.Error) {
+	if !l.s.opts.Remote && l.r.Err() != nil {
+		l.s.n.members[l.p].noteAway(&l.s.opts)
+	}
+	l.s.lose(err)
+}
 
 // closeSessions tells all sessions that the node ends.
 func (n *Node) closeSessions() {

@@ -44,10 +44,13 @@ func newHand(t *testing.T, n *Node, id string, credit int, queues ...string) *ha
 func (h *hand) attach() {
 	h.t.Helper()
 	for {
+		h.mu.Lock()
+		h.lost = nil // it may be set again before Attach returns
+		h.mu.Unlock()
 		s, err := h.n.Attach(context.Background(), h.opts, h)
 		if err == nil {
 			h.mu.Lock()
-			h.s, h.lost, h.given = s, nil, 0
+			h.s, h.given = s, 0
 			h.mu.Unlock()
 			return
 		}

@@ -65,7 +65,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 				r.look(func(*queue.Machine) {}, func(err *task.Error) { done(l.info, err) })
 			}
 		}
-		if !r.readers.do(read) {
+		if !r.readers.do(r.readers.looks, read) {
 			done(task.Info{}, errReopen)
 		}
 	})

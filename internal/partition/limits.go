@@ -1,5 +1,7 @@
 package partition
 
+import "github.com/penstock-io/penstock/internal/task"
+
 // What bounds a partition. Everything that waits is either counted here or
 // bounded by the credit that workers give.
 const (
@@ -24,6 +26,7 @@ const (
 	turnsMax = pipelineDepth + 3
 
 	refillsMax      = 2       // refills read at once
+	lookupsMax      = 4       // tasks and pages read at once for people
 	refillKeepMax   = 4 << 20 // bytes of records that a refill brings along for the cache
 	watchesMax      = 100_000 // tasks watched in one partition
 	pollsMax        = 10_000  // unary leases that wait in one partition
@@ -38,5 +41,6 @@ const (
 	scanPageMax     = 50_000  // records looked at for one page of a listing
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20
-	openTicksMax    = 64 // turns at opening, until the first wants are answered
+	idleAfter       = task.Second // without mail for so long, buffers of busier times are given back
+	openTicksMax    = 64          // turns at opening, until the first wants are answered
 )

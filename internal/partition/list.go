@@ -105,7 +105,7 @@ func (r *Runner) List(f task.Filter, after []byte, done func(p Page, err *task.E
 			done(Page{}, err)
 			return
 		}
-		if !r.readers.do(func() { l.finish(l.read(), done) }) {
+		if !r.readers.do(r.readers.looks, func() { l.finish(l.read(), done) }) {
 			done(Page{}, errReopen)
 		}
 	})

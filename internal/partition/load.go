@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
@@ -75,6 +76,11 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	}
 	if s.Sessions, err = readAll(ctx, r, record.ClassSession, record.DecodeSession); err != nil {
 		return nil, err
+	}
+	for i := range r.cfg.Away {
+		if a := &r.cfg.Away[i]; !slices.ContainsFunc(s.Sessions, func(x queue.SessionState) bool { return x.Session == a.ID }) {
+			s.Sessions = append(s.Sessions, queue.SessionState{Session: a.ID, Worker: a.Worker, Concurrency: a.Concurrency, TTL: a.TTL})
+		}
 	}
 	if s.Claims, err = readAll(ctx, r, record.ClassClaim, record.DecodeClaim); err != nil {
 		return nil, err

@@ -157,6 +157,15 @@ func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedByt
 	return load
 }
 
+// stop refuses all later mail with err; what has come in stays.
+func (b *mailbox) stop(err *task.Error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed == nil {
+		b.closed = err
+	}
+}
+
 // close refuses all later mail with err and returns what was left.
 func (b *mailbox) close(err *task.Error) (left []mail, views []view, loads []*refill) {
 	b.mu.Lock()

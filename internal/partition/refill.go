@@ -26,8 +26,9 @@ type refill struct {
 type readers struct {
 	manual bool
 
-	wg  sync.WaitGroup
-	sem chan struct{}
+	wg    sync.WaitGroup
+	loads chan struct{} // refills at work
+	looks chan struct{} // other look-ups: they never hold up a refill
 
 	mu      sync.Mutex // guards all below
 	jobs    []func()   // manual only
@@ -35,10 +36,13 @@ type readers struct {
 	stopped bool
 }
 
-func (rs *readers) init() { rs.sem = make(chan struct{}, refillsMax) }
+func (rs *readers) init() {
+	rs.loads, rs.looks = make(chan struct{}, refillsMax), make(chan struct{}, lookupsMax)
+}
 
-// do runs job soon. After stop it returns false and the job is dropped.
-func (rs *readers) do(job func()) bool {
+// do runs job soon, when there is room in sem. After stop it returns false and
+// the job is dropped.
+func (rs *readers) do(sem chan struct{}, job func()) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	switch {
@@ -48,8 +52,8 @@ func (rs *readers) do(job func()) bool {
 		rs.jobs = append(rs.jobs, job)
 	default:
 		rs.wg.Go(func() {
-			rs.sem <- struct{}{}
-			defer func() { <-rs.sem }()
+			sem <- struct{}{}
+			defer func() { <-sem }()
 			job()
 		})
 	}
@@ -64,7 +68,7 @@ func (rs *readers) start() {
 	rs.jobs = nil
 	rs.mu.Unlock()
 	for _, job := range left {
-		rs.do(job)
+		rs.do(rs.loads, job)
 	}
 }
 
@@ -144,7 +148,7 @@ func (r *Runner) startRefill(w *queue.Want) {
 		}
 		r.box.putLoad(l)
 	}
-	if !r.readers.do(job) {
+	if !r.readers.do(r.readers.loads, job) {
 		l.it.Close()
 	}
 }
@@ -192,4 +196,11 @@ func (r *Runner) keepLoad(l *refill) {
 		from = l.ends[i]
 	}
 	r.readers.giveBack(l)
+}
+
+// trim gives back the memory of refills.
+func (rs *readers) trim() {
+	rs.mu.Lock()
+	rs.spare = nil
+	rs.mu.Unlock()
 }

@@ -22,12 +22,14 @@ import (
 type Config struct {
 	Partition    uint16
 	Now          func() task.Time
-	WindowTasks  int         // tasks in memory; 0 = the machine's default
-	HistoryBytes int64       // finished records; 0 = the machine's default
-	IdemBytes    int64       // idempotency entries; 0 = the machine's default
-	CacheBytes   int64       // records kept in memory; 0 = 24 MiB
-	Observe      func(Stats) // called once a durable turn; nil = no one looks
-	Check        bool        // tests: the machine's invariants are checked after every Apply
+	WindowTasks  int                   // tasks in memory; 0 = the machine's default
+	HistoryBytes int64                 // finished records; 0 = the machine's default
+	IdemBytes    int64                 // idempotency entries; 0 = the machine's default
+	CacheBytes   int64                 // records kept in memory; 0 = 24 MiB
+	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
+	Observe      func(Stats)           // called once a durable turn; nil = no one looks
+	Held         bool                  // Now is moved by hand, and Tick called then: no timers are used
+	Check        bool                  // tests: the machine's invariants are checked after every Apply
 }
 
 // Runner owns one partition.
@@ -45,14 +47,17 @@ type Runner struct {
 	box  mailbox
 
 	// From here to broken: the loop's own.
-	m     *queue.Machine
-	out   queue.Output
-	cache *cache
-	enc   encoder
-	dec   record.Decoder
-	due   task.Time // the machine's deadline
-	last  task.Time // what the clock said last
-	again bool      // there is more to do at once
+	m       *queue.Machine
+	out     queue.Output
+	cache   *cache
+	enc     encoder
+	dec     record.Decoder
+	due     task.Time // the machine's deadline
+	last    task.Time // what the clock said last
+	again   bool      // there is more to do at once
+	ending  bool      // nothing is dispatched any more
+	busy    task.Time // when mail last came
+	trimmed bool      // since then
 
 	// What is to be applied: mail that was taken, and the loop's own.
 	finish, admit        intake
@@ -165,7 +170,7 @@ func (r *Runner) serve(ctx context.Context) error {
 			return f.err
 		}
 		if ctx.Err() != nil {
-			return r.handOver()
+			return r.handOver(r.passOn)
 		}
 		t := <-r.free
 		made, err := r.turn(t)
@@ -173,8 +178,7 @@ func (r *Runner) serve(ctx context.Context) error {
 			return err
 		}
 		if made {
-			r.begun <- t
-			if err := r.afterTurn(); err != nil {
+			if err := r.passOn(t); err != nil {
 				return err
 			}
 			continue
@@ -187,19 +191,27 @@ func (r *Runner) serve(ctx context.Context) error {
 	}
 }
 
+// passOn hands a turn to the waiter and reads what the machine asked for.
+func (r *Runner) passOn(t *turn) error {
+	r.begun <- t
+	return r.afterTurn()
+}
+
 // sleep waits for mail, an answered commit, the machine's deadline or ctx.
 func (r *Runner) sleep(ctx context.Context, timer *time.Timer) {
 	wait := time.Hour
 	if r.due != 0 {
 		wait = time.Duration(max(0, r.due.Sub(r.now()))) * time.Millisecond
-		if wait == 0 {
-			wait = time.Millisecond // a clock held by a test: look again, but don't spin
-		}
 	}
-	timer.Reset(wait)
+	expired := timer.C
+	if r.cfg.Held {
+		expired = nil
+	} else {
+		timer.Reset(wait)
+	}
 	select {
 	case <-r.box.wake:
-	case <-timer.C:
+	case <-expired:
 	case <-r.settled:
 	case <-ctx.Done():
 	}
@@ -239,7 +251,15 @@ func (r *Runner) Close() error {
 	if r.Err() != nil {
 		return nil
 	}
-	return r.end(r.handOver())
+	return r.end(r.handOver(func(t *turn) error {
+		err := r.afterTurn()
+		if err == nil {
+			r.settle(t)
+			err = r.Err()
+		}
+		r.free <- t
+		return err
+	}))
 }
 
 // Due is when the machine wants its next turn; 0 = when something comes.
@@ -256,10 +276,28 @@ func (r *Runner) die(err error) {
 	}
 }
 
-// handOver takes no more mail, finishes what was begun and writes the claims of
-// what runs, so that the next owner knows.
-func (r *Runner) handOver() error {
-	r.refuseMail(task.Errorf(task.Unavailable, "the queue is being closed: try again"), task.AppliedNo)
+// handOver takes no more mail, answers what has come in, and writes the claims of
+// what runs, so that the next owner knows. pass takes each turn that is made.
+func (r *Runner) handOver(pass func(t *turn) error) error {
+	r.box.stop(task.Errorf(task.Unavailable, "the queue is being closed: try again"))
+	r.ending = true
+	for {
+		t := <-r.free
+		made, err := r.turn(t)
+		if err != nil {
+			return err
+		}
+		if !made {
+			r.free <- t
+			if r.again {
+				continue
+			}
+			break
+		}
+		if err := pass(t); err != nil {
+			return err
+		}
+	}
 	t := <-r.free
 	t.reset()
 	r.m.Close(r.now(), &r.out)

@@ -27,11 +27,12 @@ type Attached struct {
 
 	// The loop's own.
 	num      uint32 // the machine's number; 0 = not open
-	gone     bool   // detached or closed before it was open
-	wants    int    // tasks that may be ready for it
-	reserved int    // credit drawn for the Apply under way
-	leased   int    // what came of it
-	stuck    bool   // the last dispatch led to nothing though something seemed ready
+	gone     bool   // detached or closed; by leave, if that was before it was open
+	leave    queue.Op
+	wants    int  // tasks that may be ready for it
+	reserved int  // credit drawn for the Apply under way
+	leased   int  // what came of it
+	stuck    bool // the last dispatch led to nothing though something seemed ready
 }
 
 // Attach opens a session, or takes one up again. done is called once the opening
@@ -88,7 +89,7 @@ func (r *Runner) admitSession(c *queue.Command, a *Attached) bool {
 	case queue.OpOpen:
 		return true
 	case queue.OpDetach, queue.OpClose:
-		a.gone = true
+		a.gone, a.leave = true, c.Op
 	}
 	if a.num == 0 || r.sessions[a.num] != a {
 		return false
@@ -110,7 +111,8 @@ func (r *Runner) opened(a *Attached) {
 	}
 	a.num = a.open.Session
 	if a.gone { // it went while its opening was being looked into
-		r.extra = append(r.extra, queue.Command{Op: queue.OpDetach, Session: a.num})
+		r.extra = append(r.extra, queue.Command{Op: a.leave, Session: a.num})
+		r.again = true
 		a.num = 0
 		return
 	}

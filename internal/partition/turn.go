@@ -87,8 +87,11 @@ func (r *Runner) turn(t *turn) (bool, error) {
 	if changed {
 		r.unstick()
 	}
-	r.dispatch(t, tasks)
-	r.dispatchPolls(t, tasks)
+	r.trim(tasks, now)
+	if !r.ending {
+		r.dispatch(t, tasks)
+		r.dispatchPolls(t, tasks)
+	}
 	r.pollsNext = r.pollsNext || changed
 	if len(t.cmds) == 0 && len(t.views) == 0 { // only polls that found nothing
 		r.settlePolls(t)
@@ -378,4 +381,24 @@ func failMail(c *queue.Command, e *errand, why *task.Error, applied task.Applied
 	case e.reply != nil:
 		e.reply(err)
 	}
+}
+
+// trim gives back the memory of a busier time once it has been quiet for a while.
+func (r *Runner) trim(tasks int, now task.Time) {
+	if tasks > 0 || len(r.out.Leased) > 0 {
+		r.busy, r.trimmed = now, false
+		return
+	}
+	if r.trimmed || now.Sub(r.busy) < idleAfter || r.inflight.Load() > 0 {
+		return
+	}
+	r.trimmed = true
+	for range len(r.free) {
+		<-r.free
+		r.free <- &turn{}
+	}
+	r.out = queue.Output{}
+	r.enc = encoder{}
+	r.able = nil
+	r.readers.trim()
 }
