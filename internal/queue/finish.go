@@ -169,7 +169,7 @@ func (m *Machine) end(i uint32, e ending) {
 	q := l.queue
 	f := Finished{State: e.state, Place: m.place(x), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
 		Ended: m.now, Reason: e.reason, Outcome: e.outcome}
-	f.From = Source{Slot: i, Place: f.Place}
+	f.From = m.source(i, x)
 	f.Copy = x.flags&FlagMoved != 0
 	f.KeepBody = e.state != task.Succeeded
 	if x.state == slotRunning {
@@ -308,10 +308,7 @@ func (m *Machine) giveBack(i uint32) {
 func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
-	from := Source{Slot: i, Place: m.place(x)}
-	if x.state == slotLoaded {
-		from.Slot = NoSlot
-	}
+	from := m.source(i, x)
 	wasFresh := x.putBatch == uint32(m.batch)
 	if wasFresh {
 		from = m.freshSource(x)
@@ -323,6 +320,15 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	l.queue.state.Timed++
 	t := Timed{Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
 	m.putTimed(l, i, t)
+}
+
+// source is where the body of a task's record is found. A slot that a command has
+// just loaded the task into holds nothing of it, or what it held of it before.
+func (m *Machine) source(i uint32, x *slot) Source {
+	if x.state == slotLoaded {
+		i = NoSlot
+	}
+	return Source{Slot: i, Place: m.place(x)}
 }
 
 // freshSource is where the body comes from of a record put in this very Apply
@@ -360,7 +366,7 @@ func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	q := m.lanes[x.lane].queue
 	reason = clip(reason)
 	p := m.place(x)
-	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Slot: i, From: Source{Slot: i, Place: p},
+	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Slot: i, From: m.source(i, x),
 		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Size: int(x.size)}
 	if x.putBatch == uint32(m.batch) {
 		d.From = m.freshSource(x)

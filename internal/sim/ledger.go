@@ -39,18 +39,20 @@ type told struct {
 
 // ledger is all that could be seen from outside, and what checkers cried.
 type ledger struct {
-	step    int
-	events  int
-	sent    map[string]*sent
-	tasks   map[task.ID]*known
-	order   []*known
-	byKey   map[string]task.ID
-	bySeq   map[uint64]*known // partition and sequence, for tokens
-	firsts  []task.Delivery   // first deliveries, for the order
-	repeats int               // enqueues that were answered to a repeat
-	unnamed map[string]int64  // by queue: tasks that nobody was told of and that have no payload any more
-	cries   []string
-	sum     uint64
+	step     int
+	events   int
+	sent     map[string]*sent
+	tasks    map[task.ID]*known
+	order    []*known
+	byKey    map[string]task.ID
+	bySeq    map[uint64]*known // partition and sequence, for tokens
+	firsts   []task.Delivery   // first deliveries before the drain, for the order
+	repeats  int               // enqueues that were answered to a repeat
+	unnamed  map[string]int64  // by queue: tasks that nobody was told of and that have no payload any more
+	draining bool              // those who had tasks before it are gone
+	cries    []string
+	sum      uint64
+	log      func(format string, args ...any)
 }
 
 func newLedger() *ledger {
@@ -67,6 +69,7 @@ func (l *ledger) cry(checker, format string, args ...any) {
 // note adds an event to the sum, so that two runs can be compared.
 func (l *ledger) note(args ...any) {
 	l.events++
+	l.log("  %v", args)
 	h := fnv.New64a()
 	fmt.Fprint(h, l.sum, l.step)
 	fmt.Fprintln(h, args...)
@@ -131,7 +134,7 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 	if d.Attempt != d.Counts.Failures+d.Counts.Crashes+1 {
 		l.cry("fence", "%s: attempt %d with %+v", key, d.Attempt, d.Counts)
 	}
-	if len(k.seen) == 0 {
+	if len(k.seen) == 0 && !l.draining {
 		l.firsts = append(l.firsts, d)
 	}
 	k.seen = append(k.seen, d)

@@ -56,7 +56,7 @@ func (c *connection) Deliver(ds []task.Delivery) {
 		d.Payload = slices.Clone(d.Payload)
 		k.credit--
 		k.w.led.delivered(d, k.id())
-		if k.w.calm {
+		if k.w.calm && !k.w.led.draining {
 			k.w.first(d, k.types)
 		}
 		k.running = append(k.running, d)

@@ -89,6 +89,7 @@ func Run(o Options) Result {
 		o.Steps = stepsDefault
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
+	w.led.log = w.log
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
@@ -397,6 +398,7 @@ func (w *world) operate() {
 // task ends.
 func (w *world) drain() bool {
 	w.log("drain")
+	w.led.draining = true
 	for _, k := range w.workers {
 		k.cutOff()
 	}

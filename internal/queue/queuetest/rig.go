@@ -41,6 +41,7 @@ func NewRig(cfg queue.Config, now task.Time) *Rig {
 
 func (r *Rig) open() {
 	r.points, r.refills, r.put = nil, nil, nil
+	r.Store.cache = map[uint32]*Record{}
 	r.M = queue.New(r.Cfg, r.Store.Snapshot(), r.Now)
 }
 
@@ -104,8 +105,10 @@ func (r *Rig) once(cmds []queue.Command) error {
 		}
 	}
 	all = append(append(all, r.put...), cmds...)
+	points := r.points
 	r.points, r.put = nil, nil
 	r.M.Apply(r.Now, all, &r.Out)
+	r.keep(points)
 	r.Store.Commit(&r.Out)
 	if r.Trace != nil {
 		r.Trace(r.Now, all, &r.Out)
@@ -130,6 +133,18 @@ func (r *Rig) once(cmds []queue.Command) error {
 	}
 	r.put = append(r.put, r.Out.Deferred...)
 	return r.Check()
+}
+
+// keep puts the records of a refill where the machine took them.
+func (r *Rig) keep(points []*queue.Loaded) {
+	for _, a := range points {
+		if a.Want.What != queue.WantBirths && a.Want.What != queue.WantTimed {
+			continue
+		}
+		for i := range min(len(a.Waiting), len(r.Out.Taken)) {
+			r.Store.Cache(r.Out.Taken[i], a.Waiting[i].Place)
+		}
+	}
 }
 
 // Check is every invariant that needs no memory of what went before.

@@ -64,6 +64,7 @@ type Store struct {
 	sessions  map[string]queue.SessionState
 	born      map[queue.Place]bool // every birth key that was ever written
 
+	cache  map[uint32]*Record       // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
 	purged bool                     // a range was purged: index entries may be left over
 	undo   []func()
@@ -78,6 +79,7 @@ func NewStore() *Store {
 		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
+		cache: map[uint32]*Record{},
 	}
 }
 
@@ -178,7 +180,18 @@ func (b *batch) source(src *queue.Source) *Record {
 	if r := b.taken[src.Place.Seq]; r != nil {
 		return r
 	}
-	return b.s.live[src.Place]
+	r := b.s.live[src.Place]
+	if c := b.s.cache[src.Slot]; src.Slot != queue.NoSlot && r != nil && c != nil && c.Place.Seq == r.Place.Seq && c.Place != r.Place {
+		b.s.fault("slot %d holds an old record of task %x, of %+v: it stands at %+v", src.Slot, uint64(r.Place.Seq), c.Place, r.Place)
+	}
+	return r
+}
+
+// Cache keeps a record under the slot that the machine gave its task.
+func (s *Store) Cache(slot uint32, p queue.Place) {
+	if r := s.live[p]; r != nil && slot != queue.NoSlot {
+		s.cache[slot] = r
+	}
 }
 
 func (b *batch) deletes() {
@@ -263,7 +276,7 @@ func (b *batch) puts() {
 	s, o := b.s, b.o
 	for i := range o.Births {
 		if w := &o.Births[i]; w.Place.Queue != queue.Void {
-			b.putLive(birthRecord(w))
+			b.putLive(birthRecord(w), w.Slot)
 			if s.born[w.Place] {
 				s.fault("birth key %+v is written twice: a single delete would bring the first back", w.Place)
 			}
@@ -322,10 +335,13 @@ func (b *batch) puts() {
 	}
 }
 
-func (b *batch) putLive(r *Record) {
+func (b *batch) putLive(r *Record, slot uint32) {
 	s := b.s
 	if p, ok := s.places[r.Place.Seq]; ok {
 		s.fault("task %x has two live records: %+v and %+v", uint64(r.Place.Seq), p, r.Place)
+	}
+	if slot != queue.NoSlot {
+		s.cache[slot] = r
 	}
 	if m, ok := s.marks[laneOf(r.Place)]; ok {
 		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class == task.ClassTimed && r.Place.Due < m.TimedLow {
@@ -353,7 +369,7 @@ func (b *batch) putTimed(w *queue.Timed) {
 	if r.Place.Due < b.o.Now {
 		b.s.fault("timed record %+v is due before machine time %d", r.Place, b.o.Now)
 	}
-	b.putLive(&r)
+	b.putLive(&r, w.Slot)
 }
 
 func (b *batch) recordBefore(seq task.Seq) Record {
