@@ -12,7 +12,7 @@ import (
 )
 
 // engine is the real thing in memory behind a port.
-func engine(t *testing.T, partitions int) *client.Conn {
+func engine(t *testing.T, partitions int) *server.Server {
 	t.Helper()
 	s, err := server.Open(server.Config{Mem: true, HTTP: "127.0.0.1:0", Partitions: partitions})
 	if err != nil {
@@ -23,13 +23,13 @@ func engine(t *testing.T, partitions int) *client.Conn {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return dial(t, s.URL(), client.Options{})
+	return s
 }
 
 // TestContractOfTheEngineOverTCP is the promise as a user of the SDK has it.
 func TestContractOfTheEngineOverTCP(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) (task.Broker, task.Inspector, brokertest.Controls) {
-		conn := engine(t, 1)
+		conn := dial(t, engine(t, 1).URL(), client.Options{})
 		return conn, conn, brokertest.Controls{}
 	})
 }
@@ -37,7 +37,7 @@ func TestContractOfTheEngineOverTCP(t *testing.T) {
 // TestManyQueuesOfManyPartitions enqueues into queues whose owners see the
 // client for the first time at different moments.
 func TestManyQueuesOfManyPartitions(t *testing.T) {
-	conn := engine(t, 4)
+	conn := dial(t, engine(t, 4).URL(), client.Options{})
 	queues := []string{"a", "b", "c", "d", "e", "a"}
 	const each = 200
 	var wg sync.WaitGroup

