@@ -68,7 +68,7 @@ type listing struct {
 	dec    record.Decoder
 	tasks  []task.Info
 	kinds  []listKind // of tasks
-	first  stage      // where this page began
+	begin  bool       // this page is the first
 	names  names
 	memory []queue.Place // running and blocked tasks
 	segs   []queue.Segment
@@ -99,7 +99,7 @@ func (r *Runner) List(f task.Filter, after []byte, done func(p Page, err *task.E
 		done(Page{}, task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before"))
 		return
 	}
-	l := &listing{r: r, f: f, at: at, first: at.stage, left: scanPageMax, limit: f.Limit}
+	l := &listing{r: r, f: f, at: at, begin: at == cursor{}, left: scanPageMax, limit: f.Limit}
 	r.look(l.prepare, func(err *task.Error) {
 		if err != nil {
 			done(Page{}, err)
@@ -428,7 +428,7 @@ func (l *listing) shownBefore(i int) bool {
 		return false
 	}
 	seq := l.tasks[i].ID.Seq
-	return l.first != stageMemory || slices.ContainsFunc(l.memory, func(p queue.Place) bool { return p.Seq == seq })
+	return !l.begin || slices.ContainsFunc(l.memory, func(p queue.Place) bool { return p.Seq == seq })
 }
 
 func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {

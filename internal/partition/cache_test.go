@@ -1,0 +1,122 @@
+package partition
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// What the cache gives is what was put last for the slot and sequence, or nothing;
+// and what was put last of all is there.
+func TestCache(t *testing.T) {
+	c := newCache(4 * cacheChunk)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	type put struct {
+		seq task.Seq
+		rec []byte
+	}
+	last := map[uint32]put{}
+	hits := 0
+	for i := range 20_000 {
+		slot := rnd.Uint32N(3_000)
+		p := put{task.Seq(i + 1), bytes.Repeat([]byte{byte(i)}, rnd.IntN(cacheOneMax+200))}
+		c.put(slot, p.seq, p.rec)
+		last[slot] = p
+		if got := c.get(slot, p.seq); len(p.rec)+cacheHead <= cacheOneMax && !bytes.Equal(got, p.rec) {
+			t.Fatalf("put %d is not there", i)
+		}
+		other := rnd.Uint32N(3_000)
+		q := last[other]
+		if got := c.get(other, q.seq); got != nil {
+			hits++
+			if !bytes.Equal(got, q.rec) {
+				t.Fatalf("slot %d holds another record than was put", other)
+			}
+		}
+		if got := c.get(other, q.seq+1); got != nil {
+			t.Fatalf("slot %d answers for another task", other)
+		}
+	}
+	if hits == 0 {
+		t.Fatal("nothing was ever found")
+	}
+	c.drop(1)
+	if got := c.get(1, last[1].seq); got != nil {
+		t.Fatal("a dropped record is still there")
+	}
+}
+
+func TestArena(t *testing.T) {
+	var a arena
+	for round := range 3 {
+		var all [][]byte
+		for i := range 5_000 {
+			all = append(all, a.copyOf(fmt.Append(nil, round, "/", i, bytes.Repeat([]byte{'x'}, i%300))))
+		}
+		for i, b := range all {
+			if want := fmt.Append(nil, round, "/", i, bytes.Repeat([]byte{'x'}, i%300)); !bytes.Equal(b, want) {
+				t.Fatalf("round %d: piece %d was overwritten: %.40q", round, i, b)
+			}
+		}
+		a.reset()
+	}
+}
+
+// While several partitions are hungry, each draws its share; the last to wake
+// finds what is its own; credit is neither lost nor made.
+func TestCreditShares(t *testing.T) {
+	var c Credit
+	woken := map[string]int{}
+	tapOf := func(name string, weight int) *tap {
+		x := &tap{weight: weight, wake: func() { woken[name]++ }}
+		c.join(x)
+		return x
+	}
+	a, b := tapOf("a", 3), tapOf("b", 1)
+	if c.take(a, 10) != 0 || c.take(b, 10) != 0 {
+		t.Fatal("credit out of nothing")
+	}
+	c.Add(80)
+	if woken["a"] == 0 || woken["b"] == 0 {
+		t.Fatalf("woken: %v, want both", woken)
+	}
+	if got := c.take(a, 1_000); got != 60 {
+		t.Fatalf("the heavy one drew %d of 80, want 60", got)
+	}
+	if got := c.take(a, 1_000); got != 0 {
+		t.Fatalf("the heavy one drew %d of the light one's share", got)
+	}
+	if got := c.take(b, 1_000); got != 20 {
+		t.Fatalf("the light one drew %d, want 20", got)
+	}
+	c.give(b, 20) // it had no use for it
+	if got := c.take(a, 1_000); got != 20 {
+		t.Fatalf("then the heavy one drew %d, want 20", got)
+	}
+	for range 100 { // single credits go round by weight
+		c.want(a, true)
+		c.want(b, true)
+		c.Add(1)
+		got := c.take(a, 1_000) + c.take(b, 1_000)
+		if got != 1 || c.Left() != 0 {
+			t.Fatalf("drew %d of 1, %d left", got, c.Left())
+		}
+	}
+	if r := a.pass / b.pass; r < 0.9 || r > 1.1 {
+		t.Errorf("over weight, one drew %.1f and the other %.1f", a.pass, b.pass)
+	}
+	c.leave(b)
+	c.Add(5)
+	if got := c.take(a, 9); got != 5 {
+		t.Fatalf("alone, it drew %d of 5", got)
+	}
+	c.Close()
+	c.Add(5)
+	c.give(a, 5)
+	if c.take(a, 1) != 0 || c.Left() != 0 || !c.over() {
+		t.Fatal("a closed credit still gives")
+	}
+}
