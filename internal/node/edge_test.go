@@ -1,0 +1,241 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// nearlyFull is a store whose disk is low when told.
+type nearlyFull struct {
+	*store.Mem
+	low atomic.Bool
+}
+
+func (s *nearlyFull) Free() (uint64, bool) { return 1 << 20, s.low.Load() }
+
+// With the disk nearly full new tasks are refused with a text that says so, and
+// what is there can be finished.
+func TestDiskNearlyFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &nearlyFull{Mem: store.NewMem(store.MemOptions{})}
+		n := openNode(t, func(c *Config) { c.Store = st })
+		ids := enqueueAll(t, n, "q", "p", 10)
+		h := newHand(t, n, "w", 10, "q")
+		synctest.Wait()
+		st.low.Store(true)
+		b := &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{{Type: "t"}}}
+		if err := task.EnqueueWait(context.Background(), n, b); task.CodeOf(err) != task.Exhausted {
+			t.Fatalf("got %v, want Exhausted", err)
+		}
+		h.work()
+		once(t, ids, h)
+		st.low.Store(false)
+		enqueueAll(t, n, "q", "p2", 1)
+	})
+}
+
+// A unary lease whose caller has gone takes nothing, whenever it goes: before,
+// while or after tasks are found.
+func TestLeaseOfOneWhoLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := openNode(t, func(c *Config) { c.Partitions = 3 })
+		queues := []task.QueueWeight{{Queue: "a"}, {Queue: "b"}, {Queue: "c"}, {Queue: "d"}}
+		taken := 0
+		total := 0
+		for i := range 200 {
+			ctx, cancel := context.WithCancel(context.Background())
+			got := make(chan []task.Delivery, 1)
+			go func() {
+				ds, _ := n.Lease(ctx, task.LeaseRequest{Queues: queues, Max: 3, Wait: task.Minute})
+				got <- ds
+			}()
+			if i%3 == 0 {
+				synctest.Wait()
+			}
+			go cancel()
+			enqueueAll(t, n, queues[i%4].Queue, fmt.Sprint("p", i), 2)
+			total += 2
+			for range i % 7 {
+				runtime.Gosched()
+			}
+			ds := <-got
+			cancel()
+			taken += len(ds)
+		}
+		synctest.Wait()
+		qs, err := n.Queues(context.Background(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ready, running int64
+		for _, q := range qs {
+			ready += q.Ready
+			running += q.Running
+		}
+		if running != int64(taken) || ready != int64(total-taken) {
+			t.Fatalf("%d tasks are running and %d ready; %d were taken of %d", running, ready, taken, total)
+		}
+		page, err := n.List(context.Background(), task.Filter{Limit: 1000, States: []task.State{task.Ready}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range page.Tasks {
+			if info.Counts != (task.Counts{}) {
+				t.Fatalf("a task was blamed: %+v", info)
+			}
+		}
+	})
+}
+
+// Many long polls on an idle queue each get one task when tasks come, and those
+// who waited in vain leave nothing behind.
+func TestManyLongPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := openNode(t, func(c *Config) { c.Partitions = 2 })
+		const polls = 600
+		var wg sync.WaitGroup
+		var got, none atomic.Int64
+		for range polls {
+			wg.Go(func() {
+				ds, err := n.Lease(context.Background(), task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}, {Queue: "r"}}, Max: 1, Wait: 30 * task.Second})
+				if err != nil {
+					t.Error(err)
+				}
+				got.Add(int64(len(ds)))
+				if len(ds) == 0 {
+					none.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		enqueueAll(t, n, "q", "p", 300)
+		enqueueAll(t, n, "r", "p", 250)
+		synctest.Wait()
+		if got.Load() != 550 {
+			t.Fatalf("%d of 550 tasks were leased", got.Load())
+		}
+		wg.Wait()
+		if none.Load() != 50 {
+			t.Fatalf("%d came back empty, want 50", none.Load())
+		}
+	})
+}
+
+// After Close in order a remote worker finds what it runs; nothing is blamed, and
+// late calls are refused.
+func TestCloseInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMem(store.MemOptions{PunishSingleDelete: true})
+		n := openNode(t, func(c *Config) { c.Store = st })
+		ids := enqueueAll(t, n, "q", "p", 20)
+		remote := newHand(t, n, "remote", 0, "q")
+		remote.opts.Remote = true
+		remote.attach()
+		remote.credit(5)
+		local := newHand(t, n, "local", 5, "q")
+		synctest.Wait()
+		<-time.After(1500 * time.Millisecond)
+		if err := n.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if remote.lost == nil || local.lost == nil {
+			t.Fatalf("sessions were not told: %v, %v", remote.lost, local.lost)
+		}
+		b := &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{{Type: "t"}}}
+		if err := task.EnqueueWait(context.Background(), n, b); !errors.Is(err, task.ErrUnavailable) && task.CodeOf(err) != task.Unavailable {
+			t.Fatalf("after Close: %v", err)
+		}
+		m := openNode(t, func(c *Config) { c.Store = st })
+		remote.n, local.n = m, m
+		for _, d := range remote.held {
+			info, err := m.Get(context.Background(), d.ID)
+			if err != nil || info.Counts != (task.Counts{}) {
+				t.Fatalf("got %+v, %v", info, err)
+			}
+		}
+		local.held = nil // its process is another
+		drainAll(t, m, "q", 20, remote, local)
+		once(t, ids, remote, local)
+		for _, id := range ids {
+			info, err := m.Get(context.Background(), id)
+			if err != nil || info.Counts != (task.Counts{}) {
+				t.Fatalf("got %+v, %v", info, err)
+			}
+		}
+	})
+}
+
+// What is observed adds up.
+func TestObserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		enqueued, succeeded, sampled, commits := 0, 0, map[bool]int{}, 0
+		n := openNode(t, func(c *Config) {
+			c.Observe = func(s Stats) {
+				mu.Lock()
+				defer mu.Unlock()
+				if s.Ops > 0 {
+					commits++
+				}
+				for _, e := range s.Enqueued {
+					enqueued += e.N
+				}
+				for _, a := range s.Attempts {
+					if a.Outcome == task.AttemptSucceeded && a.Queue == "q" && a.Type == "t" {
+						succeeded += a.N
+					}
+				}
+				for _, x := range s.Samples {
+					sampled[x.Ran] += x.Of
+				}
+			}
+		})
+		enqueueAll(t, n, "q", "p", 500)
+		h := newHand(t, n, "w", 100, "q")
+		drainAll(t, n, "q", 500, h)
+		mu.Lock()
+		defer mu.Unlock()
+		if enqueued != 500 || succeeded != 500 || commits == 0 || sampled[true] < 400 || sampled[false] < 400 {
+			t.Fatalf("enqueued %d, succeeded %d, %d commits, samples stand for %v", enqueued, succeeded, commits, sampled)
+		}
+	})
+}
+
+// A node that its caller drives by steps answers blocking calls as well.
+func TestManual(t *testing.T) {
+	clock := task.Time(1_790_000_000_000)
+	n := openNode(t, func(c *Config) { c.Manual, c.Partitions, c.Now = true, 2, func() task.Time { return clock } })
+	ctx := context.Background()
+	done := false
+	b := &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{{Type: "t"}, {Type: "t", Delay: task.Second}}, Done: func(*task.EnqueueBatch) { done = true }}
+	n.Enqueue(b)
+	for n.Step() || n.Refill() {
+	}
+	if !done || b.Err != nil {
+		t.Fatalf("enqueue: %v, %v", done, b.Err)
+	}
+	ds, err := n.Lease(ctx, task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 5})
+	if err != nil || len(ds) != 1 {
+		t.Fatalf("lease: %v, %v", ds, err)
+	}
+	clock = clock.Add(2 * task.Second)
+	if ds, err = n.Lease(ctx, task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 5, Wait: task.Second}); err != nil || len(ds) != 1 {
+		t.Fatalf("lease: %v, %v", ds, err)
+	}
+	if ds, err = n.Lease(ctx, task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 5, Wait: task.Second}); err != nil || len(ds) != 0 {
+		t.Fatalf("lease of nothing: %v, %v", ds, err)
+	}
+	if info, err := n.Get(ctx, b.Results[1].ID); err != nil || info.State != task.Running {
+		t.Fatalf("get: %v, %v", info.State, err)
+	}
+}
