@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	neturl "net/url"
 	"strings"
@@ -30,7 +31,8 @@ import (
 
 const (
 	dialDefault   = 5 * time.Second
-	messageMax    = 32 << 20
+	sendBytesMax  = 32 << 20      // what a server takes
+	recvBytesMax  = math.MaxInt32 // a page of results may be as large as its caller asked for
 	windowBytes   = 4 << 20
 	keepalive10s  = 10 * time.Second
 	closeFlushMax = 5 * time.Second // Close waits so long for answers
@@ -151,7 +153,7 @@ func (c *Conn) dialOptions(secure bool) []grpc.DialOption {
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: 3 * time.Second},
 			MinConnectTimeout: dialDefault,
 		}),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec{}), grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec{}), grpc.MaxCallRecvMsgSize(recvBytesMax), grpc.MaxCallSendMsgSize(sendBytesMax)),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0),
 	}
 	if c.o.Token != "" {

@@ -33,7 +33,7 @@ func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(sorted{insecure.NewCredentials()}),
 		grpc.ForceServerCodecV2(codec.Codec{}),
-		grpc.MaxRecvMsgSize(recvBytesMax), grpc.MaxSendMsgSize(recvBytesMax),
+		grpc.MaxRecvMsgSize(recvBytesMax),
 		grpc.MaxConcurrentStreams(callsMax),
 		grpc.InitialWindowSize(windowBytes), grpc.InitialConnWindowSize(2*windowBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveMax}),

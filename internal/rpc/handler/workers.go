@@ -9,6 +9,8 @@ import (
 	pb "github.com/penstock-io/penstock/api/penstock/v1"
 )
 
+const leaseBytesMax = 64 << 20 // of the tasks of one unary lease; the rest stays in the queue
+
 // workers is WorkerService.
 type workers struct {
 	br   task.Broker
@@ -34,6 +36,7 @@ func (s workers) Lease(ctx context.Context, r *pb.LeaseRequest) (*pb.LeaseRespon
 		s.giveBack(ds)
 		return nil, ctx.Err()
 	}
+	ds = s.fit(ds)
 	if u, ok := ctx.Value(undoKey{}).(*undo); ok && len(ds) > 0 {
 		u.leases = func() { s.giveBack(ds) }
 	}
@@ -97,6 +100,19 @@ func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
 		return q, task.Errorf(task.Invalid, "%d types, the most is %d", len(r.Types), task.SessionTypesMax)
 	}
 	return q, nil
+}
+
+// fit keeps as many of ds as one answer may hold and hands back the others.
+func (s workers) fit(ds []task.Delivery) []task.Delivery {
+	bytes := 0
+	for i := range ds {
+		bytes += codec.DeliveryBytes(&ds[i])
+		if bytes > leaseBytesMax && i > 0 {
+			s.giveBack(ds[i:])
+			return ds[:i]
+		}
+	}
+	return ds
 }
 
 // giveBack hands leases back that their taker never saw.

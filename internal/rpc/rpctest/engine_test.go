@@ -28,6 +28,9 @@ func engine(t *testing.T, partitions int) *server.Server {
 
 // TestContractOfTheEngineOverTCP is the promise as a user of the SDK has it.
 func TestContractOfTheEngineOverTCP(t *testing.T) {
+	if testing.Short() {
+		t.Skip("15 s: the engine waits by the wall clock")
+	}
 	brokertest.Run(t, func(t *testing.T) (task.Broker, task.Inspector, brokertest.Controls) {
 		conn := dial(t, engine(t, 1).URL(), client.Options{})
 		return conn, conn, brokertest.Controls{}
