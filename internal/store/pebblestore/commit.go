@@ -13,7 +13,8 @@ import (
 // the next sync; Pebble's log writer sees to that.
 type commit struct {
 	s    *Store
-	b    *pebble.Batch
+	b    *pebble.Batch // alone: synced by itself
+	r    *round        // one of many: synced with the others
 	wait func() error
 }
 
@@ -25,16 +26,25 @@ func newCommit(s *Store) *commit {
 
 // begin puts b into the log's buffer and the memtable. After an error c is not
 // used again.
-func (c *commit) begin(partition uint16, b *store.Batch) (err error) {
+func (c *commit) begin(h *hold, b *store.Batch) (err error) {
 	defer c.s.caught(&err)
 	s := c.s
 	c.b = s.db.NewBatchWithSize(b.Bytes()+batchRoom, s.bopts...)
-	deletes, err := fill(c.b, partition, b)
+	deletes, err := fill(c.b, h.id, b)
 	if err != nil {
 		c.b.Close()
 		return err
 	}
-	if err := s.db.ApplyNoSyncWait(c.b, pebble.Sync); err != nil {
+	if s.group.several(h) {
+		err = s.db.Apply(c.b, pebble.NoSync)
+		if err == nil {
+			err = c.b.Close()
+		}
+		c.b, c.r = nil, s.group.join()
+	} else {
+		err = s.db.ApplyNoSyncWait(c.b, pebble.Sync)
+	}
+	if err != nil {
 		s.guard.kill(err)
 	}
 	if s.guard.dead.Load() {
@@ -50,16 +60,22 @@ func (c *commit) begin(partition uint16, b *store.Batch) (err error) {
 
 // finish waits until the batch is durable. dead is asked last: see guardFS.
 func (c *commit) finish() error {
-	err := c.b.SyncWait()
 	s := c.s
-	if err != nil {
+	if c.r != nil {
+		select {
+		case <-c.r.done:
+		case <-s.deadCh:
+		}
+	} else if err := c.b.SyncWait(); err != nil {
 		s.guard.kill(err)
 	}
 	if s.guard.dead.Load() {
 		return s.unknown()
 	}
-	c.b.Close()
-	c.b = nil
+	if c.b != nil {
+		c.b.Close()
+	}
+	c.b, c.r = nil, nil
 	s.pool.Put(c)
 	return nil
 }

@@ -135,7 +135,7 @@ func (h *hold) Begin(b *store.Batch) (wait func() error) {
 		return failedWait(fmt.Errorf("%w: free some space on the disk of %s", store.ErrFull, h.s.dir))
 	}
 	c := h.s.pool.Get().(*commit)
-	if err := c.begin(h.id, b); err != nil {
+	if err := c.begin(h, b); err != nil {
 		h.endLocked(store.ErrDead)
 		return failedWait(err)
 	}

@@ -42,6 +42,7 @@ type Store struct {
 
 	flushFails atomic.Int32
 	cause      atomic.Pointer[error] // why the store died
+	deadCh     chan struct{}         // closed then
 
 	// gate is held for reading by every call into db, and for writing to end them.
 	// It comes first, then mu, then a hold's; nobody takes it twice.
@@ -52,6 +53,8 @@ type Store struct {
 	down    sync.Once
 	downErr error
 	wedged  atomic.Bool // Pebble panicked in a commit: its locks are lost
+
+	group *group
 
 	back       sync.WaitGroup // rewrite, at most one at a time or nearly
 	backCtx    context.Context
@@ -92,6 +95,7 @@ func Open(dir string, o Options) (*Store, error) {
 		holds: make(map[uint16]*hold),
 		bopts: []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
 	}
+	s.group, s.deadCh = newGroup(s), make(chan struct{})
 	s.backCtx, s.backCancel = context.WithCancel(context.Background())
 	s.reclaimed.Store(now() - int64(o.again))
 	s.pool.New = func() any { return newCommit(s) }
@@ -168,6 +172,7 @@ func explain(err error, dir string) error {
 // into the void. Close waits for that.
 func (s *Store) died(why error) {
 	s.cause.Store(&why)
+	close(s.deadCh)
 	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
 	if s.opened.Load() {
 		go s.shutdown()
@@ -323,10 +328,12 @@ func (s *Store) shutdownOnce() error {
 		// Pebble keeps what they still read, and reports them.
 	}
 	s.backCancel()
-	s.back.Wait()
-	if s.db == nil || s.wedged.Load() { // wedged: it would wait for a lock that nobody gives back
+	close(s.group.stop)
+	if s.db == nil || s.wedged.Load() { // wedged: all would wait for a lock that nobody gives back
 		return nil
 	}
+	s.back.Wait()
+	s.group.end.Wait()
 	return closePebble(s.db)
 }
 

@@ -172,12 +172,19 @@ func testRelease(t *testing.T, e Engine) {
 
 func testClose(t *testing.T, e Engine) {
 	h := acquire(t, e.Store, 1)
-	wait := begin(h, func(b *store.Batch) { b.Set(key(1, "a"), []byte("1")) })
+	h2 := acquire(t, e.Store, 2)
+	var waits []func() error
+	for i := range 10 { // of two partitions in turn, none waited for
+		waits = append(waits, begin(h, func(b *store.Batch) { b.Set(key(1, "a"), fmt.Append(nil, i)) }))
+		waits = append(waits, begin(h2, func(b *store.Batch) { b.Set(key(2, "a"), fmt.Append(nil, i)) }))
+	}
 	if err := e.Store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(); err != nil {
-		t.Fatalf("wait for a batch begun before close: %v", err)
+	for i, wait := range waits {
+		if err := wait(); err != nil {
+			t.Fatalf("wait for batch %d, begun before close: %v", i, err)
+		}
 	}
 	wantErr(t, "begin after close", begin(h, func(b *store.Batch) { b.Set(key(1, "b"), nil) })(), store.ErrClosed)
 	_, _, err := h.Get(key(1, "a"), nil)
@@ -190,7 +197,9 @@ func testClose(t *testing.T, e Engine) {
 	if err := e.Store.Close(); err != nil {
 		t.Fatalf("second close: %v", err)
 	}
-	want(t, acquire(t, e.Reopen(), 1), 1, "a", "1")
+	s := e.Reopen()
+	want(t, acquire(t, s, 1), 1, "a", "9")
+	want(t, acquire(t, s, 2), 2, "a", "9")
 }
 
 func testReopen(t *testing.T, e Engine) {
