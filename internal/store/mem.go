@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"sync"
 )
 
@@ -26,6 +27,8 @@ type Mem struct {
 	down    error // ErrClosed or ErrDead until Reopen
 	next    Fault // for the next Begin
 	misused int
+	free    uint64 // what Free says
+	low     bool
 }
 
 // MemOptions: the zero value is a plain engine without faults.
@@ -60,14 +63,17 @@ type memCommit struct {
 	err     error
 }
 
-var _ Store = (*Mem)(nil)
+var (
+	_ Store    = (*Mem)(nil)
+	_ Fullness = (*Mem)(nil)
+)
 
 // NewMem returns an empty engine.
 func NewMem(o MemOptions) *Mem {
 	if o.Nonce == nil {
 		o.Nonce = randomNonce
 	}
-	return &Mem{o: o, parts: make(map[uint16]*memPart)}
+	return &Mem{o: o, parts: make(map[uint16]*memPart), free: math.MaxUint64}
 }
 
 // Acquire implements Store. Batches that were begun before are durable when it

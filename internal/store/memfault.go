@@ -79,6 +79,21 @@ func (m *Mem) Die() {
 	m.stop(ErrDead)
 }
 
+// SetFree makes the store's disk as full as a test wants it. It only changes
+// what Free says: FaultFull refuses.
+func (m *Mem) SetFree(bytes uint64, low bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free, m.low = bytes, low
+}
+
+// Free implements Fullness. Memory is endless until SetFree.
+func (m *Mem) Free() (bytes uint64, low bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.free, m.low
+}
+
 // Misused is how many SingleDeletes brought an old value back.
 func (m *Mem) Misused() int {
 	m.mu.Lock()

@@ -246,3 +246,14 @@ func TestMemNonce(t *testing.T) {
 		t.Fatalf("fence: got %+v", f)
 	}
 }
+
+func TestMemFree(t *testing.T) {
+	m := store.NewMem(store.MemOptions{})
+	if free, low := m.Free(); free == 0 || low {
+		t.Fatalf("at first: got %d, %v", free, low)
+	}
+	m.SetFree(7, true)
+	if free, low := m.Free(); free != 7 || !low {
+		t.Fatalf("after SetFree: got %d, %v", free, low)
+	}
+}

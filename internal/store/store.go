@@ -28,7 +28,8 @@ type Store interface {
 	// was given is durable before Acquire returns.
 	Acquire(ctx context.Context, partition uint16, owner string) (Partition, error)
 
-	// Close releases what is still held. Commits that were begun are waited for.
+	// Close releases what is still held. Commits that were begun are waited for,
+	// and views end: their owners close them.
 	Close() error
 }
 
@@ -50,8 +51,9 @@ type Partition interface {
 	// Begin starts an atomic durable commit of b and returns at once; b is
 	// visible to Get and Scan of this owner from then on. Commits take effect in
 	// the order of Begin. b must not be touched until its Wait has returned.
-	// Wait returns nil when b is durable. After any error the partition is not
-	// to be trusted: release it and acquire anew.
+	// Wait returns nil when b is durable; it is called once, from any goroutine.
+	// After any error, ErrFull too, the partition is not to be trusted: later
+	// batches are refused. Release it and acquire anew.
 	Begin(b *Batch) (wait func() error)
 
 	// Release gives the partition up, after the commits begun.
