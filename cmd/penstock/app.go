@@ -112,6 +112,7 @@ Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 	a.globalFlags(root.PersistentFlags())
 	a.addCommands(root)
 	root.InitDefaultCompletionCmd()
+	a.completions(root)
 	a.strict(root)
 	return root
 }

@@ -260,7 +260,7 @@ func (a *app) topScreenLines(l look, width int) []string {
 
 // fit cuts a text that is too wide for its place.
 func fit(s string, width int) string {
-	r := []rune(oneLine(s))
+	r := []rune(brief(s))
 	if len(r) > width {
 		return string(r[:max(width-1, 0)]) + "…"
 	}
