@@ -45,7 +45,12 @@ func (c *Conn) Report(b *task.OutcomeBatch) { c.report(nil, b) }
 
 func (c *Conn) report(s *session, b *task.OutcomeBatch) {
 	b.Err = nil
-	b.Codes = make([]task.Code, len(b.Outcomes))
+	if cap(b.Codes) >= len(b.Outcomes) {
+		b.Codes = b.Codes[:len(b.Outcomes)]
+		clear(b.Codes)
+	} else {
+		b.Codes = make([]task.Code, len(b.Outcomes))
+	}
 	if len(b.Outcomes) > task.BatchMax {
 		b.Err = task.Errorf(task.Invalid, "%d outcomes in one report, the limit is %d", len(b.Outcomes), task.BatchMax)
 		b.Done(b)
