@@ -332,3 +332,24 @@ func TestTheNewerConnectionKeepsTheSession(t *testing.T) {
 		delivered = delivered || len(f.Deliveries) > 0
 	}
 }
+
+// TestALeaseHoldsOnlySoMuch: what does not fit into one answer is not leased.
+func TestALeaseHoldsOnlySoMuch(t *testing.T) {
+	s := newSite(t, handler.Options{})
+	b := &task.EnqueueBatch{Queue: "q"}
+	for range 10 {
+		b.Specs = append(b.Specs, task.Spec{Type: "t", Payload: make([]byte, task.PayloadMax)})
+	}
+	for range 8 {
+		if err := task.EnqueueWait(context.Background(), s.fake, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := pb.NewWorkerServiceClient(foreign(t, s)).Lease(context.Background(), &pb.LeaseRequest{Queue: "q", Max: 100}, grpc.MaxCallRecvMsgSize(1<<30))
+	if err != nil || len(out.Tasks) != 63 {
+		t.Errorf("%d tasks, %v, want 63", len(out.GetTasks()), err)
+	}
+	if q := s.ok("QueueService/Get", `{"queue":"q"}`)["queue"].(map[string]any); q["running"] != 63.0 || q["ready"] != 17.0 {
+		t.Errorf("queue %v", q)
+	}
+}

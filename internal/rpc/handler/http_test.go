@@ -467,23 +467,3 @@ func TestWhoHangsUpAfterTheAnswerHasTheLease(t *testing.T) {
 		t.Errorf("%v run, want %d", q["running"], n)
 	}
 }
-
-// TestALeaseHoldsOnlySoMuch: what does not fit into one answer is not leased.
-func TestALeaseHoldsOnlySoMuch(t *testing.T) {
-	s := newSite(t, handler.Options{})
-	b := &task.EnqueueBatch{Queue: "q"}
-	for range 10 {
-		b.Specs = append(b.Specs, task.Spec{Type: "t", Payload: make([]byte, task.PayloadMax)})
-	}
-	for range 8 {
-		if err := task.EnqueueWait(context.Background(), s.fake, b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := len(s.ok("WorkerService/Lease", `{"queue":"q","max":100}`)["tasks"].([]any)); n != 63 {
-		t.Errorf("%d tasks, want 63", n)
-	}
-	if q := s.ok("QueueService/Get", `{"queue":"q"}`)["queue"].(map[string]any); q["running"] != 63.0 || q["ready"] != 17.0 {
-		t.Errorf("queue %v", q)
-	}
-}
