@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // logger is what Pebble gets instead of its own, whose Fatalf ends the process.
@@ -38,9 +39,11 @@ func (s *Store) listener() *pebble.EventListener {
 			s.m.corruptions.Add(1)
 			s.o.Log.Error("storage: data is damaged; run penstock doctor", "file", info.Path, "err", info.Details.Error())
 		},
-		DiskSlow: func(info pebble.DiskSlowInfo) {
-			s.m.slowWrites.Add(1)
-			s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
+		PossibleAPIMisuse: func(info pebble.PossibleAPIMisuseInfo) {
+			if info.Kind == pebble.NondeterministicSingleDelete {
+				s.m.misuses.Add(1)
+				s.o.Log.Error("storage: BUG: a key that was set more than once was deleted by SingleDelete", "key", fmt.Sprintf("%x", info.UserKey))
+			}
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
 			if info.Err == nil || len(info.Output) == 0 && strings.Contains(info.Err.Error(), emptyFlush) {
@@ -67,4 +70,10 @@ func (s *Store) listener() *pebble.EventListener {
 	}
 	l.EnsureDefaults(logger{s})
 	return l
+}
+
+// diskSlow is called by the file system's health check.
+func (s *Store) diskSlow(info vfs.DiskSlowInfo) {
+	s.m.slowWrites.Add(1)
+	s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
 }

@@ -195,3 +195,25 @@ func TestOptions(t *testing.T) {
 	f(Options{OpenFiles: 1}, "1 open files")
 	f(Options{LowBytes: 1 << 20, HardBytes: 2 << 20}, "hard mark")
 }
+
+func TestMarks(t *testing.T) {
+	f := func(total, low, hard, ballast uint64) {
+		t.Helper()
+		l, h, b := marks(Options{}, total)
+		if l != low || h != hard || b != ballast {
+			t.Fatalf("disk of %d: got %d, %d, %d; want %d, %d, %d", total, l, h, b, low, hard, ballast)
+		}
+	}
+	f(64<<20, 16<<20, 4<<20, 4<<20)
+	f(1<<30, 64<<20, 16<<20, 16<<20)
+	f(100<<30, 2<<30, 64<<20, 32<<20)
+	f(10<<40, 4<<30, 64<<20, 32<<20)
+	if l, h, b := marks(Options{LowBytes: 400, HardBytes: 200, BallastBytes: 100}, 1<<30); l != 400 || h != 200 || b != 100 {
+		t.Fatalf("set by hand: got %d, %d, %d", l, h, b)
+	}
+	for total, want := range map[uint64]uint64{0: 8 << 20, 16 << 20: 512 << 10, 64 << 20: 1 << 20, 512 << 20: 8 << 20, 1 << 40: 8 << 20} {
+		if got := memtableFor(total); got != want {
+			t.Fatalf("memtable for a disk of %d: got %d, want %d", total, got, want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ const (
 
 type counters struct {
 	commits, ops, batchBytes, refused         atomic.Int64
+	misuses                                   atomic.Int64
 	flushes, compactions, deletes, reclaims   atomic.Int64
 	stalls, stallNanos, stallStart            atomic.Int64
 	slowWrites, backgroundErrors, corruptions atomic.Int64
@@ -46,6 +47,7 @@ type Metrics struct {
 	Stalls                       int64
 	StallTime                    time.Duration
 	SlowWrites, BackgroundErrors int64
+	Misuses                      int64 // SingleDeletes that broke the contract, as far as Pebble saw them: a bug of ours
 	Corruptions                  int64
 	TablesL0, Tables             int64
 }
@@ -61,7 +63,7 @@ func (s *Store) Metrics() Metrics {
 		Flushes: s.m.flushes.Load(), Compactions: s.m.compactions.Load(), Reclaims: s.m.reclaims.Load(),
 		Stalls: s.m.stalls.Load(), StallTime: time.Duration(s.m.stallNanos.Load()),
 		SlowWrites: s.m.slowWrites.Load(), BackgroundErrors: s.m.backgroundErrors.Load(),
-		Corruptions: s.m.corruptions.Load(),
+		Corruptions: s.m.corruptions.Load(), Misuses: s.m.misuses.Load(),
 	}
 	for i := range m.BatchSizes {
 		m.BatchSizes[i] = s.m.sizes[i].Load()

@@ -53,6 +53,42 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMisuse: Pebble tells of a SingleDelete that our contract forbids, and we
+// count it. (storetest.Engine's callers find it in Mem at once.)
+func TestMisuse(t *testing.T) {
+	s := mustOpen(t, "data", Options{fs: vfs.NewMem()})
+	defer s.Close()
+	h, err := s.Acquire(context.Background(), 1, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(fill func(b *store.Batch)) {
+		t.Helper()
+		var b store.Batch
+		fill(&b)
+		if err := h.Begin(&b)(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(b *store.Batch) { b.Set(key(1, "a"), []byte("1")) })
+	do(func(b *store.Batch) { b.SingleDelete(key(1, "a")) })
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Metrics().Misuses; n != 0 {
+		t.Fatalf("rightly used: %d misuses", n)
+	}
+	do(func(b *store.Batch) { b.Set(key(1, "a"), []byte("1")) })
+	do(func(b *store.Batch) { b.Set(key(1, "a"), []byte("2")) })
+	do(func(b *store.Batch) { b.SingleDelete(key(1, "a")) })
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Metrics().Misuses; n == 0 {
+		t.Fatal("a misuse was not counted")
+	}
+}
+
 // TestLogger: what an embedding program reads when the store dies, in one line
 // and without stack traces.
 func TestLogger(t *testing.T) {

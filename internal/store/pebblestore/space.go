@@ -16,9 +16,11 @@ const (
 	ballastName   = "BALLAST"
 	givenUpGrace  = time.Second // others that hit the full disk at the same moment may try again too
 	lowBytesMin   = 64 << 20
+	lowBytesMax   = 4 << 30
+	lowShareOf    = 50       // 2 % of the disk
+	lowShareSmall = 4        // but never more than a quarter
+	hardBytesMax  = 64 << 20 // two looks apart at a fast disk's pace, and the flushes
 	ballastMax    = 32 << 20
-	lowShareOf    = 50 // 2 % of the disk
-	lowShareSmall = 4  // but never more than a quarter
 )
 
 // space watches the free disk: a statfs every freePoll at most, whoever asks.
@@ -49,10 +51,10 @@ type space struct {
 func marks(o Options, total uint64) (low, hard, ballast uint64) {
 	low, hard, ballast = o.LowBytes, o.HardBytes, o.BallastBytes
 	if low == 0 {
-		low = min(max(lowBytesMin, total/lowShareOf), total/lowShareSmall)
+		low = min(max(lowBytesMin, total/lowShareOf), lowBytesMax, total/lowShareSmall)
 	}
 	if hard == 0 {
-		hard = low / 4
+		hard = min(low/4, hardBytesMax)
 	}
 	if ballast == 0 {
 		ballast = min(hard, ballastMax)

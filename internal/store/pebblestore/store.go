@@ -117,10 +117,7 @@ func (s *Store) open() error {
 		s.o.MemtableBytes = memtableFor(sp.total)
 	}
 	s.guard.makeRoom = sp.giveUp
-	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, func(info vfs.DiskSlowInfo) {
-		s.m.slowWrites.Add(1)
-		s.o.Log.Warn("storage: slow disk", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
-	})
+	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, s.diskSlow)
 	s.slow = slow.Close
 	cache := pebble.NewCache(s.o.cacheBytes())
 	defer cache.Unref()
