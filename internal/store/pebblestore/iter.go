@@ -20,9 +20,9 @@ type iter struct {
 // newIter is called with the gate held.
 func (s *Store) newIter(from, to []byte) *iter {
 	it := &iter{s: s}
-	p, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	p, err := s.pin(from, to)
 	if err != nil {
-		it.err = s.readError(err)
+		it.err = err
 		return it
 	}
 	it.it = p
@@ -30,6 +30,15 @@ func (s *Store) newIter(from, to []byte) *iter {
 	s.iters++
 	s.iterMu.Unlock()
 	return it
+}
+
+func (s *Store) pin(from, to []byte) (it *pebble.Iterator, err error) {
+	defer s.caught(&err)
+	it, err = s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		err = s.readError(err)
+	}
+	return it, err
 }
 
 func (it *iter) Next() bool {

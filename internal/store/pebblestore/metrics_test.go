@@ -158,3 +158,46 @@ func TestIteratorsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPanic: a Pebble that panics takes the store with it, not the process, and
+// the folder can be opened again.
+func TestPanic(t *testing.T) {
+	f := func(name string, call func(h store.Partition) error) {
+		t.Helper()
+		dir := t.TempDir()
+		s := mustOpen(t, dir, Options{})
+		putKey(t, s, 1, "a", "1")
+		h, err := s.Acquire(context.Background(), 1, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Close(); err != nil { // every call panics from here
+			t.Fatal(err)
+		}
+		if err := call(h); !errors.Is(err, store.ErrDead) {
+			t.Fatalf("%s: got %v, want ErrDead", name, err)
+		}
+		if err := h.Begin(new(store.Batch))(); !errors.Is(err, store.ErrDead) {
+			t.Fatalf("%s: begin afterwards: got %v, want ErrDead", name, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatalf("%s: close: %v", name, err)
+		}
+		s = mustOpen(t, dir, Options{})
+		defer s.Close()
+		if got := getKey(t, s, 1, "a"); got != "1" {
+			t.Fatalf("%s: after reopening: got %q", name, got)
+		}
+	}
+	f("begin", func(h store.Partition) error {
+		var b store.Batch
+		b.Set(key(1, "b"), nil)
+		return h.Begin(&b)()
+	})
+	f("get", func(h store.Partition) error { _, _, err := h.Get(key(1, "a"), nil); return err })
+	f("scan", func(h store.Partition) error { return h.Scan(nil, nil).Close() })
+	f("acquire", func(h store.Partition) error {
+		_, err := h.(*hold).s.Acquire(context.Background(), 2, "test")
+		return err
+	})
+}

@@ -12,6 +12,8 @@ const (
 	reclaimDelete = 1000    // deletions that make it worth while
 )
 
+var errTooLarge = errors.New("too large to rewrite")
+
 // reclaim rewrites the tables without what was deleted, when the disk is low.
 // Pebble compacts when writes push it to; a queue that has drained writes nothing
 // more, and its dead tasks would keep new ones out for ever. It is called by
@@ -37,16 +39,22 @@ func (s *Store) startReclaim() {
 
 // rewrite ends when its work is done, or when shutdown cancels it.
 func (s *Store) rewrite() {
-	if s.db.Metrics().DiskSpaceUsage() > reclaimBytes {
-		return
-	}
 	start := time.Now()
-	err := s.db.Compact(s.backCtx, []byte{0}, []byte{0xff, 0xff, 0xff}, false)
-	if err != nil && !errors.Is(err, context.Canceled) {
-		s.o.Log.Warn("storage: could not take back the space of what was deleted", "err", err.Error())
+	if err := s.compact(); err != nil {
+		if !errors.Is(err, context.Canceled) && !errors.Is(err, errTooLarge) {
+			s.o.Log.Warn("storage: could not take back the space of what was deleted", "err", err.Error())
+		}
 		return
 	}
 	s.m.reclaims.Add(1)
 	s.o.Log.Info("storage: disk is low, took back the space of what was deleted", "took", time.Since(start))
 	s.space.refresh()
+}
+
+func (s *Store) compact() (err error) {
+	defer s.caught(&err)
+	if s.db.Metrics().DiskSpaceUsage() > reclaimBytes {
+		return errTooLarge
+	}
+	return s.db.Compact(s.backCtx, []byte{0}, []byte{0xff, 0xff, 0xff}, false)
 }
