@@ -64,7 +64,7 @@ func (n *Node) spread(b *task.EnqueueBatch, ps []uint16) {
 	for i := range b.Specs {
 		k := n.wayOf(b, &b.Specs[i]) % uint64(len(ps))
 		if subs[k] == nil {
-			subs[k] = &task.EnqueueBatch{Queue: b.Queue, Producer: b.Producer, AckBelow: b.AckBelow}
+			subs[k] = &task.EnqueueBatch{Queue: b.Queue, Producer: b.Producer, AckBelow: b.AckBelow, Wide: true}
 		}
 		subs[k].Specs = append(subs[k].Specs, b.Specs[i])
 		origin[k] = append(origin[k], i)

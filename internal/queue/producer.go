@@ -46,7 +46,7 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 	}
 	p := ps.find[producerKey{q.state.Queue, b.Producer}]
 	if p == nil {
-		if b.AckBelow > 1 {
+		if b.AckBelow > 1 && !b.Wide {
 			return nil, task.Errorf(task.Conflict, "this producer session is no longer known (it was idle for over 10 minutes): begin a new one; whether numbers sent before were taken can't be told")
 		}
 		if len(ps.list) >= producersMax {

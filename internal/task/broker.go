@@ -16,7 +16,7 @@ type Broker interface {
 
 	// Attach opens a worker session, or opens it again after a lost connection
 	// (same opts.ID): leases of opts.Running that are still good go on, and are
-	// listed in no error; the others are announced through sink.Lost. ctx only
+	// listed in no error; the others are announced through sink.Revoke. ctx only
 	// bounds the opening.
 	Attach(ctx context.Context, opts SessionOptions, sink Sink) (Session, error)
 
@@ -44,6 +44,7 @@ type EnqueueBatch struct {
 	Queue    string
 	Producer string // producer session, ≤ 32 bytes; "" = none, numbers are ignored
 	AckBelow uint64 // every Number below it is answered and will not be repeated
+	Wide     bool   // set by the node: a part of a batch for a queue of several partitions, which may see only some of a producer's numbers
 	Specs    []Spec
 	Results  []Enqueued // len(Specs); the Broker fills it before Done
 	Err      *Error     // the batch as a whole: set, Results mean nothing

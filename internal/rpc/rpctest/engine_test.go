@@ -41,6 +41,10 @@ func TestContractOfTheEngineOverTCP(t *testing.T) {
 // client for the first time at different moments.
 func TestManyQueuesOfManyPartitions(t *testing.T) {
 	conn := dial(t, engine(t, 4).URL(), client.Options{})
+	four := 4
+	if _, err := conn.SetQueue(context.Background(), "a", task.QueuePatch{Width: &four}); err != nil {
+		t.Fatal(err)
+	}
 	queues := []string{"a", "b", "c", "d", "e", "a"}
 	const each = 200
 	var wg sync.WaitGroup
