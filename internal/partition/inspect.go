@@ -195,6 +195,11 @@ func overlay(info *task.Info, v *queue.TaskView, p *progress) {
 	if v.State == task.Running {
 		info.StartedAt, info.Worker = v.Started, v.Worker
 		info.Progress = p.of(info.ID.Seq, v.Started)
+		info.Attempts = append(info.Attempts, task.Attempt{Number: v.Counts.Failures + v.Counts.Crashes + 1,
+			Started: v.Started, Outcome: task.AttemptRunning, Worker: v.Worker})
+		if n := len(info.Attempts) - task.AttemptsShownMax; n > 0 {
+			info.Attempts = info.Attempts[n:]
+		}
 	}
 }
 
