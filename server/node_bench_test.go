@@ -16,8 +16,9 @@ import (
 )
 
 // openBench opens a node without anything in front of it.
-func openBench(b *testing.B, mem bool) *node.Node {
+func openBench(b *testing.B, mem bool) (n *node.Node, commits *atomic.Int64) {
 	b.Helper()
+	commits = &atomic.Int64{}
 	var st store.Store
 	if mem {
 		st = store.NewMem(store.MemOptions{})
@@ -28,7 +29,12 @@ func openBench(b *testing.B, mem bool) *node.Node {
 		}
 		st = p
 	}
-	n, err := node.Open(context.Background(), node.Config{Store: st, Name: "bench", Log: slog.New(slog.DiscardHandler)})
+	var err error
+	n, err = node.Open(context.Background(), node.Config{Store: st, Name: "bench", Log: slog.New(slog.DiscardHandler), Observe: func(s node.Stats) {
+		if s.Ops > 0 {
+			commits.Add(1)
+		}
+	}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,7 +44,7 @@ func openBench(b *testing.B, mem bool) *node.Node {
 		}
 		st.Close()
 	})
-	return n
+	return n, commits
 }
 
 // echo is a worker session that completes all it gets.
@@ -98,7 +104,7 @@ func BenchmarkNode(b *testing.B) {
 }
 
 func steady(b *testing.B, mem bool, callers, each int) {
-	n := openBench(b, mem)
+	n, commits := openBench(b, mem)
 	total := max(b.N/(callers*each), 1) * callers * each
 	e := attachEcho(b, n, total)
 	e.s.Credit(4096)
@@ -128,10 +134,11 @@ func steady(b *testing.B, mem bool, callers, each int) {
 	wg.Wait()
 	<-e.all
 	b.ReportMetric(float64(total)/time.Since(start).Seconds(), "tasks/s")
+	b.ReportMetric(float64(commits.Load())*1000/float64(total), "commits/1k")
 }
 
 func drain(b *testing.B, mem bool) {
-	n := openBench(b, mem)
+	n, commits := openBench(b, mem)
 	total := max(b.N, 1000) / 1000 * 1000
 	p := payload()
 	eb := &task.EnqueueBatch{Queue: "q", Specs: make([]task.Spec, 1000)}
@@ -148,8 +155,10 @@ func drain(b *testing.B, mem bool) {
 	e := attachEcho(b, n, total)
 	b.ReportAllocs()
 	b.ResetTimer()
+	commits.Store(0)
 	start = time.Now()
 	e.s.Credit(4096)
 	<-e.all
 	b.ReportMetric(float64(total)/time.Since(start).Seconds(), "drained/s")
+	b.ReportMetric(float64(commits.Load())*1000/float64(total), "commits/1k")
 }

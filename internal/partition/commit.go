@@ -376,6 +376,7 @@ func (r *Runner) encodeDead(t *turn) error {
 		e.key = record.AppendDeadKey(e.key[:0], r.p, w.Key)
 		t.batch.Set(e.key, e.val)
 		r.noteEnded(t, w.Key.Seq, e.key, e.val)
+		t.stats.Dead++
 		if w.Attempt != nil && r.cfg.Observe != nil {
 			r.countAttempt(t, w.Place, w.Attempt)
 		}

@@ -42,6 +42,8 @@ type mailbox struct {
 	loads      []*refill
 	admitTasks int
 	admitBytes int
+	fresh      int         // tasks that the mail is about that came since the last fetch
+	ringAt     int         // mail rings once fresh has come so far
 	closed     *task.Error // set: nothing is taken any more
 }
 
@@ -61,8 +63,7 @@ func (b *mailbox) putFinish(m mail) *task.Error {
 		return err
 	}
 	b.finish = append(b.finish, m)
-	b.mu.Unlock()
-	b.ring()
+	b.came(m.tasks)
 	return nil
 }
 
@@ -81,9 +82,18 @@ func (b *mailbox) putAdmit(m mail) *task.Error {
 	b.admit = append(b.admit, m)
 	b.admitTasks += int(m.tasks)
 	b.admitBytes += int(m.bytes)
-	b.mu.Unlock()
-	b.ring()
+	b.came(m.tasks)
 	return nil
+}
+
+// came counts mail that was put, unlocks, and wakes the loop if it is to be.
+func (b *mailbox) came(tasks int32) {
+	b.fresh += int(tasks)
+	loud := b.fresh >= b.ringAt
+	b.mu.Unlock()
+	if loud {
+		b.ring()
+	}
 }
 
 func (b *mailbox) putView(v view) *task.Error {
@@ -118,6 +128,18 @@ type intake struct {
 
 func (in *intake) empty() bool { return in.next == len(in.mail) }
 
+// quiet says whether mail about fewer than least tasks has come in. If so, mail
+// rings only once there are as many, until the next fetch.
+func (b *mailbox) quiet(least int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fresh >= least {
+		return false
+	}
+	b.ringAt = least
+	return true
+}
+
 // swap fetches what came into box when all before is used up.
 func (in *intake) swap(box *[]mail) {
 	if !in.empty() || len(*box) == 0 {
@@ -144,6 +166,7 @@ func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedByt
 	b.mu.Lock()
 	b.admitTasks -= usedTasks
 	b.admitBytes -= usedBytes
+	b.fresh, b.ringAt = 0, 0
 	finish.swap(&b.finish)
 	admit.swap(&b.admit)
 	if len(b.views) > 0 && len(*views) == 0 {

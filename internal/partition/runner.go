@@ -172,6 +172,15 @@ func (r *Runner) serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return r.handOver(r.passOn)
 		}
+		if r.inflight.Load() >= pipelineDepth && r.box.quiet(overlapMin) {
+			// Little has come in: it gains more by what joins it until the disk
+			// is ready than by a head start.
+			select {
+			case <-r.settled:
+			case <-r.box.wake:
+			}
+			continue
+		}
 		t := <-r.free
 		made, err := r.turn(t)
 		if err != nil {

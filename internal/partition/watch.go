@@ -67,7 +67,9 @@ func (r *Runner) Watch(id task.ID, fn func(info task.Info, err *task.Error)) (st
 				return
 			}
 			r.watches.add(w)
-			_, known = m.Find(id.Seq)
+			var v queue.TaskView
+			v, known = m.Find(id.Seq)
+			known = known && v.Place.Queue == id.Queue && v.Place.Lane == id.Lane && v.Place.Prio == id.Priority
 		},
 		done: func(err *task.Error) {
 			switch {
