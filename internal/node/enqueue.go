@@ -14,7 +14,7 @@ func (n *Node) Enqueue(b *task.EnqueueBatch) {
 		b.Done(b)
 		return
 	}
-	ps := n.routes.of(b.Queue)
+	ps := n.routes.put(b.Queue)
 	if ps != nil {
 		n.spread(b, ps)
 		return

@@ -135,7 +135,7 @@ func (n *Node) follow(ctx context.Context, home uint16, q task.QueueInfo) error 
 	c := q.Config
 	whole := task.QueuePatch{MaxAttempts: &c.MaxAttempts, Timeout: &c.Timeout, Backoff: c.Backoff, Retention: &c.Retention,
 		History: &c.History, Unserved: &c.Unserved, Claims: &c.Claims, Width: &c.Width, Paused: &q.Paused}
-	wide := n.routes.of(q.Name)
+	wide := n.routes.put(q.Name)
 	for _, m := range n.members {
 		if m.id == home {
 			continue

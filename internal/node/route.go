@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,12 +15,18 @@ import (
 type routes struct {
 	partitions int
 	mu         sync.Mutex // for changes
-	wide       atomic.Pointer[map[string][]uint16]
+	wide       atomic.Pointer[map[string]route]
+}
+
+// route is the way of a queue that lives, or has lived, in several partitions.
+type route struct {
+	put   []uint16 // where new tasks go, its home first; nil = its home alone
+	serve []uint16 // where tasks may be
 }
 
 func (r *routes) init(partitions int) {
 	r.partitions = partitions
-	r.wide.Store(&map[string][]uint16{})
+	r.wide.Store(&map[string]route{})
 }
 
 // home is the partition that holds a queue's settings.
@@ -29,46 +37,61 @@ func (r *routes) home(queue string) uint16 {
 	return placement.Home(queue, r.partitions)
 }
 
-// of is the partitions of a queue, its home first; nil means its home alone.
-func (r *routes) of(queue string) []uint16 {
-	return (*r.wide.Load())[queue]
-}
+// put is where new tasks of a queue go; nil means its home alone.
+func (r *routes) put(queue string) []uint16 { return (*r.wide.Load())[queue].put }
 
-// each calls fn for every partition of the queue.
+// each calls fn for every partition that may hold tasks of the queue.
 func (r *routes) each(queue string, fn func(p uint16)) {
-	ps := r.of(queue)
-	if ps == nil {
+	w, wide := (*r.wide.Load())[queue]
+	if !wide {
 		fn(r.home(queue))
 		return
 	}
-	for _, p := range ps {
+	for _, p := range w.serve {
 		fn(p)
 	}
 }
 
-// set notes the width of a queue and says whether it grew.
+// set notes the width of a queue and says whether it may now have tasks where it
+// had none. A queue made narrower still has its old tasks where they are.
 func (r *routes) set(queue string, width int) bool {
+	var put []uint16
+	if width > 1 {
+		put = placement.Partitions(nil, queue, r.partitions, width)
+	}
+	return r.change(queue, func(w *route) { w.put = put }, put...)
+}
+
+// holds notes that a partition knows the queue.
+func (r *routes) holds(queue string, p uint16) {
+	if p != r.home(queue) {
+		r.change(queue, func(*route) {}, p)
+	}
+}
+
+func (r *routes) change(queue string, fn func(w *route), serve ...uint16) (grew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := *r.wide.Load()
-	before := max(1, len(old[queue]))
-	if max(1, width) == before {
+	w, known := old[queue]
+	if !known && len(serve) == 0 {
 		return false
 	}
-	wide := make(map[string][]uint16, len(old)+1)
-	for q, ps := range old {
-		wide[q] = ps
-	}
-	if width > 1 {
-		wide[queue] = placement.Partitions(nil, queue, r.partitions, width)
-	} else {
-		delete(wide, queue)
-	}
+	fn(&w)
+	all := append([]uint16{r.home(queue)}, w.serve...)
+	all = append(all, serve...)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	grew = len(all) > max(1, len(w.serve))
+	w.serve = all
+	wide := maps.Clone(old)
+	wide[queue] = w
 	r.wide.Store(&wide)
-	return max(1, len(wide[queue])) > before
+	return grew
 }
 
-// loadRoutes learns the widths of all queues from their homes.
+// loadRoutes learns the widths of all queues from their homes, and where else they
+// have tasks.
 func (n *Node) loadRoutes(ctx context.Context) error {
 	for _, m := range n.members {
 		infos, err := n.queueInfos(ctx, m.id, nil)
@@ -76,9 +99,11 @@ func (n *Node) loadRoutes(ctx context.Context) error {
 			return err
 		}
 		for i := range infos {
-			if q := &infos[i]; n.routes.home(q.Name) == m.id {
+			q := &infos[i]
+			if n.routes.home(q.Name) == m.id {
 				n.routes.set(q.Name, q.Config.Width)
 			}
+			n.routes.holds(q.Name, m.id)
 		}
 	}
 	return nil

@@ -325,3 +325,33 @@ func TestPartitionsComeBack(t *testing.T) {
 		})
 	}
 }
+
+// A queue made narrower again is served to its last task, over a restart too.
+func TestNarrowAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMem(store.MemOptions{PunishSingleDelete: true})
+		n := openNode(t, func(c *Config) { c.Partitions, c.Store = 4, st })
+		width := func(w int) {
+			if _, err := n.SetQueue(context.Background(), "hot", task.QueuePatch{Width: &w}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		width(4)
+		ids := enqueueAll(t, n, "hot", "p", 200)
+		width(1)
+		more := enqueueAll(t, n, "hot", "p2", 50)
+		for _, id := range more {
+			if id.Partition != n.routes.home("hot") {
+				t.Fatalf("task %s went to partition %d, want the queue's home", id, id.Partition)
+			}
+		}
+		ids = append(ids, more...)
+		if err := n.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		n = openNode(t, func(c *Config) { c.Partitions, c.Store = 4, st })
+		h := newHand(t, n, "w", 20, "hot")
+		drainAll(t, n, "hot", 250, h)
+		once(t, ids, h)
+	})
+}
