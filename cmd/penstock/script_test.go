@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == guardCommand {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	// Under -race each process would sleep for a second at its end.
+	if os.Getenv("GORACE") == "" {
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
 	testscript.Main(m, map[string]func(){"penstock": main})
 }
 
@@ -41,6 +45,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { _ = srv.Close() })
 			env.Setenv("PENSTOCK_URL", srv.URL())
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"status": scriptStatus},
