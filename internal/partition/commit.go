@@ -262,36 +262,59 @@ func (r *Runner) encodeChunks(t *turn, w *queue.Birth) {
 	}
 }
 
+// encodeTimed puts the timed records that moved. Those that were taken back come
+// first, in the order in which they came: what then became of their tasks starts
+// from them.
 func (r *Runner) encodeTimed(t *turn) error {
-	e, puts := &r.enc, r.out.Timed
+	puts := r.out.Timed
+	for i := range puts {
+		if puts[i].Place.Queue == queue.Void {
+			if err := r.encodeMoved(t, &puts[i]); err != nil {
+				return err
+			}
+		}
+	}
 	cmpTimed := func(a, b queue.Timed) int { return comparePlaces(a.Place, b.Place) }
 	if !slices.IsSortedFunc(puts, cmpTimed) {
 		slices.SortFunc(puts, cmpTimed)
 	}
 	for i := range puts {
-		w := &puts[i]
-		if name := r.unary.take(w.Place.Seq); name != "" && w.Attempt != nil && w.Attempt.Worker == "" {
-			w.Attempt.Worker = name
+		if puts[i].Place.Queue != queue.Void {
+			if err := r.encodeMoved(t, &puts[i]); err != nil {
+				return err
+			}
 		}
-		old, err := r.source(&w.From)
-		if err != nil {
-			return err
+	}
+	return nil
+}
+
+func (r *Runner) encodeMoved(t *turn, w *queue.Timed) error {
+	e := &r.enc
+	if name := r.unary.take(w.Place.Seq); name != "" && w.Attempt != nil && w.Attempt.Worker == "" {
+		w.Attempt.Worker = name
+	}
+	old, err := r.source(&w.From)
+	if err != nil {
+		return err
+	}
+	if e.val, err = record.AppendTimed(e.val[:0], old, w); err != nil {
+		return err
+	}
+	if w.Attempt != nil && r.cfg.Observe != nil {
+		p := w.Place
+		if p.Queue == queue.Void {
+			p = w.From.Place
 		}
-		if e.val, err = record.AppendTimed(e.val[:0], old, w); err != nil {
-			return err
-		}
-		if w.Place.Queue == queue.Void {
-			e.take(w.Place.Seq, e.val)
-			continue
-		}
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, w.Place)
-		t.batch.Set(e.key, e.val)
-		if w.Slot != queue.NoSlot {
-			r.cache.put(w.Slot, w.Place.Seq, e.val)
-		}
-		if w.Attempt != nil && r.cfg.Observe != nil {
-			r.countAttempt(t, w.Place, w.Attempt)
-		}
+		r.countAttempt(t, p, w.Attempt)
+	}
+	if w.Place.Queue == queue.Void {
+		e.take(w.Place.Seq, e.val)
+		return nil
+	}
+	e.key = record.AppendPlaceKey(e.key[:0], r.p, w.Place)
+	t.batch.Set(e.key, e.val)
+	if w.Slot != queue.NoSlot {
+		r.cache.put(w.Slot, w.Place.Seq, e.val)
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ func (w *world) checkEnds() {
 		}
 		l.note("end", k.id, in.State)
 		k.check(l, &in)
+		k.checkHistory(l, &in)
 	}
 }
 
@@ -72,6 +73,26 @@ func (k *known) check(l *ledger, in *task.Info) {
 	}
 	if k.canceled == 2 && !k.retried && in.State != task.Canceled && in.State != task.Succeeded {
 		l.cry("ended", "%s was canceled and is %v", k.key, in.State)
+	}
+}
+
+// checkHistory wants the attempts told to be those counted, as far as they are
+// kept.
+func (k *known) checkHistory(l *ledger, in *task.Info) {
+	if k.retried || len(in.Attempts) >= task.AttemptsShownMax {
+		return
+	}
+	var c task.Counts
+	for _, a := range in.Attempts {
+		switch a.Outcome {
+		case task.AttemptFailed, task.AttemptTimedOut:
+			c.Failures++
+		case task.AttemptCrashed:
+			c.Crashes++
+		}
+	}
+	if c.Failures != in.Counts.Failures || c.Crashes != in.Counts.Crashes {
+		l.cry("history", "%s is %v, counts %+v and tells %d failures and %d crashes: %+v", k.key, in.State, in.Counts, c.Failures, c.Crashes, in.Attempts)
 	}
 }
 
