@@ -120,7 +120,7 @@ func TestFaultSweep(t *testing.T) {
 	const batches = 120 // × 2 × 4 KB through memtables of 64 KiB: log changes, flushes, compactions
 	step := 1
 	if testing.Short() {
-		step = 9
+		step = 17
 	}
 	for _, c := range []struct {
 		err   error

@@ -61,20 +61,24 @@ func filler(t *testing.T, data string, keep int64) (path string) {
 	}
 }
 
+// noise does not compress.
+var noise = func() []byte {
+	b := make([]byte, 4<<20)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}()
+
 // feed commits batches of 100 keys of 1 KB until an error or the limit, and
 // returns how many went through. The values don't compress.
 func feed(t *testing.T, h store.Partition, from, limit int) (int, error) {
 	t.Helper()
-	rnd := rand.New(rand.NewPCG(uint64(from), 1))
 	var b store.Batch
 	for i := from; i < limit; i++ {
 		b.Reset()
 		for j := range 100 {
 			k, v := b.SetDeferred(11, 1000)
 			copy(k, key(1, fmt.Sprintf("%06d%03d", i, j)))
-			for x := range v {
-				v[x] = byte(rnd.Uint32())
-			}
+			copy(v, noise[(i*100+j)*997%(len(noise)-1000):])
 		}
 		if err := h.Begin(&b)(); err != nil {
 			return i, err
@@ -90,10 +94,11 @@ func holds(t *testing.T, s *Store, n int) store.Partition {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var want []byte
 	it, keys := h.Scan(nil, nil), 0
 	for ; it.Next(); keys++ {
-		if w := fmt.Sprintf("%06d%03d", keys/100, keys%100); !bytes.HasSuffix(it.Key(), []byte(w)) {
-			t.Fatalf("key %d: got %q, want %q", keys, it.Key(), w)
+		if want = fmt.Appendf(want[:0], "%06d%03d", keys/100, keys%100); !bytes.HasSuffix(it.Key(), want) {
+			t.Fatalf("key %d: got %q, want %q", keys, it.Key(), want)
 		}
 	}
 	if err := it.Close(); err != nil {
@@ -152,6 +157,9 @@ func TestDiskMarks(t *testing.T) {
 
 // TestDiskDrained: tasks that were done one by one make room for new ones.
 func TestDiskDrained(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills and drains a disk three times: not in short runs")
+	}
 	dir := smallDisk(t)
 	s := mustOpen(t, dir, Options{poll: time.Nanosecond, again: time.Nanosecond})
 	defer s.Close()
@@ -224,7 +232,11 @@ func TestDiskBallast(t *testing.T) {
 // TestDiskFull: without a look in time the store dies, and says so; the process
 // lives, and all that was acknowledged is there when there is space again.
 func TestDiskFull(t *testing.T) {
-	for _, keep := range []int64{0, 100 << 10, 1 << 20, 3 << 20} {
+	keeps := []int64{0, 100 << 10, 1 << 20, 3 << 20}
+	if testing.Short() {
+		keeps = keeps[1:2]
+	}
+	for _, keep := range keeps {
 		t.Run(fmt.Sprintf("keep%d", keep), func(t *testing.T) {
 			dir := smallDisk(t)
 			o := Options{MemtableBytes: 256 << 10, poll: time.Hour, LowBytes: 1, HardBytes: 1, BallastBytes: 1 << 20, pause: time.Millisecond}
