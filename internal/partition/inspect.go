@@ -157,8 +157,12 @@ func (l *lookup) finished() (bool, error) {
 		if !found {
 			continue
 		}
-		if _, err := l.dec.FinishedInfo(l.key, value, &l.info); err != nil {
+		large, err := l.dec.FinishedInfo(l.key, value, &l.info)
+		if err != nil {
 			return false, l.r.unreadable(l.key, err)
+		}
+		if large > 0 { // its chunks went when it ended
+			l.info.PayloadKept = false
 		}
 		return l.names(0)
 	}

@@ -25,7 +25,7 @@ const (
 	// that making it takes about as long as the disk does; with less, a turn that
 	// starts when the disk is ready takes more along (31 commits per 1,000 tasks
 	// of 64 callers against 45).
-	overlapMin = 256
+	overlapMin = 160
 	// Turns at once: one being made, those in flight, and two whose answers are
 	// being given, so that a slow answer does not stall the disk.
 	turnsMax = pipelineDepth + 3
@@ -44,6 +44,7 @@ const (
 	intakeKeepMax   = 16_384  // mail slots kept after a burst
 	samplesTurnMax  = 64      // waiting and running times reported of one turn
 	scanPageMax     = 50_000  // records looked at for one page of a listing
+	listBytesMax    = 4 << 20 // payloads and results on one page
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20
 	idleAfter       = task.Second // without mail for so long, buffers of busier times are given back

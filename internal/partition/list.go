@@ -64,6 +64,7 @@ type listing struct {
 	f      task.Filter
 	at     cursor
 	left   int // records that may still be looked at
+	bytes  int // of payloads and results on the page
 	limit  int
 	dec    record.Decoder
 	tasks  []task.Info
@@ -91,8 +92,8 @@ type names struct {
 }
 
 // List reads a page of tasks, newest first within each kind of place. It looks at
-// a bounded number of records: a page may be short, or empty, and have a next
-// one.
+// a bounded number of records and bytes: a page may be short, or empty, and have a
+// next one. Payloads that are too large for their task's record are left out.
 func (r *Runner) List(f task.Filter, after []byte, done func(p Page, err *task.Error)) {
 	at, ok := parseCursor(after)
 	if !ok {
@@ -204,11 +205,14 @@ func (l *listing) read() error {
 	return nil
 }
 
-func (l *listing) full() bool { return len(l.tasks) >= l.limit || l.left <= 0 }
+func (l *listing) full() bool {
+	return len(l.tasks) >= l.limit || l.left <= 0 || l.bytes >= listBytesMax
+}
 
 func (l *listing) add(info *task.Info, k listKind) {
 	info.Queue = l.names.queues[info.ID.Queue]
 	info.Type = l.names.types[[2]uint32{info.ID.Queue, info.ID.Lane}]
+	l.bytes += len(info.Payload) + len(info.Result) + len(info.Log)
 	l.tasks = append(l.tasks, *info)
 	l.kinds = append(l.kinds, k)
 }
@@ -216,6 +220,9 @@ func (l *listing) add(info *task.Info, k listKind) {
 func (l *listing) readMemory() (ended bool, err error) {
 	var key, value []byte
 	for _, pl := range l.memory {
+		if l.full() {
+			return false, nil
+		}
 		key = record.AppendPlaceKey(key[:0], l.r.p, pl)
 		var found bool
 		if value, found, err = l.r.part.Get(key, value[:0]); err != nil {

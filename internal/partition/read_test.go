@@ -240,6 +240,27 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A page is bounded in bytes as well: results may be a megabyte each.
+func TestListBytes(t *testing.T) {
+	g := newRig(t, store.MemOptions{})
+	g.enqueue("q", 0, 20)
+	w := g.attach("w", "q")
+	w.credit.Add(20)
+	g.run()
+	g.report(w.got, func(_ *task.Delivery, o *task.Outcome) { o.Result = make([]byte, task.PayloadMax) })
+	pages := 0
+	g.r.List(task.Filter{Limit: 1_000}, nil, func(p Page, err *task.Error) {
+		pages++
+		if n := len(p.Tasks); err != nil || n == 0 || n > 5 || p.Next == nil {
+			t.Errorf("a page of %d tasks of a megabyte each, next %x, %v", n, p.Next, err)
+		}
+	})
+	g.run()
+	if all := g.listAll(task.Filter{Limit: 1_000}); len(all) != 20 || pages != 1 {
+		t.Fatalf("%d tasks in all, want 20", len(all))
+	}
+}
+
 // listAll follows the cursor to the end; no task may come twice.
 func (g *rig) listAll(f task.Filter) []task.Info {
 	g.t.Helper()

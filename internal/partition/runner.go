@@ -237,14 +237,15 @@ func (r *Runner) now() task.Time {
 // by Refill. It is for those who own time and order themselves, and not to be
 // mixed with Run. After an error the runner has ended.
 func (r *Runner) Step() (bool, error) {
-	if f := r.broken.Load(); f != nil {
-		return false, f.err
+	if f := r.broken.Load(); f != nil { // a read beside the loop found it broken
+		return false, r.end(f.err)
 	}
 	t := <-r.free
 	made, err := r.turn(t)
 	if err == nil && made {
-		if err = r.afterTurn(); err == nil {
-			r.settle(t)
+		err = r.afterTurn()
+		r.settle(t) // what has begun is answered, come what may
+		if err == nil {
 			err = r.Err()
 		}
 	}
