@@ -71,13 +71,10 @@ func (a *app) explain(err error) string {
 	if errors.As(err, &refusal) {
 		text = strings.Replace(text, refusal.Error(), refusal.Text, 1)
 	}
-	switch low := strings.ToLower(text); {
-	case strings.Contains(low, "connection refused") || strings.Contains(low, "no such host") || strings.Contains(low, "no route to host"):
-		if !strings.Contains(text, "PENSTOCK_URL") {
-			text += fmt.Sprintf("\n  No server answers at %s: start one with \"penstock dev\", or set PENSTOCK_URL or --url.", a.url)
+	for _, cause := range []string{"connection refused", "no such host", "no route to host"} {
+		if strings.Contains(strings.ToLower(text), cause) && !strings.Contains(text, "PENSTOCK_URL") {
+			return text + fmt.Sprintf("\n  No server answers at %s: start one with \"penstock dev\", or set PENSTOCK_URL or --url.", a.url)
 		}
-	case strings.Contains(low, "address already in use"):
-		text += "\n  Something else listens there: stop it, or choose another with --http."
 	}
 	return text
 }

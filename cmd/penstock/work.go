@@ -113,7 +113,11 @@ func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.connect(ctx, penstock.Lazy())
+	c, err := a.connect(ctx)
+	if errors.Is(err, penstock.ErrUnavailable) {
+		a.say("penstock: %s\n  Trying on.", a.explain(err))
+		c, err = a.connect(ctx, penstock.Lazy())
+	}
 	if err != nil {
 		return err
 	}
@@ -169,6 +173,10 @@ func queueWeights(words []string) (map[string]int, error) {
 	return out, nil
 }
 
+// signalsApart is how far apart two signals are that mean two: a terminal and a
+// supervisor may both pass on the same one.
+const signalsApart = time.Second
+
 // untilSignal ends the context at the first SIGINT or SIGTERM, and the process
 // at the second.
 func (a *app) untilSignal(ctx context.Context) (context.Context, func()) {
@@ -183,11 +191,17 @@ func (a *app) untilSignal(ctx context.Context) (context.Context, func()) {
 			return
 		}
 		cancel()
-		select {
-		case <-ch:
-			a.say("penstock: second signal, not waiting any longer")
-			os.Exit(exitError)
-		case <-gone:
+		first := time.Now()
+		for {
+			select {
+			case <-ch:
+				if time.Since(first) >= signalsApart {
+					a.say("penstock: second signal, not waiting any longer")
+					os.Exit(exitError)
+				}
+			case <-gone:
+				return
+			}
 		}
 	}()
 	return ctx, sync.OnceFunc(func() {
