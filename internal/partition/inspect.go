@@ -1,12 +1,14 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -56,7 +58,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			found, err := l.run()
 			switch {
 			case err != nil:
-				done(task.Info{}, task.AsError(err))
+				done(task.Info{}, readError(err))
 			case !found && try < getTriesMax:
 				r.getAgain(id, try+1, done)
 			case !found:
@@ -69,6 +71,18 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			done(task.Info{}, errReopen)
 		}
 	})
+}
+
+// readError is what a caller hears of a read that failed. A store that holds
+// nothing for this owner any more is no fault of the record: another try finds
+// the partition opened anew.
+func readError(err error) *task.Error {
+	for _, gone := range []error{store.ErrDead, store.ErrFenced, store.ErrClosed} {
+		if errors.Is(err, gone) {
+			return errReopen
+		}
+	}
+	return task.AsError(err)
 }
 
 // lookup reads one task beside the loop.

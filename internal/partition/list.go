@@ -398,7 +398,7 @@ func (l *listing) readFinished() (ended bool, err error) {
 // was read is durable (I1).
 func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 	if err != nil {
-		done(Page{}, task.AsError(err))
+		done(Page{}, readError(err))
 		return
 	}
 	started := l.at.stage

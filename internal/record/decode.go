@@ -265,7 +265,7 @@ func (d *Decoder) info(c Class, v *view, out *task.Info) (large int, err error) 
 	if err := b.read(d, v.body, c); err != nil {
 		return 0, err
 	}
-	out.PayloadKept = true
+	out.PayloadKept = c != ClassFinished || b.large == 0 // the chunks go when the task ends
 	out.Key, out.Payload, out.ContentType, out.Headers, out.Tags = b.key, copyOf(b.payload), b.contentType, b.headers, b.tags
 	return b.large, nil
 }
