@@ -11,6 +11,7 @@ import (
 
 // inspect holds a world at rest against everything that was seen of it.
 func (w *world) inspect() {
+	w.checkWatches()
 	w.checkEnds()
 	w.checkOrder()
 	w.checkCounts()
@@ -26,6 +27,11 @@ func (w *world) checkEnds() {
 	for _, k := range l.order {
 		in, err := w.sys.Get(context.Background(), k.id)
 		switch {
+		case k.deleted > 0 && task.CodeOf(err) == task.NotFound:
+			continue
+		case k.deleted == 2:
+			l.cry("ended", "%s was deleted and is %v", k.key, in.State)
+			continue
 		case err != nil:
 			l.cry("lost", "%s (%v, answered %v) is not found at the end: %v", k.key, k.id, k.acked, err)
 			continue
@@ -103,7 +109,7 @@ func (w *world) first(d task.Delivery, types []string) {
 		x := w.led.sent[k.key]
 		if len(k.seen) == 0 && k.acked && k.ackedAt < w.led.step-1 && x.queue == d.Queue && x.spec.Priority > d.Priority &&
 			k.id.Partition == d.ID.Partition && (types == nil || slices.Contains(types, x.spec.Type)) {
-			w.led.cry("order", "%s of priority %d was delivered before %s of priority %d, answered at step %d", d.Payload, d.Priority, k.key, x.spec.Priority, k.ackedAt)
+			w.led.cry("order", "%s of priority %d was delivered before %s of priority %d, answered at step %d", keyOf(d.Payload), d.Priority, k.key, x.spec.Priority, k.ackedAt)
 			return
 		}
 	}
@@ -132,7 +138,7 @@ func (w *world) checkOrder() {
 	for _, d := range firsts {
 		n := line{d.ID.Partition, d.Queue, d.Priority, d.Type}
 		if d.ID.Seq < last[n] {
-			w.led.cry("order", "%s of queue %q, priority %d was dispatched after a later one", d.Payload, d.Queue, d.Priority)
+			w.led.cry("order", "%s of queue %q, priority %d was dispatched after a later one", keyOf(d.Payload), d.Queue, d.Priority)
 		}
 		last[n] = max(last[n], d.ID.Seq)
 	}
@@ -148,24 +154,32 @@ func (w *world) checkCounts() {
 	}
 	for _, name := range queueNames {
 		c := counts[name]
-		if c.enqueued != c.succeeded+c.dead+c.canceled+c.expired || c.live != 0 {
-			w.led.cry("counts", "queue %q: %+v do not add up", name, c)
-		}
 		listed := tally{
 			succeeded: w.list(name, task.Succeeded), dead: w.list(name, task.Dead),
 			canceled: w.list(name, task.Canceled), expired: w.list(name, task.Expired),
 		}
-		if listed.succeeded != c.succeeded || listed.dead != c.dead || listed.canceled != c.canceled || listed.expired != c.expired {
-			w.led.cry("counts", "queue %q counts %+v and lists %+v", name, c, listed)
-		}
-		knownHere := w.led.unnamed[name]
+		known, gone := w.led.unnamed[name], int64(0)
 		for _, k := range w.led.order {
 			if w.led.sent[k.key].queue == name {
-				knownHere++
+				known++
+				if k.deleted > 0 {
+					gone++
+				}
 			}
 		}
-		if knownHere != c.enqueued {
-			w.led.cry("counts", "queue %q: %d were enqueued, %d are known of", name, c.enqueued, knownHere)
+		// What was deleted while it waited is in no count but the first; what was
+		// deleted after its end is in no list.
+		ended := c.succeeded + c.dead + c.canceled + c.expired
+		inLists := listed.succeeded + listed.dead + listed.canceled + listed.expired
+		if c.live != 0 || ended > c.enqueued || ended < c.enqueued-gone {
+			w.led.cry("counts", "queue %q: %+v do not add up, %d may be deleted", name, c, gone)
+		}
+		if inLists > ended || inLists < ended-gone || listed.dead != c.dead ||
+			gone == 0 && (listed.succeeded != c.succeeded || listed.canceled != c.canceled || listed.expired != c.expired) {
+			w.led.cry("counts", "queue %q counts %+v and lists %+v, %d may be deleted", name, c, listed, gone)
+		}
+		if known != c.enqueued {
+			w.led.cry("counts", "queue %q: %d were enqueued, %d are known of", name, c.enqueued, known)
 		}
 	}
 }
@@ -189,6 +203,12 @@ func (w *world) list(queue string, s task.State) int64 {
 			seen[in.ID] = true
 			n++
 			if w.led.tasks[in.ID] == nil {
+				whole, err := w.sys.Get(context.Background(), in.ID)
+				if err != nil {
+					w.led.cry("lost", "task %v is in the list of %v in queue %q and is not found: %v", in.ID, s, queue, err)
+					continue
+				}
+				in = whole // a listing leaves large payloads out
 				w.led.unseen(in)
 			}
 		}
@@ -203,14 +223,14 @@ func (w *world) list(queue string, s task.State) int64 {
 // unseen learns of a task that nobody was told about: its enqueue was never
 // answered and it was never delivered. Its payload is gone with it at times.
 func (l *ledger) unseen(in task.Info) {
-	key := string(in.Payload)
+	key := keyOf(in.Payload)
 	if x := l.sent[key]; x != nil {
 		l.same(in.ID, key)
 		l.taskOf(in.ID, key)
 		return
 	}
 	if in.PayloadKept {
-		l.cry("unexpected", "task %v with payload %q is in queue %q, and nobody sent it", in.ID, key, in.Queue)
+		l.cry("unexpected", "task %v with payload %q is in queue %q, and nobody sent it: %+v", in.ID, key, in.Queue, in)
 	}
 	l.unnamed[in.Queue]++
 }
@@ -229,15 +249,29 @@ func (w *world) checkLeftovers() {
 			w.led.cry("leftovers", "acquire partition %d: %v", p, err)
 			return
 		}
-		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassExpiry, record.ClassClaim} {
+		count := func(c record.Class) (n int, last []byte) {
 			from := record.AppendPrefix(nil, p, c)
 			it := part.Scan(from, record.AppendPrefixEnd(nil, from))
 			for it.Next() {
-				w.led.cry("leftovers", "a %s record is left: %s", c, hex.EncodeToString(it.Key()))
+				n++
+				last = append(last[:0], it.Key()...)
 			}
 			if err := it.Close(); err != nil {
 				w.led.cry("leftovers", "scan the %s records: %v", c, err)
 			}
+			return n, last
+		}
+		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassExpiry, record.ClassClaim} {
+			if n, key := count(c); n > 0 {
+				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
+			}
+		}
+		dead, _ := count(record.ClassDead)
+		if n, key := count(record.ClassWhere); n != dead {
+			w.led.cry("leftovers", "%d tasks are said to have moved, such as %s; %d are dead letters", n, hex.EncodeToString(key), dead)
+		}
+		if n, key := count(record.ClassChunk); n > 0 && dead == 0 {
+			w.led.cry("leftovers", "%d pieces of payloads are left, such as %s", n, hex.EncodeToString(key))
 		}
 	}
 }

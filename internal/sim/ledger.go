@@ -25,6 +25,7 @@ type known struct {
 	seen      []task.Delivery // in the order of arrival
 	outcomes  []told
 	canceled  int // 1 = perhaps, 2 = surely
+	deleted   int // likewise
 	retried   bool
 	completed *told // the first completion that was accepted
 }
@@ -116,10 +117,10 @@ func (l *ledger) same(id task.ID, key string) {
 
 // delivered: a worker got d.
 func (l *ledger) delivered(d task.Delivery, who string) {
-	key := string(d.Payload)
+	key := keyOf(d.Payload)
 	l.note("delivered", d.ID, d.Token, who)
 	x := l.sent[key]
-	if x == nil || x.queue != d.Queue || x.spec.Type != d.Type || x.spec.Priority != d.Priority {
+	if x == nil || len(x.spec.Payload) != len(d.Payload) || x.queue != d.Queue || x.spec.Type != d.Type || x.spec.Priority != d.Priority {
 		l.cry("unexpected", "%s got task %v of queue %q with payload %q, which nobody sent", who, d.ID, d.Queue, key)
 		return
 	}
@@ -189,10 +190,13 @@ func (l *ledger) anyID(r *rand.Rand) (task.ID, bool) {
 // changing: a change is on its way. It may take effect whatever is heard of it.
 func (l *ledger) changing(id task.ID, v task.Verb) {
 	k := l.tasks[id]
-	if v == task.VerbRetry {
+	switch v {
+	case task.VerbRetry:
 		k.retried = true
-	} else {
+	case task.VerbCancel:
 		k.canceled = max(k.canceled, 1)
+	default:
+		k.deleted = max(k.deleted, 1)
 	}
 }
 
@@ -206,6 +210,9 @@ func (l *ledger) changed(id task.ID, v task.Verb, err error) {
 		if k.completed != nil {
 			l.cry("ended", "%s was canceled after it was completed", k.key)
 		}
+	case v == task.VerbDelete && code == task.OK:
+		k.deleted = 2
+	case code == task.NotFound && k.deleted > 0:
 	case code == task.NotFound:
 		l.cry("lost", "%s (%v) is not found by a change", k.key, id)
 	case code != task.OK && code != task.Conflict && code != task.Unavailable:

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -13,13 +14,13 @@ type producer struct {
 	name  string
 	renew int // counts its sessions
 	queue string
+	keyed bool // it has no session, and an idempotency key for each task instead
 	next  uint64
 	open  map[uint64]*sent // sent and not answered
 }
 
 func newProducer(w *world, i int) *producer {
-	p := &producer{w: w, name: fmt.Sprint("p", i), queue: queueNames[w.rng.IntN(2)], next: 1, open: map[uint64]*sent{}}
-	return p
+	return &producer{w: w, name: fmt.Sprint("p", i), queue: queueNames[w.rng.IntN(2)], keyed: w.often(25), next: 1, open: map[uint64]*sent{}}
 }
 
 func (p *producer) session() string { return fmt.Sprintf("%s-%d", p.name, p.renew) }
@@ -40,13 +41,31 @@ func (p *producer) act() {
 	var numbers []uint64
 	for range n {
 		x := &sent{key: fmt.Sprintf("%s/%d", p.session(), p.next), queue: p.queue, spec: p.spec()}
-		x.spec.Number, x.spec.Payload = p.next, []byte(x.key)
+		x.spec.Number, x.spec.Payload = p.next, p.payload(x.key)
+		if p.keyed {
+			x.spec.Number, x.spec.Idempotency = 0, x.key
+		}
 		p.open[p.next] = x
 		p.w.led.sent[x.key] = x
 		numbers = append(numbers, p.next)
 		p.next++
 	}
 	p.send(numbers)
+}
+
+// payload is the key, and at times more than fits into a record.
+func (p *producer) payload(key string) []byte {
+	b := []byte(key)
+	if !p.w.calm && p.w.rng.IntN(40) == 0 {
+		b = append(append(b, ' '), make([]byte, p.w.rng.IntN(12<<10))...)
+	}
+	return b
+}
+
+// keyOf is the key in a payload.
+func keyOf(payload []byte) string {
+	key, _, _ := strings.Cut(string(payload), " ")
+	return key
 }
 
 // resend sends all that is not answered, in order.
@@ -93,9 +112,12 @@ func (p *producer) send(numbers []uint64) {
 	if w.sys == nil {
 		return
 	}
-	b := &task.EnqueueBatch{Queue: p.queue, Producer: p.session(), AckBelow: p.next}
-	for n := range p.open {
-		b.AckBelow = min(b.AckBelow, n)
+	b := &task.EnqueueBatch{Queue: p.queue}
+	if !p.keyed {
+		b.Producer, b.AckBelow = p.session(), p.next
+		for n := range p.open {
+			b.AckBelow = min(b.AckBelow, n)
+		}
 	}
 	for _, n := range numbers {
 		s := p.open[n].spec
@@ -133,7 +155,7 @@ func (p *producer) answered(b *task.EnqueueBatch, numbers []uint64) {
 		switch {
 		case x == nil: // answered twice, by two sends
 			if r.Err == nil {
-				w.led.acked(w.led.sent[string(b.Specs[i].Payload)], r)
+				w.led.acked(w.led.sent[keyOf(b.Specs[i].Payload)], r)
 			}
 		case r.Err == nil:
 			w.led.acked(x, r)
@@ -141,6 +163,8 @@ func (p *producer) answered(b *task.EnqueueBatch, numbers []uint64) {
 		case r.Err.Code == task.Conflict:
 			delete(p.open, n)
 		case r.Err.Code == task.Unavailable || r.Err.Code == task.Exhausted:
+		case r.Err.Code == task.Invalid && x.spec.Deadline != 0: // it passed on the way
+			delete(p.open, n)
 		default:
 			w.led.cry("answer", "number %d of %s got %v", n, p.session(), r.Err)
 		}

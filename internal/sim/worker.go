@@ -215,7 +215,7 @@ func (w *world) outcome(d task.Delivery, honest bool) task.Outcome {
 	k := w.rng.IntN(100)
 	switch {
 	case honest || w.calm || k < 70:
-		o.Result = fmt.Appendf(nil, "%s by %d", d.Payload, d.Token.Fence())
+		o.Result = fmt.Appendf(nil, "%s by %d", keyOf(d.Payload), d.Token.Fence())
 	case k < 82:
 		o.Kind, o.Error, o.Delay = task.OutcomeFail, "boom", task.RetryAfterByBackoff
 	case k < 86:

@@ -76,8 +76,11 @@ type world struct {
 	life    int // counts processes: answers to callers of an earlier one never come
 
 	parts, window int
+	deletes       bool // people delete tasks
+	wide          int  // partitions of the first queue
 
 	led       *ledger
+	watches   []*watching
 	producers []*producer
 	workers   []*worker
 	curls     []*curl
@@ -93,6 +96,8 @@ func Run(o Options) Result {
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
+	w.deletes = w.often(25)
+	w.wide = 1 + w.rng.IntN(w.parts)
 	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault})
 	for i := range 1 + w.rng.IntN(3) {
 		w.producers = append(w.producers, newProducer(w, i))
@@ -111,6 +116,11 @@ func Run(o Options) Result {
 func (w *world) play() {
 	if !w.open() {
 		return
+	}
+	if w.wide > 1 && !w.calm {
+		if _, err := w.sys.SetQueue(context.Background(), queueNames[0], task.QueuePatch{Width: &w.wide}); err != nil {
+			w.led.cry("answer", "width %d: %v", w.wide, err)
+		}
 	}
 	w.faulty = !w.calm
 	for i := 0; i < w.o.Steps && len(w.led.cries) == 0; i++ {
@@ -144,8 +154,10 @@ func (w *world) act() {
 		if len(w.curls) > 0 {
 			w.curls[0].act()
 		}
-	case k < 96:
+	case k < 94:
 		w.pass()
+	case k < 96:
+		w.watch()
 	case k < 98:
 		if !w.calm {
 			w.operate()
@@ -365,13 +377,16 @@ func (w *world) counts() (map[string]tally, bool) {
 // operate is what people do: cancel, retry, pause, resume, change settings.
 func (w *world) operate() {
 	ctx := context.Background()
-	switch w.rng.IntN(5) {
+	switch w.rng.IntN(6) {
 	case 0, 1:
 		if id, ok := w.led.anyID(w.rng); ok {
 			life := w.life
 			v := task.VerbCancel
-			if w.often(40) {
+			switch k := w.rng.IntN(10); {
+			case k < 4:
 				v = task.VerbRetry
+			case k < 6 && w.deletes:
+				v = task.VerbDelete
 			}
 			w.led.changing(id, v)
 			err := w.sys.Change(ctx, v, []task.ID{id})[0]
@@ -386,12 +401,63 @@ func (w *world) operate() {
 		paused := w.often(30)
 		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{Paused: &paused})
 		w.log("paused %v: %v", paused, err)
+	case 4:
+		claims := task.ClaimsMode(w.rng.IntN(2))
+		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{Claims: &claims})
+		w.log("claims %d: %v", claims, err)
 	default:
 		n := int32(1 + w.rng.IntN(6))
 		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{MaxAttempts: &n})
 		w.log("attempts %d: %v", n, err)
 	}
 	w.died()
+}
+
+// watching is someone who waits for the end of a task.
+type watching struct {
+	task.Watch
+	life  int
+	calls int
+}
+
+// watch has someone wait for the end of a task.
+func (w *world) watch() {
+	id, ok := w.led.anyID(w.rng)
+	if !ok {
+		return
+	}
+	x := &watching{life: w.life}
+	x.ID = id
+	k := w.led.tasks[id]
+	x.Done = func(*task.Watch) {
+		x.calls++
+		w.log("who waits for %s hears %v %v", k.key, x.Info.State, x.Err) // the order of watches is no promise: not in the sum
+		switch {
+		case x.calls > 1:
+			w.led.cry("watch", "the watch of %s ended %d times", k.key, x.calls)
+		case x.Err != nil && x.Err.Code == task.Unavailable:
+		case x.Err != nil:
+			if k.deleted == 0 {
+				w.led.cry("watch", "the watch of %s ended with %v", k.key, x.Err)
+			}
+		case !x.Info.State.Final() || x.Info.ID != id:
+			w.led.cry("watch", "the watch of %s ended with %v of %v", k.key, x.Info.State, x.Info.ID)
+		case k.completed != nil && x.Info.State != task.Succeeded:
+			w.led.cry("watch", "the watch of %s, which was completed, ended with %v", k.key, x.Info.State)
+		}
+	}
+	w.log("someone waits for %s", k.key)
+	w.sys.Watch(&x.Watch)
+	w.watches = append(w.watches, x)
+}
+
+// checkWatches wants that everyone who waits for a task has heard of its end.
+func (w *world) checkWatches() {
+	for _, x := range w.watches {
+		if x.life == w.life && x.calls == 0 {
+			w.led.cry("watch", "nobody told who waits for %s", w.led.tasks[x.ID].key)
+		}
+	}
 }
 
 // drain heals the world and lets it come to rest: every number is answered, every
@@ -408,8 +474,13 @@ func (w *world) drain() bool {
 	w.curls = nil
 	paused := false
 	for _, q := range queueNames {
-		if _, err := w.sys.SetQueue(context.Background(), q, task.QueuePatch{Paused: &paused}); err != nil {
+		for range openMax {
+			_, err := w.sys.SetQueue(context.Background(), q, task.QueuePatch{Paused: &paused})
+			if err == nil {
+				break
+			}
 			w.log("resume %s: %v", q, err)
+			w.advance(10)
 		}
 	}
 	for i := range drainMax {
