@@ -263,8 +263,8 @@ func (r *Runner) Close() error {
 	}
 	return r.end(r.handOver(func(t *turn) error {
 		err := r.afterTurn()
+		r.settle(t)
 		if err == nil {
-			r.settle(t)
 			err = r.Err()
 		}
 		r.free <- t
