@@ -111,12 +111,15 @@ func (a *app) enqueue(ctx context.Context, in *intake, opts []penstock.Option, n
 	rows := newRows(a, enqueuedListing)
 	rows.out = out
 	refused, total := int64(0), int64(0)
+	bar := a.startProgress("enqueued")
+	defer bar.stop()
 	for {
 		items := in.take()
 		if len(items) == 0 {
 			break
 		}
 		total += int64(len(items))
+		bar.add(int64(len(items)))
 		for i, got := range a.enqueueBatch(ctx, c, items, opts) {
 			if got.err != nil {
 				if refused++; refused <= refusedShownMax {

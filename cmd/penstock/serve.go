@@ -114,7 +114,7 @@ func (a *app) dev(ctx context.Context, s *settings) (err error) {
 	a.say("Penstock serves on %s", srv.URL())
 	a.say("  SDK         penstock.Dial(ctx, %q)", srv.URL())
 	a.say("  command     penstock --url %s queues", srv.URL())
-	a.say("  curl        curl %s/penstock.v1.QueueService/List -H 'Content-Type: application/json' -d '{}'", srv.URL())
+	a.say("  curl        curl %s/penstock.v1.QueueService/List -d '{}'", srv.URL())
 	a.say("  metrics     %s/metrics", srv.URL())
 	if srv.AdminURL() != "" {
 		a.say("  profiles    %s/debug/pprof/", srv.AdminURL())

@@ -91,6 +91,8 @@ func (a *app) wait(ctx context.Context, ids io.Reader, unordered, single bool) e
 	readErr := make(chan error, 1)
 	go func() { readErr <- a.watchAll(readCtx, c, ids, queue, unordered) }()
 	p := newWaitPrinter(a, single)
+	bar := a.startProgress("ended")
+	defer bar.stop()
 	for w := range queue {
 		if !unordered {
 			// What is known by now goes out before the next wait.
@@ -104,6 +106,7 @@ func (a *app) wait(ctx context.Context, ids io.Reader, unordered, single bool) e
 			}
 		}
 		p.print(w)
+		bar.add(1)
 		if unordered && len(queue) == 0 {
 			if err := p.flush(); err != nil {
 				return err
