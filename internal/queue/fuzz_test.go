@@ -13,7 +13,7 @@ func FuzzMachine(f *testing.F) {
 	f.Add([]byte("\x00one queue, some tasks, a worker and a crash in between"))
 	f.Add([]byte("\x07\x50\x1e\x01\x00\x02\x33\x12\x62\x08\x40\x4f\x99\xa0\x11\x00\xff\x21\x20\x61\x44"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) < 2 || len(data) > 4096 {
+		if len(data) < 2 || len(data) > 1500 {
 			return
 		}
 		d := queuetest.FromBytes(data[1:])
@@ -22,7 +22,7 @@ func FuzzMachine(f *testing.F) {
 		if data[0]&0x80 != 0 {
 			try = queuetest.TryWild
 		}
-		if err := try(d, window, 500, nil); err != nil {
+		if err := try(d, window, 200, nil); err != nil {
 			t.Fatal(err)
 		}
 	})
