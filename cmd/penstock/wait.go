@@ -50,8 +50,12 @@ Exit status: 0 all succeeded, 3 one did not, 4 the time is over, 1 an ID is unkn
 			var in io.Reader = a.stdin
 			if !stdin {
 				var lines bytes.Buffer
-				for _, arg := range args {
-					lines.WriteString(arg + "\n")
+				ids, err := a.wholeIDs(cmd.Context(), args)
+				if err != nil {
+					return err
+				}
+				for _, id := range ids {
+					lines.WriteString(id + "\n")
 				}
 				in = &lines
 			}
@@ -69,6 +73,31 @@ Exit status: 0 all succeeded, 3 one did not, 4 the time is over, 1 an ID is unkn
 	fs.BoolVar(&unordered, "as-completed", false, "print in the order in which the tasks end")
 	fs.DurationVar(&timeout, "timeout", 0, "give up after so long; 0 is never")
 	return cmd
+}
+
+// wholeIDs finds the IDs that the arguments are, or are parts of.
+func (a *app) wholeIDs(ctx context.Context, args []string) ([]string, error) {
+	out := make([]string, len(args))
+	var c *penstock.Client
+	for i, arg := range args {
+		if _, err := penstock.ParseID(arg); err == nil {
+			out[i] = arg
+			continue
+		}
+		if c == nil {
+			var err error
+			if c, err = a.connect(ctx); err != nil {
+				return nil, err
+			}
+			defer c.Close()
+		}
+		id, err := a.resolve(ctx, c, arg)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = id.String()
+	}
+	return out, nil
 }
 
 // waited is one ID on its way to the output.
