@@ -239,3 +239,30 @@ func TestManual(t *testing.T) {
 		t.Fatalf("get: %v, %v", info.State, err)
 	}
 }
+
+// A lease whose partition found tasks and then broke is answered, though other
+// partitions were asked as well.
+func TestLeaseOverBrokenCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := store.NewMem(store.MemOptions{})
+		n := openNode(t, func(c *Config) { c.Partitions, c.Store = 2, mem })
+		a, b := "a", "b"
+		for i := 0; n.routes.home(b) == n.routes.home(a); i++ {
+			b = fmt.Sprint("b", i)
+		}
+		enqueueAll(t, n, a, "p", 3)
+		for _, wait := range []task.Millis{0, task.Minute} {
+			mem.Fail(store.FaultError)
+			start := time.Now()
+			ds, err := n.Lease(context.Background(), task.LeaseRequest{Queues: []task.QueueWeight{{Queue: a}, {Queue: b}}, Max: 1, Wait: wait})
+			if task.CodeOf(err) != task.Unavailable || len(ds) != 0 || time.Since(start) > 10*time.Second {
+				t.Fatalf("wait %d: got %v, %v after %v", wait, ds, err, time.Since(start))
+			}
+			<-time.After(2 * time.Second) // the partition is back
+		}
+		ds, err := n.Lease(context.Background(), task.LeaseRequest{Queues: []task.QueueWeight{{Queue: a}, {Queue: b}}, Max: 5})
+		if err != nil || len(ds) != 3 {
+			t.Fatalf("afterwards: %v, %v", ds, err)
+		}
+	})
+}

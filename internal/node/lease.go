@@ -168,7 +168,9 @@ func (u *unary) failed(err *task.Error) {
 	if err != nil && u.err == nil {
 		u.err = err
 	}
-	if !u.ended && u.left <= 0 {
+	// With the credit closed this is, most likely, the partition that had tasks
+	// and could not commit: the others wait no more, and will not answer.
+	if !u.ended && (u.left <= 0 || err != nil && u.credit.Over()) {
 		u.end(u.err)
 	}
 }

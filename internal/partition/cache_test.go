@@ -116,7 +116,7 @@ func TestCreditShares(t *testing.T) {
 	c.Close()
 	c.Add(5)
 	c.give(a, 5)
-	if c.take(a, 1) != 0 || c.Left() != 0 || !c.over() {
+	if c.take(a, 1) != 0 || c.Left() != 0 || !c.Over() {
 		t.Fatal("a closed credit still gives")
 	}
 }

@@ -61,8 +61,8 @@ func (c *Credit) Close() {
 // Left is how much credit there is.
 func (c *Credit) Left() int { return int(c.left.Load()) }
 
-// over says whether the credit was closed.
-func (c *Credit) over() bool {
+// Over says whether the credit was closed.
+func (c *Credit) Over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed

@@ -75,7 +75,7 @@ func (r *Runner) dispatchPolls(t *turn, fresh int) {
 	r.polls = append(r.polls[:0], r.polls[n:]...) // those asked go to the end of the line
 	for _, p := range r.asked {
 		p.lease.Got = 0
-		if p.credit.over() {
+		if p.credit.Over() {
 			continue
 		}
 		if !r.m.DemandUnary(&p.lease) {
@@ -101,7 +101,7 @@ func (r *Runner) settlePolls(t *turn) {
 	for _, p := range r.asked {
 		got := p.lease.Got
 		switch {
-		case p.credit.over() && got == 0:
+		case p.credit.Over() && got == 0:
 			r.endPoll(p)
 		case got > 0:
 			p.credit.Close()
@@ -137,7 +137,7 @@ func (r *Runner) endPoll(p *Poll) {
 // wait for the next change to be noticed.
 func (r *Runner) dropPolls() {
 	r.polls = slices.DeleteFunc(r.polls, func(p *Poll) bool {
-		if p.credit.over() {
+		if p.credit.Over() {
 			r.endPoll(p)
 			return true
 		}
