@@ -72,7 +72,7 @@ func TestCreditShares(t *testing.T) {
 	woken := map[string]int{}
 	tapOf := func(name string, weight int) *tap {
 		x := &tap{weight: weight, wake: func() { woken[name]++ }}
-		c.join(x)
+		c.join(x, false)
 		return x
 	}
 	a, b := tapOf("a", 3), tapOf("b", 1)

@@ -188,11 +188,16 @@ func (c *Credit) feed(own *tap) {
 	}
 }
 
-func (c *Credit) join(t *tap) {
+// join adds t. A hungry one has its share of whatever is added from now on, until
+// it says that it has no use for it.
+func (c *Credit) join(t *tap, hungry bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.weight = max(t.weight, 1)
 	c.taps = append(c.taps, t)
+	if hungry {
+		c.setHungry(t, true)
+	}
 }
 
 func (c *Credit) leave(t *tap) {

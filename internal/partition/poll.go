@@ -54,7 +54,7 @@ func (r *Runner) admitPoll(p *Poll) {
 	}
 	r.polls = slices.Insert(r.polls, 0, p) // it is asked at once, the others are not asked again for it
 	r.pollsDue++
-	p.credit.join(&p.tap)
+	p.credit.join(&p.tap, false)
 	p.joined = true
 }
 

@@ -118,7 +118,7 @@ func (r *Runner) opened(a *Attached) {
 	}
 	r.sessions[a.num] = a
 	r.order = append(r.order, a)
-	a.credit.join(&a.tap)
+	a.credit.join(&a.tap, true) // as if it had tasks: the next turn knows better
 }
 
 func (r *Runner) forgetSession(a *Attached) {
