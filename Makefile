@@ -55,7 +55,7 @@ demo: build ## hash every .go file of the local Go through the queue; KILL=1 kil
 	@KILL=$(KILL) $(GO) run ./demo
 
 generate: ## write the generated code anew; needs protoc
-	$(GO) generate ./...
+	sh api/generate.sh
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
