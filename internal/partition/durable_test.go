@@ -64,8 +64,7 @@ func running(t *testing.T) (*Runner, *gated, func() error) {
 
 // seenOf counts what was let out.
 type seenOf struct {
-	enqueued, reported, got, watched, looked int
-	err                                      *task.Error
+	enqueued, reported, watched, looked int
 }
 
 // I1: nothing is answered, delivered or shown before its commit is durable.
