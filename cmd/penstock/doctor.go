@@ -172,7 +172,7 @@ func (d *doctor) queue(q *task.QueueInfo, now time.Time) {
 		d.say(name, checkWarn, fmt.Sprintf("paused, %s waiting", plural(q.Ready, "task", "tasks")), "penstock resume "+q.Name)
 	}
 	for _, u := range q.Unserved {
-		d.say(name, checkWarn, fmt.Sprintf("no worker serves type %q, its oldest task waits since %s", u.Type, ago(now.Sub(timeOf(u.Oldest)))), "start one, or cancel them")
+		d.say(name, checkWarn, fmt.Sprintf("no worker serves type %q, its oldest task has waited for %s", u.Type, ago(now.Sub(timeOf(u.Oldest)))), "start one, or cancel them")
 	}
 	if !q.Paused && len(q.Unserved) == 0 && q.Workers == 0 && q.Ready > 0 {
 		d.say(name, checkWarn, fmt.Sprintf("%s waiting and no worker", plural(q.Ready, "task", "tasks")), "start one: penstock work --queue "+q.Name)
