@@ -52,6 +52,7 @@ func (r *Rig) Reopen(clean bool) error {
 		r.M.Close(r.Now, &r.Out)
 		r.Store.Commit(&r.Out)
 	}
+	r.Store.undo = nil // what the next owner reads is durable
 	r.Cfg.Epoch++
 	r.Cfg.Nonce++
 	r.open()

@@ -178,6 +178,9 @@ func (b *batch) source(src *queue.Source) *Record {
 		return b.s.dead[src.Dead]
 	}
 	if r := b.taken[src.Place.Seq]; r != nil {
+		if r.Birth.Queue == queue.Void { // what was taken back has forgotten its place
+			r.Birth, r.Place = src.Place, src.Place
+		}
 		return r
 	}
 	r := b.s.live[src.Place]
