@@ -187,6 +187,12 @@ var faults = []struct {
 			write(mem, func(x *store.Batch) { x.Set(key, []byte("x")) })
 		}
 	}},
+	{"broke", false, func(b *broken, mem *store.Mem, _ int) {
+		b.close = func() {
+			key := append(record.AppendPrefix(nil, 0, record.ClassQueue), 0, 0, 9)
+			write(mem, func(x *store.Batch) { x.Set(key, []byte("not a record")) })
+		}
+	}},
 	{"resurrected", true, func(b *broken, mem *store.Mem, _ int) {
 		b.close = func() {
 			key := append(record.AppendPrefix(nil, 0, record.ClassMeta), 9)

@@ -6,11 +6,12 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"github.com/penstock-io/penstock/internal/node"
 	"github.com/penstock-io/penstock/internal/store"
@@ -116,6 +117,13 @@ func Run(o Options) Result {
 func (w *world) play() {
 	if !w.open() {
 		return
+	}
+	for _, q := range queueNames {
+		if durable := task.ClaimsDurable; !w.calm && w.often(25) {
+			if _, err := w.sys.SetQueue(context.Background(), q, task.QueuePatch{Claims: &durable}); err != nil {
+				w.led.cry("answer", "claims of %q: %v", q, err)
+			}
+		}
 	}
 	if w.wide > 1 && !w.calm {
 		if _, err := w.sys.SetQueue(context.Background(), queueNames[0], task.QueuePatch{Width: &w.wide}); err != nil {
@@ -249,6 +257,39 @@ func (w *world) fault(at store.FaultPoint, _ uint16) store.Fault {
 	return f
 }
 
+// listener hears what a node logs: a partition that ends for another reason than
+// its store broke an invariant.
+type listener struct {
+	slog.Handler
+	mu  sync.Mutex
+	led *ledger
+}
+
+// Enabled is slog.Handler's.
+func (*listener) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle is slog.Handler's.
+func (h *listener) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && !fromStore(err) {
+			h.mu.Lock()
+			h.led.cry("broke", "%s: %v", r.Message, err)
+			h.mu.Unlock()
+		}
+		return true
+	})
+	return nil
+}
+
+func fromStore(err error) bool {
+	for _, e := range []error{store.ErrDead, store.ErrUnknown, store.ErrFull, store.ErrFenced, store.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // open opens a node over what the store holds.
 func (w *world) open() bool {
 	w.life++
@@ -256,7 +297,7 @@ func (w *world) open() bool {
 	for range openMax {
 		n, err := node.Open(context.Background(), node.Config{
 			Store: w.mem, Name: "sim", Partitions: w.parts, Now: func() task.Time { return w.now }, WindowTasks: w.window,
-			Manual: true, Check: true, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}),
 		})
 		if err == nil {
 			w.sys = System(n)
@@ -266,6 +307,10 @@ func (w *world) open() bool {
 			return true
 		}
 		w.log("open: %v", err)
+		if !fromStore(err) {
+			w.led.cry("broke", "the node can't be opened: %v", err)
+			return false
+		}
 		w.mem.Reopen()
 		w.now++
 	}
