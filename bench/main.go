@@ -37,7 +37,7 @@ func main() {
 		return
 	}
 	var o options
-	flag.StringVar(&o.output, "o", "", "output: json (one object a workload) or table; default: table on a terminal, else json")
+	flag.StringVar(&o.output, "o", "", "output: json (one object a workload), table or markdown; default: table on a terminal, else json")
 	flag.BoolVar(&o.quick, "quick", false, "short windows, all but the 20 million row, under a minute")
 	flag.StringVar(&o.pattern, "run", "", "only the workloads that match this regular expression")
 	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s)")
@@ -67,12 +67,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
 	}
-	out := &printer{w: os.Stdout}
-	switch {
-	case o.output == "json", o.output == "" && !isTerminal(os.Stdout):
-		out.json = true
-	case o.output != "" && o.output != "table":
-		return fmt.Errorf("-o %q: want json or table", o.output)
+	out := &printer{w: os.Stdout, as: format(o.output)}
+	switch out.as {
+	case "":
+		out.as = formatJSON
+		if isTerminal(os.Stdout) {
+			out.as = formatTable
+		}
+	case formatJSON, formatTable, formatMarkdown:
+	default:
+		return fmt.Errorf("-o %q: want json, table or markdown", o.output)
 	}
 	if o.list {
 		for _, w := range workloads {

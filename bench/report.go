@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -70,43 +71,73 @@ func (r *row) atLeast(rate float64) {
 	r.judge(r.Rate >= rate, "≥ "+thousands(rate)+"/s")
 }
 
-// printer writes rows as they come.
+// format is how rows are written.
+type format string
+
+// The formats.
+const (
+	formatJSON     format = "json" // one object a workload, as soon as it is measured
+	formatTable    format = "table"
+	formatMarkdown format = "markdown" // for bench/results
+)
+
+// printer writes rows.
 type printer struct {
 	w    io.Writer
-	json bool
+	as   format
 	rows []row
 }
 
 func (p *printer) add(r row) error {
-	if p.json {
+	if p.as == formatJSON {
 		return json.NewEncoder(p.w).Encode(r)
 	}
 	p.rows = append(p.rows, r)
 	return nil
 }
 
+var columns = []string{"workload", "tasks/s", "p50 ms", "p99 ms", "samples", "RSS MiB", "disk MiB", "fsyncs/1k",
+	"CPU µs srv+cli", "allocs srv+cli", "× raw", "promise", ""}
+
 // flush writes the table, if it is to be one.
 func (p *printer) flush() error {
-	if p.json || len(p.rows) == 0 {
+	if p.as == formatJSON || len(p.rows) == 0 {
 		return nil
 	}
-	tw := tabwriter.NewWriter(p.w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "workload\ttasks/s\tp50 ms\tp99 ms\tsamples\tRSS MiB\tdisk MiB\tfsyncs/1k\tCPU µs srv+cli\tallocs srv+cli\t× raw\tfloor\t\t")
-	for _, r := range p.rows {
-		fmt.Fprintln(tw, r.cells())
-	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	for _, r := range p.rows {
-		for _, line := range r.notes() {
-			fmt.Fprintln(p.w, line)
+	var out strings.Builder
+	if p.as == formatMarkdown {
+		fmt.Fprintf(&out, "%s\n\n| %s |\n|%s\n", strings.Join(circumstances(), "  \n"), strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
+		for _, r := range p.rows {
+			fmt.Fprintf(&out, "| %s |\n", strings.Join(r.cells(), " | "))
+		}
+		fmt.Fprintln(&out)
+	} else {
+		tw := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(tw, strings.Join(columns, "\t")+"\t")
+		for _, r := range p.rows {
+			fmt.Fprintln(tw, strings.Join(r.cells(), "\t")+"\t")
+		}
+		if err := tw.Flush(); err != nil {
+			return err
 		}
 	}
-	return nil
+	for _, r := range p.rows {
+		if len(r.Detail) > 0 {
+			fmt.Fprintln(&out, p.bullet()+r.note())
+		}
+	}
+	_, err := io.WriteString(p.w, out.String())
+	return err
 }
 
-func (r row) cells() string {
+func (p *printer) bullet() string {
+	if p.as == formatMarkdown {
+		return "- "
+	}
+	return ""
+}
+
+func (r row) cells() []string {
 	cell := func(v float64, prec int) string {
 		if v <= 0 {
 			return "·"
@@ -120,22 +151,19 @@ func (r row) cells() string {
 	if r.OK != nil {
 		verdict = map[bool]string{true: "ok", false: "MISSED"}[*r.OK]
 	}
-	return fmt.Sprint(r.Workload, "\t", rate, "\t", cell(r.P50/1e3, 3), "\t", cell(r.P99/1e3, 3), "\t", r.Samples,
-		"\t", cell(r.RSSMB, 0), "\t", cell(r.DiskMB, 0), "\t", cell(r.FsyncsPer1k, 1),
-		"\t", cell(r.ServerCPU, 1), "+", cell(r.ClientCPU, 1), "\t", cell(r.ServerAllocs, 1), "+", cell(r.ClientAllocs, 1),
-		"\t", cell(r.RawRatio, 2), "\t", r.Floor, "\t", verdict, "\t")
+	return []string{r.Workload, rate, cell(r.P50/1e3, 3), cell(r.P99/1e3, 3), strconv.FormatUint(r.Samples, 10),
+		cell(r.RSSMB, 0), cell(r.DiskMB, 0), cell(r.FsyncsPer1k, 1),
+		cell(r.ServerCPU, 1) + "+" + cell(r.ClientCPU, 1), cell(r.ServerAllocs, 1) + "+" + cell(r.ClientAllocs, 1),
+		cell(r.RawRatio, 2), r.Floor, verdict}
 }
 
-// notes tells the details of a row, in the order of their names.
-func (r row) notes() []string {
-	if len(r.Detail) == 0 {
-		return nil
-	}
+// note tells the details of a row, in the order of their names.
+func (r row) note() string {
 	text := r.Workload + ":"
 	for _, name := range sortedKeys(r.Detail) {
 		text += fmt.Sprintf("  %s %s", name, strconv.FormatFloat(r.Detail[name], 'f', -1, 64))
 	}
-	return []string{text}
+	return text
 }
 
 func thousands(v float64) string {

@@ -12,7 +12,7 @@ import (
 // TestJSONNames holds the names that scripts read.
 func TestJSONNames(t *testing.T) {
 	var buf bytes.Buffer
-	p := &printer{w: &buf, json: true}
+	p := &printer{w: &buf, as: formatJSON}
 	r := newRow("light-200")
 	r.Rate, r.P50, r.P99, r.Samples = 200, 510, 860, 2000
 	if err := p.add(r); err != nil {
@@ -40,20 +40,22 @@ func TestJSONNames(t *testing.T) {
 }
 
 func TestTableTellsVerdictAndDetail(t *testing.T) {
-	var buf bytes.Buffer
-	p := &printer{w: &buf}
 	r := newRow("waiting-1m")
 	r.Rate, r.Detail = 1234567, detail{"restart_ms": 812.5}
 	r.judge(false, "≤ 120 MiB")
-	if err := p.add(r); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.flush(); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"1,234,567", "MISSED", "restart_ms 812.5"} {
-		if !strings.Contains(buf.String(), want) {
-			t.Errorf("no %q in\n%s", want, buf.String())
+	for _, as := range []format{formatTable, formatMarkdown} {
+		var buf bytes.Buffer
+		p := &printer{w: &buf, as: as}
+		if err := p.add(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"1,234,567", "MISSED", "restart_ms 812.5"} {
+			if !strings.Contains(buf.String(), want) {
+				t.Errorf("%s: no %q in\n%s", as, want, buf.String())
+			}
 		}
 	}
 }
