@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,6 +67,14 @@ func runEmbedded(dir, _ string) error {
 		case "work":
 			n, err := workOff(srv.Client())
 			fmt.Printf("worked %d %v\n", n, err)
+		case "strain":
+			fmt.Printf("strained %v\n", strain(srv.Client()))
+		case "count":
+			qs, err := srv.Client().Queues(context.Background(), "full")
+			if err != nil || len(qs) != 1 {
+				return fmt.Errorf("count: %d queues, %w", len(qs), err)
+			}
+			fmt.Printf("counted %d %d\n", qs[0].Enqueued, qs[0].Succeeded)
 		case "close":
 			fmt.Printf("closed %v\n", srv.Close())
 			return nil
@@ -78,11 +87,10 @@ func runEmbedded(dir, _ string) error {
 func fill(c *penstock.Client, limit int) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	noise := rand.NewChaCha8([32]byte{1})
 	for n := range limit {
 		payload := make([]byte, 256<<10)
-		for i := range payload { // nothing that compresses
-			payload[i] = byte(uint32(i*2654435761+n*40503) >> 13)
-		}
+		noise.Read(payload) // nothing that compresses
 		if _, err := bulky.Enqueue(ctx, c, payload); err != nil {
 			return n, err
 		}
@@ -106,7 +114,11 @@ func workOff(c *penstock.Client) (int64, error) {
 	var err error
 	for {
 		var qs []penstock.QueueInfo
-		if qs, err = c.Queues(ctx, "full"); err != nil {
+		if qs, err = c.Queues(ctx, "full"); errors.Is(err, penstock.ErrUnavailable) && ctx.Err() == nil {
+			pause(ctx, 50*time.Millisecond) // the storage is being opened anew
+			continue
+		}
+		if err != nil {
 			break
 		}
 		if q := qs[0]; q.Ready+q.Running+q.Scheduled+q.Blocked == 0 {
@@ -116,6 +128,22 @@ func workOff(c *penstock.Client) (int64, error) {
 	}
 	stop()
 	return n.Load(), errors.Join(err, <-done)
+}
+
+// strain works for two seconds on a disk that has no byte left, whatever comes of
+// it.
+func strain(c *penstock.Client) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	w := c.Worker(penstock.Worker{DrainTimeout: -1}, bulky.Handle(func(_ context.Context, b []byte) (int, error) { return len(b), nil }))
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(15 * time.Second):
+		return errors.New("the worker does not end")
+	}
 }
 
 // child drives a program by lines.
@@ -201,12 +229,18 @@ func TestFull(t *testing.T) {
 	if said := p.expect("one"); !strings.Contains(said, "exhausted") && !strings.Contains(said, "unavailable") {
 		t.Fatalf("with no space at all an enqueue says %q", said)
 	}
+	p.tell("strain") // outcomes meet a disk that takes none of them
+	p.expect("strained")
 	if err := os.Remove(hog); err != nil {
 		t.Fatal(err)
 	}
 	p.tell("work")
-	if said := p.expect("worked"); !strings.HasPrefix(said, fmt.Sprint(filled)+" <nil>") {
+	if said := p.expect("worked"); !strings.HasSuffix(said, " <nil>") {
 		t.Fatalf("%d tasks were filled in; worked off: %s", filled, said)
+	}
+	p.tell("count")
+	if said := p.expect("counted"); said != fmt.Sprint(filled, " ", filled) {
+		t.Fatalf("%d tasks were filled in; enqueued and succeeded: %s", filled, said)
 	}
 	eventually(t, time.Minute, "recovery", func() (bool, string) {
 		p.tell("one")

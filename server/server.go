@@ -24,7 +24,7 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	store   store.Store
-	engine  *pebblestore.Store // the same, when it is ours; nil = another engine
+	engine  *engine // the same, when it is ours; nil = another engine
 	node    *node.Node
 	metrics *metrics.Metrics
 	client  *penstock.Client
@@ -69,7 +69,7 @@ func (s *Server) openStore() error {
 	case s.cfg.Mem:
 		s.store = store.NewMem(store.MemOptions{})
 	default:
-		st, err := pebblestore.Open(s.cfg.Dir, pebblestore.Options{LowBytes: uint64(s.cfg.DiskLow), HardBytes: uint64(s.cfg.DiskHard), Log: s.log})
+		st, err := openEngine(s.cfg.Dir, pebblestore.Options{LowBytes: uint64(s.cfg.DiskLow), HardBytes: uint64(s.cfg.DiskHard), Log: s.log}, s.log)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/store/pebblestore"
+)
+
+// engine is the embedded storage over the life of a server. A store that died —
+// its disk was full, or failed once — stays dead until it is opened anew; the
+// engine does that when a partition is next acquired. So a server outlives what
+// its disk survives.
+type engine struct {
+	dir  string
+	opts pebblestore.Options
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	st     *pebblestore.Store // guarded by mu; nil: the last one died and could not be opened anew
+	why    error              // guarded by mu; of st being nil
+	closed bool               // guarded by mu
+}
+
+var (
+	_ store.Store    = (*engine)(nil)
+	_ store.Fullness = (*engine)(nil)
+)
+
+func openEngine(dir string, o pebblestore.Options, log *slog.Logger) (*engine, error) {
+	st, err := pebblestore.Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return &engine{dir: dir, opts: o, log: log, st: st}, nil
+}
+
+// Acquire implements store.Store.
+func (e *engine) Acquire(ctx context.Context, partition uint16, owner string) (store.Partition, error) {
+	st, err := e.alive()
+	if err != nil {
+		return nil, err
+	}
+	return st.Acquire(ctx, partition, owner)
+}
+
+// alive is the store, opened anew if it had died.
+func (e *engine) alive() (*pebblestore.Store, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, store.ErrClosed
+	}
+	if e.st != nil && e.st.Dead() == nil {
+		return e.st, nil
+	}
+	if e.st != nil {
+		e.log.Error("the storage has died: opening it anew", "folder", e.dir, "error", e.st.Dead())
+		if err := e.st.Close(); err != nil {
+			e.log.Warn("what a dead storage says at its end", "error", err)
+		}
+		e.st = nil
+	}
+	st, err := pebblestore.Open(e.dir, e.opts)
+	if err != nil {
+		e.why = err
+		return nil, err
+	}
+	e.log.Info("the storage is back", "folder", e.dir)
+	e.st, e.why = st, nil
+	return st, nil
+}
+
+// Free implements store.Fullness. A store that is not there takes nothing.
+func (e *engine) Free() (bytes uint64, low bool) {
+	e.mu.Lock()
+	st := e.st
+	e.mu.Unlock()
+	if st == nil {
+		return 0, true
+	}
+	return st.Free()
+}
+
+// Dead says why nothing can be written now, or nil.
+func (e *engine) Dead() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.st == nil {
+		return fmt.Errorf("open the storage anew: %w", e.why)
+	}
+	return e.st.Dead()
+}
+
+// Metrics are the readings of the store since it was last opened.
+func (e *engine) Metrics() pebblestore.Metrics {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.st == nil {
+		return pebblestore.Metrics{}
+	}
+	return e.st.Metrics()
+}
+
+// Close implements store.Store.
+func (e *engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	if e.st == nil {
+		return nil
+	}
+	return e.st.Close()
+}
