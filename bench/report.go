@@ -66,11 +66,6 @@ func (r *row) judge(ok bool, floor string) {
 	r.Floor, r.OK = floor, &ok
 }
 
-// atLeast is judge for a rate.
-func (r *row) atLeast(rate float64) {
-	r.judge(r.Rate >= rate, "≥ "+thousands(rate)+"/s")
-}
-
 // format is how rows are written.
 type format string
 

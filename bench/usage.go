@@ -74,12 +74,3 @@ func diskBytes(dir string) int64 {
 	})
 	return n
 }
-
-// freeBytes is the room left on the disk that holds dir.
-func freeBytes(dir string) int64 {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(dir, &st); err != nil {
-		return -1
-	}
-	return int64(st.Bavail) * st.Bsize
-}

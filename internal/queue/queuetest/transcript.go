@@ -78,7 +78,6 @@ type player struct {
 	workers map[string]*played
 	names   map[uint32]string // of sessions
 	tokens  map[string]map[task.Seq]task.Token
-	failed  map[task.Seq]bool // told about in this Apply
 	lines   []string
 }
 

@@ -72,7 +72,6 @@ type Conn struct {
 	dialErr error // of the last dial
 	welcome *pb.Welcome
 
-	number   uint64    // last one given to a task
 	clock    time.Time // to the second
 	fresh    []waitingBatch
 	waiting  int // bytes in fresh

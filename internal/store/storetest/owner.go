@@ -131,7 +131,7 @@ func testGroupCommit(t *testing.T, e Engine) {
 			t.Fatal(err)
 		}
 	}
-	s := e.Store
+	var s store.Store
 	if e.Crash != nil {
 		s = e.Crash()
 	} else {
