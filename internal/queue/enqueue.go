@@ -283,6 +283,9 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	}
 	if s.flags&FlagExpiry != 0 {
 		m.dropExpiry(ExpiryKey{s.expires, s.seq})
+		if fresh {
+			m.takeBackExpiry(s.seq)
+		}
 	}
 	if s.flags&FlagLarge != 0 {
 		m.out.DropLarge = append(m.out.DropLarge, p)

@@ -26,6 +26,16 @@ func (m *Machine) dropExpiry(k ExpiryKey) {
 	m.dirty = true
 }
 
+// takeBackExpiry takes the entry of a task back that this very Apply may have put.
+func (m *Machine) takeBackExpiry(seq task.Seq) {
+	for i := range m.out.Expiries {
+		if m.out.Expiries[i].Key.Seq == seq {
+			m.out.Expiries = append(m.out.Expiries[:i], m.out.Expiries[i+1:]...)
+			return
+		}
+	}
+}
+
 func (m *Machine) wantExpiries() {
 	e := &m.expiry
 	if e.next != 0 && e.next <= m.now && !e.asked {

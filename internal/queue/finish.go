@@ -319,6 +319,7 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	x.flags |= FlagMoved
 	l.queue.state.Timed++
 	t := Timed{Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
+	m.samePlace = m.samePlace || t.Place == from.Place
 	m.putTimed(l, i, t)
 }
 

@@ -13,6 +13,8 @@ type Machine struct {
 	out   *Output
 	dirty bool // something durable changed in this Apply
 
+	samePlace bool // a task was moved to where it stood, within this millisecond
+
 	meta     Meta
 	counter  uint64 // of sequences in this epoch
 	dispatch uint32 // of dispatches in this epoch
@@ -163,6 +165,7 @@ func (m *Machine) finishApply() {
 	}
 	m.dirtyList = m.dirtyList[:0]
 	m.putWheres()
+	m.keyOnce()
 	m.producers.put(m)
 	m.history.put(m)
 	if m.dirty {

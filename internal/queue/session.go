@@ -81,10 +81,21 @@ func (m *Machine) open(o *Open) {
 	}
 	m.countServed(s)
 	if s.opts.Remote {
-		m.out.Sessions = append(m.out.Sessions, SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
-		m.dirty = true
+		m.putSession(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
 	}
 	m.resume(s, o)
+}
+
+// putSession writes the session down; the last put of an Apply counts.
+func (m *Machine) putSession(st SessionState) {
+	m.dirty = true
+	for i := range m.out.Sessions {
+		if m.out.Sessions[i].Session == st.Session {
+			m.out.Sessions[i] = st
+			return
+		}
+	}
+	m.out.Sessions = append(m.out.Sessions, st)
 }
 
 func (m *Machine) freeSessionNo() uint32 {

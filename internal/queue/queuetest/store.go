@@ -123,6 +123,7 @@ func (s *Store) Commit(o *queue.Output) {
 	b.sources()
 	b.deletes()
 	b.puts()
+	b.once()
 }
 
 // batch is one Output on its way into the Store.
@@ -340,7 +341,7 @@ func (b *batch) puts() {
 
 func (b *batch) putLive(r *Record, slot uint32) {
 	s := b.s
-	if p, ok := s.places[r.Place.Seq]; ok {
+	if p, ok := s.places[r.Place.Seq]; ok && p != r.Place {
 		s.fault("task %x has two live records: %+v and %+v", uint64(r.Place.Seq), p, r.Place)
 	}
 	if slot != queue.NoSlot {
@@ -399,6 +400,86 @@ func (b *batch) putFinished(w *queue.Finished) {
 	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.State, w.Reason
 	r.KeepBody, r.Token, r.Enqueued = w.KeepBody, w.Token, w.Enqueued
 	put(b.s, b.s.finished, w.Key, &r)
+}
+
+// once holds that a batch names a key once: engines may rely on it.
+func (b *batch) once() {
+	seen := map[any]bool{}
+	name := func(k any) {
+		if seen[k] {
+			b.s.fault("one batch names %T %+v twice", k, k)
+		}
+		seen[k] = true
+	}
+	type where task.Seq
+	type claim task.Seq
+	type session string
+	type mark laneID
+	o := b.o
+	for _, p := range append(o.DropBirths[:len(o.DropBirths):len(o.DropBirths)], o.DropTimed...) {
+		name(p)
+	}
+	for i := range o.Births {
+		if o.Births[i].Place.Queue != queue.Void {
+			name(o.Births[i].Place)
+		}
+	}
+	for i := range o.Timed {
+		if o.Timed[i].Place.Queue != queue.Void {
+			name(o.Timed[i].Place)
+		}
+	}
+	for _, k := range o.DropDead {
+		name(k)
+	}
+	for i := range o.Dead {
+		name(o.Dead[i].Key)
+	}
+	for _, k := range o.DropFinished {
+		name(k)
+	}
+	for i := range o.Finished {
+		name(o.Finished[i].Key)
+	}
+	for _, k := range o.DropWheres {
+		name(where(k))
+	}
+	for _, w := range o.Wheres {
+		name(where(w.Seq))
+	}
+	for _, k := range o.DropExpiries {
+		name(k)
+	}
+	for _, x := range o.Expiries {
+		name(x.Key)
+	}
+	for _, k := range o.DropIdems {
+		name(k)
+	}
+	for _, x := range o.Idems {
+		name(x.Key)
+	}
+	for _, k := range o.DropClaims {
+		name(claim(k))
+	}
+	for _, x := range o.Claims {
+		name(claim(x.Seq))
+	}
+	for _, x := range o.DropSessions {
+		name(session(x))
+	}
+	for _, x := range o.Sessions {
+		name(session(x.Session))
+	}
+	for _, p := range o.DropProducers {
+		name(producerKey{p.Queue, p.Producer})
+	}
+	for _, p := range o.Producers {
+		name(producerKey{p.Queue, p.Producer})
+	}
+	for i := range o.Marks {
+		name(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
+	}
 }
 
 // lane lists the live records of a lane and class, in key order.
