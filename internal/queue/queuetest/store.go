@@ -404,81 +404,95 @@ func (b *batch) putFinished(w *queue.Finished) {
 
 // once holds that a batch names a key once: engines may rely on it.
 func (b *batch) once() {
-	seen := map[any]bool{}
-	name := func(k any) {
-		if seen[k] {
-			b.s.fault("one batch names %T %+v twice", k, k)
-		}
-		seen[k] = true
+	n := names{s: b.s, seen: map[any]bool{}}
+	n.tasks(b.o)
+	n.indexes(b.o)
+}
+
+// names are the keys that a batch has named.
+type names struct {
+	s    *Store
+	seen map[any]bool
+}
+
+func (n *names) add(k any) {
+	if n.seen[k] {
+		n.s.fault("one batch names %T %+v twice", k, k)
 	}
-	type where task.Seq
-	type claim task.Seq
-	type session string
-	type mark laneID
-	o := b.o
-	for _, p := range append(o.DropBirths[:len(o.DropBirths):len(o.DropBirths)], o.DropTimed...) {
-		name(p)
+	n.seen[k] = true
+}
+
+func (n *names) tasks(o *queue.Output) {
+	for _, p := range o.DropBirths {
+		n.add(p)
+	}
+	for _, p := range o.DropTimed {
+		n.add(p)
 	}
 	for i := range o.Births {
 		if o.Births[i].Place.Queue != queue.Void {
-			name(o.Births[i].Place)
+			n.add(o.Births[i].Place)
 		}
 	}
 	for i := range o.Timed {
 		if o.Timed[i].Place.Queue != queue.Void {
-			name(o.Timed[i].Place)
+			n.add(o.Timed[i].Place)
 		}
 	}
 	for _, k := range o.DropDead {
-		name(k)
+		n.add(k)
 	}
 	for i := range o.Dead {
-		name(o.Dead[i].Key)
+		n.add(o.Dead[i].Key)
 	}
 	for _, k := range o.DropFinished {
-		name(k)
+		n.add(k)
 	}
 	for i := range o.Finished {
-		name(o.Finished[i].Key)
+		n.add(o.Finished[i].Key)
 	}
+}
+
+func (n *names) indexes(o *queue.Output) {
+	type where task.Seq
+	type claim task.Seq
+	type session string
+	type mark laneID
 	for _, k := range o.DropWheres {
-		name(where(k))
+		n.add(where(k))
 	}
 	for _, w := range o.Wheres {
-		name(where(w.Seq))
+		n.add(where(w.Seq))
 	}
 	for _, k := range o.DropExpiries {
-		name(k)
+		n.add(k)
 	}
 	for _, x := range o.Expiries {
-		name(x.Key)
+		n.add(x.Key)
 	}
 	for _, k := range o.DropIdems {
-		name(k)
+		n.add(k)
 	}
 	for _, x := range o.Idems {
-		name(x.Key)
+		n.add(x.Key)
 	}
 	for _, k := range o.DropClaims {
-		name(claim(k))
+		n.add(claim(k))
 	}
 	for _, x := range o.Claims {
-		name(claim(x.Seq))
+		n.add(claim(x.Seq))
 	}
 	for _, x := range o.DropSessions {
-		name(session(x))
+		n.add(session(x))
 	}
 	for _, x := range o.Sessions {
-		name(session(x.Session))
+		n.add(session(x.Session))
 	}
-	for _, p := range o.DropProducers {
-		name(producerKey{p.Queue, p.Producer})
-	}
-	for _, p := range o.Producers {
-		name(producerKey{p.Queue, p.Producer})
+	for _, p := range append(slices.Clone(o.DropProducers), o.Producers...) {
+		n.add(producerKey{p.Queue, p.Producer})
 	}
 	for i := range o.Marks {
-		name(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
+		n.add(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
 	}
 }
 
