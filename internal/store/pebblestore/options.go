@@ -97,7 +97,8 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		FormatMajorVersion:          pebble.FormatTableFormatV6,
 		MemTableSize:                o.MemtableBytes,
 		MemTableStopWritesThreshold: memtablesMax,
-		L0CompactionThreshold:       16,
+		L0CompactionThreshold:       32,
+		FlushSplitBytes:             256 << 10, // see tableBytes
 		L0CompactionFileThreshold:   500,
 		L0StopWritesThreshold:       64,
 		FlushDelayDeleteRange:       rangeFlushAfter,
@@ -115,10 +116,21 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		l.Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
 	}
 	for i := range p.TargetFileSizes {
-		p.TargetFileSizes[i] = min(int64(8<<20)<<i, 64<<20)
+		p.TargetFileSizes[i] = tableBytes
 	}
+	p.TargetFileSizes[0] = firstTableBytes
 	return p
 }
+
+// Most of what stays is history, written in rising order behind everything else.
+// A flush that ends in one table spans all keys, so that each compaction rewrites
+// the tables below it whole. Small tables, split where earlier flushes end, keep
+// the rewriting to the rim: 1.6 bytes written a byte of history instead of 4.6,
+// and a third less CPU a task in batches.
+const (
+	firstTableBytes = 1 << 20
+	tableBytes      = 4 << 20
+)
 
 // cacheBytes adds what memtables take out of the cache: Pebble books theirs
 // there, and a cache of their size alone would hold no block, not even filters.
