@@ -66,7 +66,7 @@ func (m *Machine) expireDue(a *Loaded) {
 func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
 	s := m.slab.at(i)
 	if s.state == slotRunning && (s.deadline == 0 || s.deadline > m.now) {
-		// It runs: its wait is over. Should it wait again, dispatch looks at expires.
+		// It runs: its wait is over. Should it wait again, it has an entry again.
 		m.dropExpiry(k)
 		s.flags &^= FlagExpiry
 		return
@@ -75,6 +75,16 @@ func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
 	m.expire(i)
 	if !own {
 		m.dropExpiry(k)
+	}
+}
+
+// waitsAgain puts the expiry entry of a task back that came due while it ran: it
+// has waited long enough, or its deadline is near, and nobody may come for it.
+func (m *Machine) waitsAgain(s *slot) {
+	if s.expires != 0 && s.flags&FlagExpiry == 0 {
+		s.flags |= FlagExpiry
+		m.dirty = true
+		m.putExpiry(s.expires, m.idOf(m.place(s)))
 	}
 }
 

@@ -299,6 +299,7 @@ func (m *Machine) giveBack(i uint32) {
 	m.unlease(i)
 	x.dispatch = 0
 	m.dropClaim(x) // or the next owner would take it for a crash
+	m.waitsAgain(x)
 	m.waiting++
 	m.pushReturned(l, i)
 }
@@ -317,6 +318,7 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	m.dropRecord(x, true)
 	x.class, x.due, x.ready = task.ClassTimed, at, at
 	x.flags |= FlagMoved
+	m.waitsAgain(x)
 	l.queue.state.Timed++
 	t := Timed{Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
 	m.samePlace = m.samePlace || t.Place == from.Place

@@ -183,7 +183,13 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		return NoSlot
 	}
 	m.waiting++
-	return m.slotFor(l, w)
+	i := m.slotFor(l, w)
+	if w.Expires != 0 && w.Expires <= m.now { // its entry may have gone while it ran under the last owner
+		x := m.slab.at(i)
+		x.flags &^= FlagExpiry
+		m.waitsAgain(x)
+	}
+	return i
 }
 
 // slotFor makes the slot of a record that was read.

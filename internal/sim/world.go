@@ -392,8 +392,10 @@ func (w *world) mirror() {
 	}
 	for name, b := range before {
 		a := after[name]
-		// A restart may take a task to the dead letters: it crashed for the third time.
-		if a.live+a.dead != b.live+b.dead || a.enqueued != b.enqueued || a.succeeded != b.succeeded || a.canceled != b.canceled || a.expired != b.expired || a.live > b.live {
+		// A restart may end tasks that ran: one crashed for the third time, or was past
+		// its expiry and waits again.
+		if a.live+a.dead+a.expired != b.live+b.dead+b.expired || a.enqueued != b.enqueued || a.succeeded != b.succeeded || a.canceled != b.canceled ||
+			a.live > b.live || a.expired < b.expired {
 			w.led.cry("mirror", "queue %q counted %+v before a restart and %+v after it", name, b, a)
 		}
 	}
