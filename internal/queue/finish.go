@@ -159,7 +159,6 @@ type ending struct {
 	state   task.State
 	outcome *task.Outcome
 	reason  string
-	attempt *task.Attempt
 }
 
 // end takes a live task, in whatever state, to a final state other than dead.
