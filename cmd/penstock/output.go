@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // formats are the values of -o. Without -o a terminal gets a table and
@@ -189,37 +187,6 @@ func marshal(v any, indent string) ([]byte, error) {
 	}
 	err := enc.Encode(v)
 	return bytes.TrimRight(b.Bytes(), "\n"), err
-}
-
-// toYAML goes through JSON, which is YAML: names, order and long numbers stay.
-func toYAML(v any) ([]byte, error) {
-	raw, err := marshal(v, "")
-	if err != nil {
-		return nil, err
-	}
-	var node yaml.Node
-	if err := yaml.Unmarshal(raw, &node); err != nil {
-		return nil, err
-	}
-	blockStyle(&node)
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	if err := enc.Encode(&node); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), enc.Close()
-}
-
-func blockStyle(n *yaml.Node) {
-	if len(n.Content) > 0 {
-		n.Style &^= yaml.FlowStyle
-	} else if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && !strings.Contains(n.Value, "\n") {
-		n.Style = 0 // the encoder quotes where it must
-	}
-	for _, c := range n.Content {
-		blockStyle(c)
-	}
 }
 
 var tsvEscapes = strings.NewReplacer("\\", `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 type dish struct {
@@ -72,6 +75,48 @@ func TestYAMLKeepsTypes(t *testing.T) {
 	if err != nil || string(raw) != want {
 		t.Errorf("got %q, %v; want %q", raw, err, want)
 	}
+}
+
+// TestYAMLOfAnyJSON: JSON knows escapes that YAML does not, and YAML takes
+// words and numbers for something else.
+func TestYAMLOfAnyJSON(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		raw, err := toYAML(map[string]any{"p": json.RawMessage(in)})
+		if err != nil || string(raw) != "p:"+want+"\n" {
+			t.Errorf("%s: got %q, %v; want %q", in, raw, err, "p:"+want+"\n")
+		}
+		var back map[string]any
+		if err := yaml.Unmarshal(raw, &back); err != nil {
+			t.Errorf("%s: %q does not read back: %v", in, raw, err)
+		}
+		var text string
+		if json.Unmarshal([]byte(in), &text) == nil && back["p"] != text && in != "null" {
+			t.Errorf("%s: %q reads back as %#v", in, raw, back["p"])
+		}
+	}
+	f(`"\ud83d\ude00"`, ` "\U0001F600"`)
+	f(`"a\/b"`, " a/b")
+	f(`"\ud800"`, " �")
+	f(`"\u0000\u0085\u2028\ufeff"`, ` "\0\N\L\uFEFF"`)
+	f(`"yes"`, ` "yes"`)
+	f(`"Off"`, ` "Off"`)
+	f(`"n"`, ` "n"`)
+	f(`"12:30:45"`, ` "12:30:45"`)
+	f(`"1e3"`, ` "1e3"`)
+	f(`"0x10"`, ` "0x10"`)
+	f(`"2030-01-02"`, ` "2030-01-02"`)
+	f(`"~"`, ` "~"`)
+	f(`""`, ` ""`)
+	f(`"  two\n\nlines\n"`, ` "  two\n\nlines\n"`)
+	f(`"# x"`, ` '# x'`)
+	f(`123456789012345678901234567890`, " 123456789012345678901234567890")
+	f(`-0.10000000000000000000000001e-5`, " -0.10000000000000000000000001e-5")
+	f(`null`, " null")
+	f(`true`, " true")
+	f(`{}`, " {}")
+	f(`[[],[1,"1"],{"no":{"<<":2}}]`, "\n  - []\n  - - 1\n    - \"1\"\n  - \"no\":\n      \"<<\": 2")
+	f(`{"z":1,"a":2,"z":3}`, "\n  z: 3\n  a: 2")
 }
 
 func TestContentLine(t *testing.T) {
