@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -178,6 +180,9 @@ func (f *specFlags) rawFromJSON(line []byte) (penstock.Raw, error) {
 	if _, err := dec.Token(); err != io.EOF {
 		return penstock.Raw{}, errors.New("more than one JSON value on the line")
 	}
+	if err := checkNames(line); err != nil {
+		return penstock.Raw{}, err
+	}
 	r := penstock.Raw{Type: t.Type, ContentType: t.ContentType}
 	if r.Type == "" {
 		r.Type = f.typ
@@ -198,6 +203,57 @@ func (f *specFlags) rawFromJSON(line []byte) (penstock.Raw, error) {
 	var err error
 	r.Options, err = t.options()
 	return r, err
+}
+
+// taskFields are the names of a line's fields. Go takes them in any case, and
+// the last of those given twice; the HTTP interface takes neither.
+var taskFields = func() map[string]bool {
+	names := map[string]bool{}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[taskLine]()) {
+		names[f.Tag.Get("json")] = true
+	}
+	return names
+}()
+
+// checkNames goes once more over a line that is a task.
+func checkNames(line []byte) error {
+	return eachField(line, "", func(name string, value json.RawMessage) error {
+		if !taskFields[name] {
+			return unknownField(strconv.Quote(name))
+		}
+		if name != "headers" || value[0] != '{' {
+			return nil
+		}
+		return eachField(value, "headers.", func(string, json.RawMessage) error { return nil })
+	})
+}
+
+// eachField walks over an object and refuses what stands there twice.
+func eachField(object []byte, path string, f func(name string, value json.RawMessage) error) error {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if brace, err := dec.Token(); err != nil || brace != json.Delim('{') {
+		return err // null is a task without fields
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := tok.(string)
+		if seen[name] {
+			return fmt.Errorf("%s%s is given twice", path, brief(name))
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		if err := f(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *taskLine) payload(r *penstock.Raw) error {
@@ -279,9 +335,13 @@ func explainJSON(err error) error {
 	}
 	text := strings.TrimPrefix(err.Error(), "json: ")
 	if name, ok := strings.CutPrefix(text, "unknown field "); ok {
-		return fmt.Errorf("unknown field %s; penstock enqueue --help lists them", name)
+		return unknownField(name)
 	}
 	return errors.New(text)
+}
+
+func unknownField(quoted string) error {
+	return fmt.Errorf("unknown field %s; penstock enqueue --help lists them", quoted)
 }
 
 // parseMoment reads RFC 3339, or a date and time of this machine's zone.

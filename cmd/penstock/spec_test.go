@@ -20,6 +20,7 @@ func TestJSONLines(t *testing.T) {
 	f(`{"type":"t","payload":{"n":12345678901234567890}}`, "t", `{"n":12345678901234567890}`, "application/json", 0)
 	f(`{"payload":null}`, "q", "null", "application/json", 0)
 	f(`{"queue":"r"}`, "r", "", "", 1)
+	f(`{"payload":{"a":1,"a":2},"headers":null}`, "q", `{"a":1,"a":2}`, "application/json", 0)
 	f(`{"payloadText":"a\nb"}`, "q", "a\nb", "text/plain", 0)
 	f(`{"payloadBase64":"/wA="}`, "q", "\xff\x00", "application/octet-stream", 0)
 	f(`{"payloadText":"<a/>","contentType":"text/xml"}`, "q", "<a/>", "text/xml", 0)
@@ -45,6 +46,12 @@ func TestJSONLines(t *testing.T) {
 	bad(`{"idempotencyFor":"1h"}`, "needs an idempotencyKey")
 	bad(`{"backoff":"soon"}`, "backoff")
 	bad(`{"timeout":"-1s"}`, "is no limit")
+	bad(`{"type":"a","type":"b"}`, "type is given twice")
+	bad(`{"payload":1,"payload":2}`, "payload is given twice")
+	bad(`{"headers":{"a":"1","a":"2"}}`, "headers.a is given twice")
+	bad(`{"headers":{},"headers":null}`, "headers is given twice")
+	bad(`{"Type":"a"}`, `unknown field "Type"`)
+	bad(`{"type":"a","TYPE":"b"}`, `unknown field "TYPE"`)
 	bad(`plain`, "invalid character")
 }
 
