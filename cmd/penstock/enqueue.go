@@ -130,7 +130,10 @@ func (a *app) enqueue(ctx context.Context, in *intake, opts []penstock.Option, n
 					}
 				}
 			}
-			rows.add(got.view)
+			// Lines of the output stand for lines of the input; arguments have none.
+			if got.err == nil || numbered || a.output != "name" {
+				rows.add(got.view)
+			}
 		}
 		if err := out.Flush(); err != nil {
 			return fmt.Errorf("print IDs: %w", err)

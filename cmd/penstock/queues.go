@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -240,6 +241,9 @@ hold for tasks that say nothing else themselves.`,
   penstock queues set logs --history none`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := task.CheckName("queue", args[0]); err != nil {
+				return usagef("%s", err.Text)
+			}
 			patch, err := f.patch(cmd.Flags())
 			if err != nil {
 				return err
@@ -280,6 +284,17 @@ func (f *queueFlags) patch(fs *pflag.FlagSet) (task.QueuePatch, error) {
 	}
 	if !any {
 		return p, usagef("nothing to set: give at least one setting, see --help")
+	}
+	if f.maxAttempts < 0 {
+		return p, usagef("--max-attempts %d is negative: use 1 or more, or 0 for the default", f.maxAttempts)
+	}
+	if f.width < 0 || f.width > math.MaxInt16 {
+		return p, usagef("--width %d: use 1 to %d, or 0 for the default", f.width, math.MaxInt16)
+	}
+	for _, name := range []string{"retention", "unserved"} {
+		if d, _ := fs.GetDuration(name); d < 0 {
+			return p, usagef("--%s %v is negative", name, d)
+		}
 	}
 	if fs.Changed("max-attempts") {
 		p.MaxAttempts = &f.maxAttempts

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/penstock-io/penstock"
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 // specFlags are what the command line says of every task it enqueues.
@@ -73,8 +74,8 @@ func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
 			return o(t), err
 		}
 	}
-	if fs.Changed("delay") && fs.Changed("run-at") {
-		return nil, usagef("--delay and --run-at contradict each other: use one")
+	if err := f.check(fs); err != nil {
+		return nil, err
 	}
 	err := errors.Join(
 		add("delay", plain(penstock.In(f.delay))),
@@ -110,6 +111,49 @@ func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
 		err = errors.Join(err, usagef("--idempotency-for needs an --idempotency-key"))
 	}
 	return opts, err
+}
+
+// check refuses flags under which no task can be enqueued, before anything is
+// read or sent.
+func (f *specFlags) check(fs *pflag.FlagSet) error {
+	if fs.Changed("delay") && fs.Changed("run-at") {
+		return usagef("--delay and --run-at contradict each other: use one")
+	}
+	if f.priority < 0 || f.priority > task.PriorityMax {
+		return usagef("--priority %d: use 0 to %d", f.priority, task.PriorityMax)
+	}
+	if fs.Changed("max-attempts") {
+		if err := checkMaxAttempts(f.maxAttempts); err != nil {
+			return usagef("--max-attempts: %w", err)
+		}
+	}
+	if fs.Changed("idempotency-key") && f.idempotencyKey == "" {
+		return usagef("--idempotency-key is empty: leave it out if there is none")
+	}
+	for _, name := range []string{"delay", "expire-after", "idempotency-for"} {
+		if d, _ := fs.GetDuration(name); d < 0 {
+			return usagef("--%s %v is negative", name, d)
+		}
+	}
+	if err := task.CheckName("queue", f.queue); err != nil {
+		return usagef("--%s", err.Text)
+	}
+	s := task.Spec{Type: f.typ, Key: f.key, LimitKeys: f.limitKeys, Tags: f.tags, Idempotency: f.idempotencyKey,
+		ContentType: f.contentType, Delay: task.Millis(f.delay.Milliseconds()), ExpireAfter: task.Millis(f.expireAfter.Milliseconds())}
+	if !fs.Changed("type") {
+		s.Type = f.queue
+	}
+	if err := s.Check(); err != nil {
+		return usagef("%s", err.Text)
+	}
+	return nil
+}
+
+func checkMaxAttempts(n int) error {
+	if n < 1 || n > task.MaxAttemptsNoLimit {
+		return fmt.Errorf("max attempts of %d: use 1 or more; %d is without limit", n, task.MaxAttemptsNoLimit)
+	}
+	return nil
 }
 
 // raw is a task with its payload as it came.
@@ -300,7 +344,12 @@ func (t *taskLine) options() (opts []penstock.Option, err error) {
 	add(!t.RunAt.IsZero(), penstock.At(t.RunAt))
 	add(t.ExpireAfter.set, penstock.ExpireAfter(t.ExpireAfter.d))
 	add(!t.Deadline.IsZero(), penstock.Deadline(t.Deadline))
-	add(t.MaxAttempts != 0, penstock.MaxAttempts(t.MaxAttempts))
+	if t.MaxAttempts != 0 {
+		if err := checkMaxAttempts(t.MaxAttempts); err != nil {
+			return nil, err
+		}
+		add(true, penstock.MaxAttempts(t.MaxAttempts))
+	}
 	if t.Timeout != "" {
 		d, err := parseTimeout(t.Timeout)
 		if err != nil {

@@ -52,6 +52,7 @@ func TestJSONLines(t *testing.T) {
 	bad(`{"headers":{},"headers":null}`, "headers is given twice")
 	bad(`{"Type":"a"}`, `unknown field "Type"`)
 	bad(`{"type":"a","TYPE":"b"}`, `unknown field "TYPE"`)
+	bad(`{"maxAttempts":-1}`, "use 1 or more; 2147483647 is without limit")
 	bad(`plain`, "invalid character")
 }
 
