@@ -40,6 +40,37 @@ func TestJSONForm(t *testing.T) {
 	f(&pb.TaskSpec{Type: "t", Priority: new(uint32), Headers: []*pb.Header{{Name: "a", Value: "1"}}}, `{"type":"t","priority":0,"headers":{"a":"1"}}`)
 }
 
+func TestWrongFields(t *testing.T) {
+	bad := func(m proto.Message, body, want string) {
+		t.Helper()
+		if e := ParseJSON([]byte(body), m); e == nil || e.Text != want {
+			t.Errorf("%s: got %v, want %q", body, e, want)
+		}
+	}
+	enqueue := func(body, want string) { t.Helper(); bad(&pb.EnqueueRequest{}, body, want) }
+	enqueue(`{"type":"\ud800"}`, `type "\ud800" is not valid UTF-8: \ud800 is half of a surrogate pair`)
+	enqueue(`{"type":"\\\udc00x"}`, `type "\\\udc00x" is not valid UTF-8: \udc00 is half of a surrogate pair`)
+	enqueue(`{"tags":["\uD83D\uD83D"]}`, `tags[0] "\uD83D\uD83D" is not valid UTF-8: \uD83D is half of a surrogate pair`)
+	enqueue(`{"headers":{"\ud800":"x"}}`, `the name "\ud800" is not valid UTF-8: \ud800 is half of a surrogate pair`)
+	enqueue(`{"headers":{"a":"\ud800"}}`, `headers.a is not valid UTF-8: \ud800 is half of a surrogate pair`)
+	enqueue(`{"payload":1,"payloadBase64":"AA=="}`, "give payload or payloadBase64, not both")
+	enqueue(`{"tasks":[{"delay":"1s","delayMs":5}]}`, "give tasks[0].delay or tasks[0].delayMs, not both")
+	enqueue(`{"payload":1,"payload":2}`, "payload is given twice")
+	enqueue(`{"type":"t","maxAttempts":3}`, `unknown field "maxAttempts" in the request: it stands in policy, as "policy":{"maxAttempts":…}`)
+	enqueue(`{"tasks":[{"timeout":"5m"}]}`, `unknown field "timeout" in tasks[0]: it stands in policy, as "policy":{"timeout":…}`)
+	enqueue(`{"backoff":{"kind":"fixed"}}`, `unknown field "backoff" in the request: it stands in policy, as "policy":{"backoff":…}`)
+	enqueue(`{"policy":{"tries":1}}`, `unknown field "tries" in policy: known are maxAttempts, timeout, backoff`)
+
+	good := func(m proto.Message, body string) {
+		t.Helper()
+		if e := ParseJSON([]byte(body), m); e != nil {
+			t.Errorf("%s: %v", body, e)
+		}
+	}
+	good(&pb.EnqueueRequest{}, `{"type":"\ud83d\ude00\\ud800","payload":"\ud800","headers":{"\uD83D\uDE00":"\u00e9"}}`)
+	good(&pb.FailRequest{}, `{"token":"t","error":"cut \ud83d","log":"\ud83d"}`)
+}
+
 func TestAListIsBounded(t *testing.T) {
 	body := `{"tasks":[` + strings.Repeat(`{},`, task.BatchMax) + `{}]}`
 	if e := ParseJSON([]byte(body), &pb.EnqueueRequest{}); e == nil || !strings.Contains(e.Text, "more than 10000 entries") {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -121,7 +123,11 @@ func (d *jsonDecoder) each(f func(key string) *task.Error) *task.Error {
 			d.i++
 			d.peek()
 		}
-		key := unquote(d.value())
+		raw := d.value()
+		if half := halfPair(raw); half != "" {
+			return task.Errorf(task.Invalid, `the name %s is not valid UTF-8: %s is half of a surrogate pair`, clip(string(raw)), half)
+		}
+		key := unquote(raw)
 		d.peek()
 		d.i++ // the colon
 		d.peek()
@@ -160,9 +166,46 @@ func unquote(raw []byte) string {
 	return s
 }
 
+// halfPair finds the escape of a UTF-16 surrogate without its other half. Go
+// reads it as U+FFFD, so that names that differ would become the same.
+func halfPair(raw []byte) string {
+	unit := func(i int) (rune, bool) {
+		if i+6 > len(raw) || raw[i] != '\\' || raw[i+1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(raw[i+2:i+6]), 16, 16)
+		return rune(n), err == nil
+	}
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		r, ok := unit(i)
+		switch {
+		case !ok:
+			i++
+			continue
+		case utf16.IsSurrogate(r):
+			low, _ := unit(i + 6)
+			if utf16.DecodeRune(r, low) == utf8.RuneError {
+				return string(raw[i : i+6])
+			}
+			i += 6
+		}
+		i += 5
+	}
+	return ""
+}
+
+// prose is text for people: it is taken as it is, so that no report is lost.
+var prose = map[protoreflect.FullName]bool{
+	"penstock.v1.Failure.error": true,
+	"penstock.v1.Progress.text": true,
+}
+
 func (d *jsonDecoder) message(m protoreflect.Message, path string) *task.Error {
 	shape := shapeOf(m.Descriptor())
-	seen := map[protoreflect.FullName]bool{}
+	seen := map[protoreflect.FullName]string{}
 	return d.each(func(key string) *task.Error {
 		sp, ok := shape.spelled[key]
 		into := m
@@ -173,18 +216,39 @@ func (d *jsonDecoder) message(m protoreflect.Message, path string) *task.Error {
 		}
 		at := path + key
 		if !ok {
-			where := "the request"
-			if path != "" {
-				where = strings.TrimSuffix(path, ".")
-			}
-			return task.Errorf(task.Invalid, "unknown field %q in %s: known are %s", clip(key), where, shape.known())
+			return shape.unknown(key, path)
 		}
-		if seen[sp.field.fd.FullName()] {
+		switch before, twice := seen[sp.field.fd.FullName()]; {
+		case twice && before == key:
 			return task.Errorf(task.Invalid, "%s is given twice", at)
+		case twice:
+			return task.Errorf(task.Invalid, "give %s or %s, not both", path+before, at)
 		}
-		seen[sp.field.fd.FullName()] = true
+		seen[sp.field.fd.FullName()] = key
 		return d.field(into, sp, at)
 	})
+}
+
+// unknown refuses a field, and says where it belongs if a part of the message
+// has it.
+func (s *jsonShape) unknown(key, path string) *task.Error {
+	where := "the request"
+	if path != "" {
+		where = strings.TrimSuffix(path, ".")
+	}
+	fields := s.fields
+	if s.inline != nil {
+		fields = slices.Concat(shapeOf(s.inline.fd.Message()).fields, fields)
+	}
+	for _, f := range fields {
+		if f.form != formPlain || f.fd.Kind() != protoreflect.MessageKind || f.fd.IsList() || f == s.inline {
+			continue
+		}
+		if _, ok := shapeOf(f.fd.Message()).spelled[key]; ok {
+			return task.Errorf(task.Invalid, `unknown field %q in %s: it stands in %s, as "%s":{"%s":…}`, key, where, f.name, f.name, key)
+		}
+	}
+	return task.Errorf(task.Invalid, "unknown field %q in %s: known are %s", clip(key), where, s.known())
 }
 
 func clip(s string) string {
@@ -274,6 +338,9 @@ func (d *jsonDecoder) headers(list protoreflect.List, at string) *task.Error {
 		if seen[name] {
 			return task.Errorf(task.Invalid, "%s.%s is given twice", at, clip(name))
 		}
+		if half := halfPair(v); half != "" {
+			return task.Errorf(task.Invalid, `%s.%s is not valid UTF-8: %s is half of a surrogate pair`, at, clip(name), half)
+		}
 		seen[name] = true
 		list.Append(protoreflect.ValueOfMessage((&pb.Header{Name: name, Value: unquote(v)}).ProtoReflect()))
 		return nil
@@ -308,6 +375,9 @@ func (d *jsonDecoder) scalar(sp spelling, at string) (protoreflect.Value, *task.
 	case protoreflect.StringKind:
 		if !isText {
 			return wrong("a string")
+		}
+		if half := halfPair(v); half != "" && !prose[f.fd.FullName()] {
+			return protoreflect.Value{}, task.Errorf(task.Invalid, `%s %s is not valid UTF-8: %s is half of a surrogate pair`, at, clip(string(v)), half)
 		}
 		return protoreflect.ValueOfString(unquote(v)), nil
 	case protoreflect.BoolKind:
