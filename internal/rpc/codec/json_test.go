@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -69,6 +70,54 @@ func TestWrongFields(t *testing.T) {
 	}
 	good(&pb.EnqueueRequest{}, `{"type":"\ud83d\ude00\\ud800","payload":"\ud800","headers":{"\uD83D\uDE00":"\u00e9"}}`)
 	good(&pb.FailRequest{}, `{"token":"t","error":"cut \ud83d","log":"\ud83d"}`)
+}
+
+// TestFieldsAreDocumented holds docs/protocol.md to what requests take.
+func TestFieldsAreDocumented(t *testing.T) {
+	raw, err := os.ReadFile("../../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(call string, m proto.Message) {
+		t.Helper()
+		_, section, ok := strings.Cut(string(raw), "\n#### "+call+"\n")
+		if !ok {
+			t.Fatalf("%s has no section", call)
+		}
+		section, _, _ = strings.Cut(section, "\n#### ")
+		shape := shapeOf(m.ProtoReflect().Descriptor())
+		known := strings.Split(shape.known(), ", ")
+		for _, name := range known {
+			if !strings.Contains(section, "`"+name+"`") {
+				t.Errorf("%s: %s is not told", call, name)
+			}
+		}
+		for line := range strings.Lines(section) {
+			row, isRow := strings.CutPrefix(line, "| `")
+			if !isRow {
+				continue
+			}
+			names, _, _ := strings.Cut(row, "` |")
+			for _, name := range strings.Split(names, "`, `") {
+				_, own := shape.spelled[name]
+				if !own && shape.inline != nil {
+					_, own = shapeOf(shape.inline.fd.Message()).spelled[name]
+				}
+				if !own {
+					t.Errorf("%s: there is no field %s", call, name)
+				}
+			}
+		}
+	}
+	f("TaskService/Enqueue", &pb.EnqueueRequest{})
+	f("TaskService/Wait", &pb.WaitRequest{})
+	f("TaskService/List", &pb.ListRequest{})
+	f("WorkerService/Lease", &pb.LeaseRequest{})
+	f("WorkerService/Complete", &pb.CompleteRequest{})
+	f("WorkerService/Fail", &pb.FailRequest{})
+	f("WorkerService/Release", &pb.ReleaseRequest{})
+	f("WorkerService/Extend", &pb.ExtendRequest{})
+	f("QueueService/Set", &pb.SetRequest{})
 }
 
 func TestAListIsBounded(t *testing.T) {
