@@ -217,8 +217,9 @@ func (c *Conn) explain(err error) error {
 	dialErr := c.dialErr
 	c.mu.Unlock()
 	host := c.addr
-	for _, local := range []string{"localhost", "127.0.0.1", "[::1]"} {
-		host = strings.TrimPrefix(host, local)
+	switch host {
+	case "localhost:7070", "127.0.0.1:7070", "[::1]:7070": // nobody chose it: the port says enough
+		host = ":7070"
 	}
 	var dns *net.DNSError
 	switch {

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,10 +41,10 @@ func TestDialSaysWhatToDo(t *testing.T) {
 	}
 	ln := listen(t)
 	_ = ln.Close()
-	port := ln.Addr().(*net.TCPAddr).Port
-	_, p, _ := net.SplitHostPort(ln.Addr().String())
-	_ = port
-	f("http://"+ln.Addr().String(), client.Options{}, task.Unavailable, `connection refused on :`+p+`: start one with "penstock dev", or set PENSTOCK_URL`)
+	f("http://"+ln.Addr().String(), client.Options{}, task.Unavailable, `connection refused on `+ln.Addr().String()+`: start one with "penstock dev", or set PENSTOCK_URL`)
+	refused := func(context.Context, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	f("http://127.0.0.1:7070", client.Options{Dialer: refused}, task.Unavailable, "connection refused on :7070: start one")
+	f("http://127.0.0.1:70", client.Options{Dialer: refused}, task.Unavailable, "connection refused on 127.0.0.1:70: start one")
 	f("ftp://x", client.Options{}, task.Invalid, "write it as http://host:7070")
 	f("http://x/path", client.Options{}, task.Invalid, "write it as http://host:7070")
 	f("", client.Options{}, task.Invalid, "write it as http://host:7070")
