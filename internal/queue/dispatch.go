@@ -54,22 +54,46 @@ func (m *Machine) runningAll() int64 {
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got = 0
 	sv := newServes(c.Types)
-	n := c.Max
+	total := 0
 	for _, w := range c.Queues {
-		q := m.byName[w.Queue]
-		if q == nil {
-			continue
-		}
-		for _, l := range q.lanes {
-			if sv.has(q, l.num) {
-				l.lastServed = m.now
+		total += max(w.Weight, 1)
+		if q := m.byName[w.Queue]; q != nil {
+			for _, l := range q.lanes {
+				if sv.has(q, l.num) {
+					l.lastServed = m.now
+				}
 			}
 		}
-		c.Got += m.dispatchFrom(q, &sv, &m.unary, c, n-c.Got)
-		if c.Got >= n {
-			return
+	}
+	for idle := 0; c.Got < c.Max && idle < len(c.Queues); {
+		q, share := weightedTurn(c.Queues, m.unary.turn%total)
+		m.unary.turn = (m.unary.turn%total + share) % total
+		got := 0
+		if q := m.byName[q.Queue]; q != nil {
+			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, c.Max-c.Got))
+		}
+		if c.Got += got; got == 0 {
+			idle++
+			continue
+		}
+		idle = 0
+		if got < share { // the rest of this queue's share is for the next lease
+			m.unary.turn = (m.unary.turn - share + got + total) % total
 		}
 	}
+}
+
+// weightedTurn finds whose turn it is in a round over the queues in which each has
+// as many places as its weight, and how many of them are left to it.
+func weightedTurn(queues []task.QueueWeight, at int) (task.QueueWeight, int) {
+	for _, w := range queues {
+		n := max(w.Weight, 1)
+		if at < n {
+			return w, n - at
+		}
+		at -= n
+	}
+	return queues[0], 1
 }
 
 // dispatchFrom leases up to n tasks of one queue and returns how many.
@@ -176,13 +200,24 @@ func (m *Machine) token(i uint32, x *slot) task.Token {
 
 // claim writes the lease down.
 func (m *Machine) claim(i uint32, s *session) {
-	x := m.slab.at(i)
-	if x.flags&FlagClaim != 0 {
-		return
+	if x := m.slab.at(i); x.flags&FlagClaim == 0 {
+		x.flags |= FlagClaim
+		m.putClaim(i, s)
 	}
-	x.flags |= FlagClaim
-	m.out.Claims = append(m.out.Claims, Claim{Seq: x.seq, Place: m.place(x), Token: m.token(i, x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started})
+}
+
+// putClaim writes the claim as it is now: a unary lease's end may have moved.
+func (m *Machine) putClaim(i uint32, s *session) {
+	x := m.slab.at(i)
+	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(i, x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
+	for k := range m.out.Claims {
+		if m.out.Claims[k].Seq == x.seq {
+			m.out.Claims[k] = c
+			return
+		}
+	}
+	m.out.Claims = append(m.out.Claims, c)
 }
 
 // dropClaim takes the claim of a task away, if there is one. One that is put by
@@ -225,30 +260,34 @@ func (m *Machine) armLease(i uint32) {
 // watchLong arms timers for, and claims, leases of sessions that have become
 // older than longAfter. Short ones never touch a timer.
 func (m *Machine) watchLong() {
-	left := longBatchMax
+	left := m.watchLongOf(&m.unary, longBatchMax)
 	for _, s := range m.sessions {
-		if s == nil {
-			continue
-		}
-		i := s.head
-		if s.watched != NoSlot && s.running > 0 && s.watchedValid(m) {
-			i = m.slab.at(s.watched).next
-		}
-		for ; i != NoSlot && left > 0; i = m.slab.at(i).next {
-			x := m.slab.at(i)
-			if x.started.Add(longAfter) > m.now {
-				break
-			}
-			s.watched = i
-			if x.long {
-				continue
-			}
-			x.long = true
-			left--
-			m.armLease(i)
-			m.claim(i, s)
+		if s != nil {
+			left = m.watchLongOf(s, left)
 		}
 	}
+}
+
+func (m *Machine) watchLongOf(s *session, left int) int {
+	i := s.head
+	if s.watched != NoSlot && s.running > 0 && s.watchedValid(m) {
+		i = m.slab.at(s.watched).next
+	}
+	for ; i != NoSlot && left > 0; i = m.slab.at(i).next {
+		x := m.slab.at(i)
+		if x.started.Add(longAfter) > m.now {
+			break
+		}
+		s.watched = i
+		if x.long {
+			continue
+		}
+		x.long = true
+		left--
+		m.armLease(i)
+		m.claim(i, s)
+	}
+	return left
 }
 
 func (s *session) watchedValid(m *Machine) bool {

@@ -113,7 +113,7 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 		m.want(Want{What: WantFinished, Seq: t.Seq, Segments: segs})
 		return pending
 	}
-	if got.Finished != nil && sameLease(&got.Finished.Token, t) {
+	if o.Kind == task.OutcomeComplete && got.Finished != nil && got.Finished.State == task.Succeeded && sameLease(&got.Finished.Token, t) {
 		return task.OK
 	}
 	return task.LeaseLost
@@ -430,6 +430,9 @@ func (m *Machine) extend(c *Extend) {
 	for k := range c.Extensions {
 		e := &c.Extensions[k]
 		i, ok := m.findLease(&e.Token)
+		if !ok && e.TTL >= 0 && e.TTL <= task.LeaseTTLMax {
+			i, ok = m.takeUp(&e.Token)
+		}
 		switch {
 		case !ok:
 			c.Codes[k] = task.LeaseLost
@@ -444,9 +447,27 @@ func (m *Machine) extend(c *Extend) {
 				}
 				x.leaseEnd = m.now.Add(ttl)
 				m.armLease(i)
+				if x.flags&FlagClaim != 0 {
+					m.putClaim(i, &m.unary)
+				}
 			}
 		}
 	}
+}
+
+// takeUp makes a waiting task running again under the token of a lease that ended
+// and was not given out again: one who still holds it may go on.
+func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
+	i, ok := m.index.get(t.Seq)
+	if !ok {
+		return NoSlot, false
+	}
+	x := m.slab.at(i)
+	if x.state != slotReady && x.state != slotHeld || !m.mayBeEarlier(x, t) {
+		return NoSlot, false
+	}
+	m.adoptForOutcome(i, t)
+	return i, true
 }
 
 func itoa(n int) string {

@@ -201,12 +201,13 @@ type Idem struct {
 
 // Claim is a durable lease: the task was running under this token.
 type Claim struct {
-	Seq     task.Seq
-	Place   Place
-	Token   task.Token
-	Session string
-	Worker  string
-	Started task.Time
+	Seq      task.Seq
+	Place    Place
+	Token    task.Token
+	Session  string
+	Worker   string
+	Started  task.Time
+	LeaseEnd task.Time // of a unary lease (Session is ""); 0 = a session's
 }
 
 // QueueState is a queue's record: settings and exact durable counts.

@@ -81,15 +81,36 @@ func (r *restart) claimed(seq task.Seq) bool {
 // crashedAt says that the task was running when the process that ran it died: a
 // claim without a worker that could be back.
 func (r *restart) crashedAt(seq task.Seq) bool {
-	if !r.unclean || len(r.claims) == 0 {
+	if len(r.claims) == 0 {
 		return false
 	}
 	c, ok := r.claims[seq]
-	if !ok {
+	if !ok || !r.unclean && c.LeaseEnd == 0 {
 		return false
 	}
 	_, away := r.away[c.Session]
 	return !away || r.until == 0
+}
+
+// unaryUntil is the end of the unary lease that is written for a task; 0 = none.
+func (r *restart) unaryUntil(seq task.Seq) task.Time {
+	if len(r.claims) == 0 {
+		return 0
+	}
+	return r.claims[seq].LeaseEnd
+}
+
+// resumeUnary goes on with a unary lease of the last owner. The task was just
+// read and is in no list.
+func (m *Machine) resumeUnary(i uint32) {
+	x := m.slab.at(i)
+	c := m.restart.claims[x.seq]
+	delete(m.restart.claims, x.seq)
+	m.waiting--
+	m.lease(i, &m.unary)
+	x.epoch, x.nonce, x.dispatch = c.Token.Epoch, c.Token.Nonce, c.Token.Dispatch
+	x.started, x.leaseEnd, x.long = c.Started, c.LeaseEnd, true
+	m.armLease(i)
 }
 
 // hold keeps a task from being dispatched until its worker is back or the window
@@ -189,6 +210,9 @@ func (m *Machine) Close(now task.Time, out *Output) {
 	m.now = max(m.now, now)
 	m.batch++
 	out.Batch, out.Now = m.batch, m.now
+	for i := m.unary.head; i != NoSlot; i = m.slab.at(i).next {
+		m.claim(i, &m.unary)
+	}
 	for _, s := range m.sessions {
 		if s == nil || !s.opts.Remote {
 			continue

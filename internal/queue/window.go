@@ -121,6 +121,8 @@ func (m *Machine) refillBirths(ld *load, a *Loaded) {
 		}
 		l.order.push(w.Place.Seq, i)
 		switch {
+		case m.restart.unaryUntil(w.Place.Seq) > m.now:
+			m.resumeUnary(i)
 		case m.restart.holds(l, w):
 			m.hold(l, i)
 		case m.restart.crashedAt(w.Place.Seq):
@@ -148,6 +150,11 @@ func (m *Machine) refillTimed(ld *load, a *Loaded) {
 		}
 		key := timedKey{w.Place.Due, w.Place.Seq}
 		switch {
+		case m.restart.unaryUntil(w.Place.Seq) > m.now:
+			l.timedCount++
+			l.timedOrder.push(timedEntry{key, i})
+			l.queue.timedActive++
+			m.resumeUnary(i)
 		case m.restart.holds(l, w):
 			l.timedCount++
 			l.timedOrder.push(timedEntry{key, i})

@@ -77,10 +77,20 @@ func DecodeIdem(key, value []byte, m *queue.Idem) error {
 
 // AppendClaim appends a durable lease.
 func AppendClaim(b []byte, c *queue.Claim) []byte {
-	b = appendPlace(append(b, version, 0), c.Place) // the 0 is a set of fields to come
+	var fields byte
+	if c.LeaseEnd != 0 {
+		fields |= claimLeaseEnd
+	}
+	b = appendPlace(append(b, version, fields), c.Place)
 	b = appendTime(appendToken(b, &c.Token), c.Started)
-	return appendString(appendString(b, c.Session), c.Worker)
+	b = appendString(appendString(b, c.Session), c.Worker)
+	if c.LeaseEnd != 0 {
+		b = appendTime(b, c.LeaseEnd)
+	}
+	return b
 }
+
+const claimLeaseEnd = 1 // a unary lease's claim has its end
 
 // DecodeClaim reads a durable lease.
 func DecodeClaim(key, value []byte, c *queue.Claim) error {
@@ -89,11 +99,14 @@ func DecodeClaim(key, value []byte, c *queue.Claim) error {
 		return err
 	}
 	r := open(value)
-	r.bits8(0)
+	fields := r.bits8(claimLeaseEnd)
 	*c = queue.Claim{Seq: seq, Place: readPlace(&r)}
 	c.Place.Seq = seq
 	c.Token = readToken(&r, binary.BigEndian.Uint16(key), c.Place.Queue, seq)
 	c.Started, c.Session, c.Worker = r.time(), r.text(), r.text()
+	if fields&claimLeaseEnd != 0 {
+		c.LeaseEnd = r.time()
+	}
 	return r.close(ClassClaim)
 }
 

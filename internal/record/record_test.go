@@ -298,6 +298,10 @@ func TestState(t *testing.T) {
 	var claim queue.Claim
 	err = DecodeClaim(by["claim"].key, by["claim"].value, &claim)
 	f("claim", claim, err, AppendClaim(nil, &claim))
+	var unary queue.Claim
+	err = DecodeClaim(by["claim-unary"].key, by["claim-unary"].value, &unary)
+	f("claim-unary", unary, err, AppendClaim(nil, &unary))
+	equal(t, "claim-unary", unary.LeaseEnd, now+30_000)
 	equal(t, "claim", claim, queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now})
 }
 

@@ -110,6 +110,7 @@ func indexSamples() []sample {
 	buried := queue.Where{Seq: seq, Dead: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}}
 	expiry := queue.Expiry{Key: queue.ExpiryKey{At: now, Seq: seq}, ID: IDOf(part, timed)}
 	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000}
+	unary := queue.Claim{Seq: seq, Place: birth, Token: token, Started: now, LeaseEnd: now + 30_000}
 	claim := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now}
 	return []sample{
 		{"where", AppendWhereKey(nil, part, seq), AppendWhere(nil, &where)},
@@ -117,6 +118,7 @@ func indexSamples() []sample {
 		{"expiry", AppendExpiryKey(nil, part, expiry.Key), AppendExpiry(nil, &expiry)},
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
+		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
 	}
 }
 

@@ -72,11 +72,12 @@ type modelTask struct {
 	started  task.Time
 	leaseEnd task.Time
 	finisher task.Token
-	kept     bool // a finished record is kept
-	body     bool // … with what is needed to run it again
-	revived  bool // it had ended and was brought back
-	timed    bool // it stands among the timed
-	orphan   bool // it ran, with a claim, when the last owner ended
+	kept     bool         // a finished record is kept
+	body     bool         // … with what is needed to run it again
+	revived  bool         // it had ended and was brought back
+	timed    bool         // it stands among the timed
+	orphan   bool         // it ran, with a claim, when the last owner ended
+	written  *queue.Claim // the unary lease that the last owner left; nil once it has been read
 }
 
 // NewModel follows r from its beginning.
@@ -175,7 +176,11 @@ func (m *Model) Reopened() {
 	m.opened, m.epoch = m.rig.Now, m.rig.Cfg.Epoch
 	m.sessions = map[uint32]*modelSession{}
 	for _, t := range m.order {
-		_, claim := m.rig.Store.claims[t.id.Seq]
+		c, claim := m.rig.Store.claims[t.id.Seq]
+		t.written = nil
+		if claim && c.LeaseEnd != 0 {
+			t.written = &c
+		}
 		t.orphan = claim && (t.orphan || t.state == task.Running)
 		if t.state == task.Running {
 			t.state, t.session, t.leaseEnd = task.Ready, 0, 0
@@ -186,6 +191,23 @@ func (m *Model) Reopened() {
 			if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
 				t.counts = r.Counts
 			}
+		}
+	}
+}
+
+// readLeases notes the unary leases of earlier owners that the machine has read
+// and goes on with.
+func (m *Model) readLeases() {
+	for _, t := range m.order {
+		if t.written == nil {
+			continue
+		}
+		if v, ok := m.rig.M.Find(t.id.Seq); ok && t.waits() {
+			if v.State == task.Running && v.Session == 0 && v.Started == t.written.Started {
+				t.state, t.token, t.known, t.here, t.orphan = task.Running, t.written.Token, true, true, false
+				t.session, t.leaseEnd, t.started = 0, t.written.LeaseEnd, t.written.Started
+			}
+			t.written = nil
 		}
 	}
 }

@@ -24,6 +24,7 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 	if err := m.rig.Apply(c); err != nil {
 		return err
 	}
+	m.readLeases()
 	if err := m.observe(&c); err != nil {
 		return fmt.Errorf("%s at %d: %w", opNames[c.Op], m.rig.Now, err)
 	}
@@ -41,6 +42,7 @@ func (m *Model) tick() error {
 	if err := m.rig.Apply(queue.Command{Op: queue.OpTick}); err != nil {
 		return err
 	}
+	m.readLeases()
 	if len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased", len(m.rig.Leased))
 	}
@@ -218,7 +220,7 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 	case t == nil:
 		return want(task.LeaseLost)
 	case !t.live():
-		if o.Token == t.finisher && !t.finisherGone(m.rig.Store) {
+		if o.Kind == task.OutcomeComplete && o.Token == t.finisher && !t.finisherGone(m.rig.Store) {
 			return want(task.OK)
 		}
 		return want(task.LeaseLost)
@@ -389,6 +391,11 @@ func (m *Model) extended(e *queue.Extend) error {
 	for i, x := range e.Extensions {
 		t := m.tasks[x.Token.Seq]
 		want := task.OK
+		if t != nil && t.waits() && m.mayBeEarlier(t, x.Token) && e.Codes[i] != task.LeaseLost && m.inMemory(t) {
+			// Its holder goes on: nobody else has had it.
+			t.state, t.token, t.known, t.here, t.orphan = task.Running, x.Token, true, true, false
+			t.session, t.started = 0, m.rig.Now
+		}
 		switch {
 		case t == nil || t.state != task.Running || t.token != x.Token:
 			want = task.LeaseLost

@@ -1,0 +1,75 @@
+package queue
+
+import (
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// TestUnaryWeights: leases outside a session share queues by weight, whatever
+// their size.
+func TestUnaryWeights(t *testing.T) {
+	f := func(max, leases int) {
+		t.Helper()
+		m := New(Config{Epoch: 1}, &Snapshot{}, 1)
+		var out Output
+		for _, name := range []string{"heavy", "light"} {
+			specs := make([]task.Spec, 200)
+			for i := range specs {
+				specs[i] = task.Spec{Type: "t"}
+			}
+			m.Apply(1, []Command{{Op: OpEnqueue, Enqueue: &task.EnqueueBatch{Queue: name, Specs: specs, Results: make([]task.Enqueued, len(specs))}}}, &out)
+		}
+		got := map[string]int{}
+		for range leases {
+			l := &Lease{Queues: []task.QueueWeight{{Queue: "heavy", Weight: 3}, {Queue: "light", Weight: 1}}, Max: max}
+			m.Apply(1, []Command{{Op: OpLease, Lease: l}}, &out)
+			if l.Got != max {
+				t.Fatalf("a lease of %d got %d", max, l.Got)
+			}
+			for i := range out.Leased {
+				got[m.QueueName(out.Leased[i].Place.Queue)]++
+			}
+		}
+		if got["heavy"] != 30 || got["light"] != 10 {
+			t.Errorf("%d leases of %d: got %v, want 30 and 10", leases, max, got)
+		}
+		if err := m.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+	f(1, 40)
+	f(2, 20)
+	f(40, 1)
+}
+
+// TestExtendTakesUp: who holds a lease of an owner that died, and extends it
+// before the task is given out again, goes on.
+func TestExtendTakesUp(t *testing.T) {
+	m := New(Config{Epoch: 2, Nonce: 7}, &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
+		Types: []TypeName{{Queue: 1, Lane: 1, Name: "t"}}, Lanes: []LaneFound{{Queue: 1, Lane: 1, HasBirth: true, Birth: task.MakeSeq(1, 1)}}}, 1000)
+	var out Output
+	m.Apply(1000, []Command{{Op: OpTick}}, &out)
+	seq := task.MakeSeq(1, 1)
+	loaded := &Loaded{Want: out.Wants[0], End: true, Waiting: []Waiting{{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Enqueued: 1}}}
+	m.Apply(1001, []Command{{Op: OpLoaded, Loaded: loaded}}, &out)
+	old := task.Token{Attempt: 1, Epoch: 1, Nonce: 3, Dispatch: 9, Queue: 1, Seq: seq}
+	e := &Extend{Extensions: []task.Extension{{Token: old, TTL: 5000}}, Codes: make([]task.Code, 1)}
+	m.Apply(1002, []Command{{Op: OpExtend, Extend: e}}, &out)
+	if e.Codes[0] != task.OK {
+		t.Fatalf("extend: %v", e.Codes[0])
+	}
+	l := &Lease{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 1}
+	m.Apply(1003, []Command{{Op: OpLease, Lease: l}}, &out)
+	if l.Got != 0 {
+		t.Fatal("the task was given out beside its holder")
+	}
+	r := &task.OutcomeBatch{Outcomes: []task.Outcome{{Token: old}}, Codes: make([]task.Code, 1)}
+	m.Apply(1004, []Command{{Op: OpReport, Report: r}}, &out)
+	if r.Codes[0] != task.OK {
+		t.Fatalf("complete: %v", r.Codes[0])
+	}
+	if err := m.Check(); err != nil {
+		t.Error(err)
+	}
+}
