@@ -355,3 +355,16 @@ func TestInfoAsJSON(t *testing.T) {
 		t.Errorf("ParseState: %v", err)
 	}
 }
+
+func TestTaskErrorText(t *testing.T) {
+	f := func(e TaskError, want string) {
+		t.Helper()
+		if got := strings.TrimPrefix(e.Error(), "task "+e.ID.String()+" "); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(TaskError{Type: "a", State: Dead, Reason: "failed 1 times, the most it may: exit status 1", Text: "exit status 1", Failures: 1},
+		"(a) is dead after 1 failure: failed 1 times, the most it may: exit status 1")
+	f(TaskError{Type: "a", State: Dead, Reason: "lost", Text: "worker gone", Crashes: 3}, "(a) is dead after 0 failures and 3 crashes: lost: worker gone")
+	f(TaskError{Type: "a", State: Canceled}, "(a) is canceled")
+}

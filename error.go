@@ -92,10 +92,11 @@ func (e *TaskError) Error() string {
 			s += " and " + count(e.Crashes, "crash")
 		}
 	}
-	for _, t := range []string{e.Reason, e.Text} {
-		if t != "" {
-			s += ": " + t
-		}
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	if e.Text != "" && !strings.HasSuffix(e.Reason, e.Text) { // a reason may end with it
+		s += ": " + e.Text
 	}
 	return s
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/penstock-io/penstock"
 )
 
 type dish struct {
@@ -132,6 +134,23 @@ func TestContentLine(t *testing.T) {
 	f("tab\tand \\ stay", "text/plain", "tab\tand \\ stay")
 	f("not json", "application/json", "not json")
 	f("", "", "")
+}
+
+func TestTriesAndNote(t *testing.T) {
+	f := func(in penstock.Info, tries, note string) {
+		t.Helper()
+		if got := triesOf(in); got != tries {
+			t.Errorf("%+v: tries %q, want %q", in, got, tries)
+		}
+		if got := noteOf(in); got != note {
+			t.Errorf("%+v: note %q, want %q", in, got, note)
+		}
+	}
+	f(penstock.Info{State: penstock.Running, Failures: 1, MaxAttempts: 10}, "2/10", "")
+	f(penstock.Info{State: penstock.Succeeded, Result: []byte("1")}, "1", "1")
+	f(penstock.Info{State: penstock.Dead, Failures: 1, MaxAttempts: 1, Reason: "failed 1 times, the most it may: exit status 1", Error: "exit status 1"},
+		"1/1", "failed 1 times, the most it may: exit status 1")
+	f(penstock.Info{State: penstock.Dead, Crashes: 3, MaxAttempts: 10, Reason: "lost 3 times", Error: "worker gone"}, "3/10", "lost 3 times: worker gone")
 }
 
 func TestAgo(t *testing.T) {

@@ -123,6 +123,9 @@ func triesOf(in penstock.Info) string {
 	if in.State == penstock.Running || in.State == penstock.Succeeded {
 		n++
 	}
+	if in.MaxAttempts == 0 { // of finished tasks it may not be known
+		return fmt.Sprint(n)
+	}
 	return fmt.Sprintf("%d/%d", n, in.MaxAttempts)
 }
 
@@ -135,7 +138,7 @@ func noteOf(in penstock.Info) string {
 		return strings.TrimSpace(fmt.Sprintf("%d of %d %s", in.Progress.Done, in.Progress.Total, in.Progress.Text))
 	case in.State == penstock.Running:
 		return in.Progress.Text
-	case in.Reason != "" && in.Error != "":
+	case in.Reason != "" && in.Error != "" && !strings.HasSuffix(in.Reason, in.Error):
 		return in.Reason + ": " + in.Error
 	case in.Reason != "":
 		return in.Reason
