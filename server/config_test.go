@@ -50,3 +50,18 @@ func TestValidate(t *testing.T) {
 	f(Config{Partitions: -1, Memory: 1, HistoryBytes: -1, IdempotencyBytes: -1, DrainTimeout: -time.Second, DiskLow: -1},
 		"Dir is empty", "Partitions is -1", "Memory of 1", "HistoryBytes", "IdempotencyBytes", "DrainTimeout", "DiskLow")
 }
+
+func TestHostPort(t *testing.T) {
+	f := func(asked, bound, want string) {
+		t.Helper()
+		if got := hostPort(asked, bound, "4.4.4.4", "::6"); got != want {
+			t.Errorf("%s bound as %s: got %s, want %s", asked, bound, got, want)
+		}
+	}
+	f("127.0.0.1:0", "127.0.0.1:81", "127.0.0.1:81")
+	f("[::1]:0", "[::1]:81", "[::1]:81")
+	f("0.0.0.0:0", "[::]:81", "4.4.4.4:81")
+	f("0.0.0.0:0", "0.0.0.0:81", "4.4.4.4:81")
+	f(":0", "[::]:81", "4.4.4.4:81")
+	f("[::]:0", "[::]:81", "[::6]:81")
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ func Open(cfg Config) (*Server, error) {
 			return nil, errors.Join(err, s.abandon())
 		}
 	}
-	s.log.Info("penstock is serving", "folder", cfg.Dir, "url", s.URL(), "version", cfg.Version)
+	s.log.Info("penstock is serving", "folder", cfg.Dir, "url", s.url("0.0.0.0", "::"), "version", cfg.Version)
 	return s, nil
 }
 
@@ -207,15 +208,32 @@ func (s *Server) run(what string, serve func() error) {
 // one at every call, and ends with Close.
 func (s *Server) Client() *penstock.Client { return s.client }
 
-// URL is what clients in other processes dial; "" when HTTP is not set.
-func (s *Server) URL() string {
+// URL is what clients in other processes dial; "" when HTTP is not set. A server
+// that listens on every address is dialed on loopback.
+func (s *Server) URL() string { return s.url("127.0.0.1", "::1") }
+
+func (s *Server) url(v4, v6 string) string {
 	if s.ln == nil {
 		return ""
 	}
+	scheme := "http://"
 	if s.cfg.TLS != nil {
-		return "https://" + s.ln.Addr().String()
+		scheme = "https://"
 	}
-	return "http://" + s.ln.Addr().String()
+	return scheme + hostPort(s.cfg.HTTP, s.ln.Addr().String(), v4, v6)
+}
+
+// hostPort is the address that is bound, with v4 or v6 in the place of one that
+// stands for all: Go binds [::] for 0.0.0.0 too, so what was asked for decides.
+func hostPort(asked, bound, v4, v6 string) string {
+	host, port, err := net.SplitHostPort(bound)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return bound
+	}
+	if host, _, _ := net.SplitHostPort(asked); strings.Contains(host, ":") {
+		return net.JoinHostPort(v6, port)
+	}
+	return net.JoinHostPort(v4, port)
 }
 
 // AdminURL is where profiles are; "" when Admin is not set.
