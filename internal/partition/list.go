@@ -407,6 +407,9 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 		now := l.r.cfg.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
+			if info.MaxAttempts == 0 { // the queue's: the task says nothing itself
+				info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
+			}
 			if l.kinds[i] != listEnded {
 				l.overlay(m, info, now)
 			}
@@ -439,9 +442,6 @@ func (l *listing) shownBefore(i int) bool {
 }
 
 func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
-	if info.MaxAttempts == 0 {
-		info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
-	}
 	if v, ok := m.Find(info.ID.Seq); ok {
 		l.r.nameUnary(info.ID.Seq, &v)
 		overlay(info, &v, &l.r.progress)

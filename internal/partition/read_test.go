@@ -222,6 +222,9 @@ func TestList(t *testing.T) {
 			if want[info.ID] != info.State {
 				t.Errorf("limit %d: task %s is listed as %v, want %v", limit, info.ID, info.State, want[info.ID])
 			}
+			if info.MaxAttempts != task.DefaultMaxAttempts {
+				t.Errorf("limit %d: %v task %s is listed with %d attempts", limit, info.State, info.ID, info.MaxAttempts)
+			}
 		}
 	}
 	slices.Reverse(births)
