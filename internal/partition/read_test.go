@@ -219,11 +219,8 @@ func TestList(t *testing.T) {
 			t.Errorf("limit %d: %d tasks, want %d", limit, len(got), len(want))
 		}
 		for _, info := range got {
-			if want[info.ID] != info.State {
-				t.Errorf("limit %d: task %s is listed as %v, want %v", limit, info.ID, info.State, want[info.ID])
-			}
-			if info.MaxAttempts != task.DefaultMaxAttempts {
-				t.Errorf("limit %d: %v task %s is listed with %d attempts", limit, info.State, info.ID, info.MaxAttempts)
+			if want[info.ID] != info.State || info.MaxAttempts != task.DefaultMaxAttempts {
+				t.Errorf("limit %d: task %s is listed as %v with %d attempts, want %v with 10", limit, info.ID, info.State, info.MaxAttempts, want[info.ID])
 			}
 		}
 	}
