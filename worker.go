@@ -18,7 +18,7 @@ import (
 
 const (
 	defaultDrain    = 30 * time.Second
-	defaultPrefetch = 2000
+	defaultPrefetch = 4000
 	concurrencyMax  = task.CreditMax / 2
 	prefetchMax     = task.CreditMax / 2
 	ttlMin          = time.Second
@@ -46,7 +46,7 @@ type Worker struct {
 	// ErrLeaseLost a second earlier.
 	TTL time.Duration
 	// Prefetch is the most tasks that wait in the worker beside those that run,
-	// at most 5,000; 0 is 2,000, negative none. So many wait only while handlers
+	// at most 5,000; 0 is 4,000, negative none. So many wait only while handlers
 	// are fast enough to get through them in the twinkling of an eye; slow ones
 	// keep next to nothing from other workers.
 	Prefetch int
