@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	memtableBytesDefault = 8 << 20 // ×4: a million waiting tasks in 120 MiB, see docs/decisions/0001
+	memtableBytesDefault = 12 << 20 // ×4: a million waiting tasks in 120 MiB, see docs/decisions/0001
 	memtableBytesSmall   = 512 << 10
 	memtableShareOf      = 64       // of a small disk: six logs of a memtable's size each stay there for ever
 	memtableBytesMin     = 64 << 10 // below this Pebble's arena has no room for itself
@@ -30,7 +30,7 @@ const (
 
 // Options: the zero value is the default.
 type Options struct {
-	MemtableBytes uint64 // one of at most four; 0: 8 MiB, less on a disk below 512 MiB
+	MemtableBytes uint64 // one of at most four; 0: 12 MiB, less on a disk below 512 MiB
 	CacheBytes    int64  // decompressed blocks
 	OpenFiles     int    // tables kept open
 
