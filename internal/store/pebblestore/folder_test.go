@@ -211,7 +211,7 @@ func TestMarks(t *testing.T) {
 	if l, h, b := marks(Options{LowBytes: 400, HardBytes: 200, BallastBytes: 100}, 1<<30); l != 400 || h != 200 || b != 100 {
 		t.Fatalf("set by hand: got %d, %d, %d", l, h, b)
 	}
-	for total, want := range map[uint64]uint64{0: 8 << 20, 16 << 20: 512 << 10, 64 << 20: 1 << 20, 512 << 20: 8 << 20, 1 << 40: 8 << 20} {
+	for total, want := range map[uint64]uint64{0: 12 << 20, 16 << 20: 512 << 10, 64 << 20: 1 << 20, 512 << 20: 8 << 20, 1 << 40: 12 << 20} {
 		if got := memtableFor(total); got != want {
 			t.Fatalf("memtable for a disk of %d: got %d, want %d", total, got, want)
 		}

@@ -30,7 +30,7 @@ const (
 
 // Options: the zero value is the default.
 type Options struct {
-	MemtableBytes uint64 // one of at most four; 0: 12 MiB, less on a disk below 512 MiB
+	MemtableBytes uint64 // one of at most four; 0: 12 MiB, less on a disk below 768 MiB
 	CacheBytes    int64  // decompressed blocks
 	OpenFiles     int    // tables kept open
 
