@@ -221,7 +221,7 @@ func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permane
 	case permanent:
 		m.die(i, "failed for good: "+text, at)
 	case int32(x.failures) >= r.maxAttempts:
-		m.die(i, "failed "+itoa(int(x.failures))+" times, the most it may: "+text, at)
+		m.die(i, "failed "+times(int(x.failures))+", the most it may: "+text, at)
 	default:
 		if delay == task.RetryAfterByBackoff {
 			delay = backoff(r.backoff, x.seq, uint32(x.failures))
@@ -468,6 +468,13 @@ func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
 	}
 	m.adoptForOutcome(i, t)
 	return i, true
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return itoa(n) + " times"
 }
 
 func itoa(n int) string {
