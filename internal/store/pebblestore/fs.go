@@ -130,7 +130,22 @@ func (g *guardFS) slow(err error) error {
 }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
+	f, err := g.open(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
+	if err == nil && strings.HasPrefix(g.FS.PathBase(name), "MANIFEST-") {
+		err = g.syncDir(g.FS.PathDir(name))
+	}
+	return f, err
+}
+
+// syncDir makes a new manifest's name durable before Pebble moves the marker that
+// points to it: on a file system that keeps no order between names, a power cut
+// could leave the marker alone.
+func (g *guardFS) syncDir(dir string) error {
+	d, err := g.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (g *guardFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
