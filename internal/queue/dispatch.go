@@ -137,6 +137,17 @@ func (m *Machine) lease(i uint32, s *session) {
 	m.lanes[x.lane].queue.running++
 }
 
+// detachToLease takes a waiting task out of its list for lease: in memory, and of
+// the timed past its time, it remains.
+func (m *Machine) detachToLease(i uint32) {
+	m.detach(i)
+	if x := m.slab.at(i); x.class == task.ClassTimed {
+		l := m.lanes[x.lane]
+		l.timedCount++
+		l.queue.timedActive++
+	}
+}
+
 // unlease takes a running task from its session's leases.
 func (m *Machine) unlease(i uint32) {
 	x := m.slab.at(i)

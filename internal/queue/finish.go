@@ -39,6 +39,12 @@ func (m *Machine) outcome(o *task.Outcome) task.Code {
 	if !ok {
 		return m.lateOutcome(o)
 	}
+	m.follow(i, o)
+	return task.OK
+}
+
+// follow does what the outcome says with a running task.
+func (m *Machine) follow(i uint32, o *task.Outcome) {
 	switch o.Kind {
 	case task.OutcomeComplete:
 		m.complete(i, o)
@@ -47,7 +53,6 @@ func (m *Machine) outcome(o *task.Outcome) task.Code {
 	default:
 		m.release(i, o)
 	}
-	return task.OK
 }
 
 func checkOutcome(o *task.Outcome) task.Code {
@@ -92,14 +97,7 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 		}
 		if o.Kind == task.OutcomeComplete || unknown {
 			m.adoptForOutcome(i, t)
-			switch o.Kind {
-			case task.OutcomeComplete:
-				m.complete(i, o)
-			case task.OutcomeFail:
-				m.fail(i, o)
-			default:
-				m.release(i, o)
-			}
+			m.follow(i, o)
 			return task.OK
 		}
 		return task.LeaseLost
@@ -135,12 +133,7 @@ func sameLease(a, b *task.Token) bool {
 // that its late outcome goes the usual way.
 func (m *Machine) adoptForOutcome(i uint32, t *task.Token) {
 	x := m.slab.at(i)
-	timed := x.class == task.ClassTimed
-	m.detach(i)
-	if timed {
-		m.lanes[x.lane].timedCount++
-		m.lanes[x.lane].queue.timedActive++
-	}
+	m.detachToLease(i)
 	started := x.started
 	m.lease(i, &m.unary)
 	if started != 0 {

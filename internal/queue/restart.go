@@ -113,6 +113,31 @@ func (m *Machine) resumeUnary(i uint32) {
 	m.armLease(i)
 }
 
+// inherit puts a task just read where the last owner's leases say: it goes on
+// under its unary lease, waits for its worker, or crashed with its process.
+// False: it was not running.
+func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
+	unary := m.restart.unaryUntil(w.Place.Seq) > m.now
+	held := !unary && m.restart.holds(l, w)
+	if !unary && !held && !m.restart.crashedAt(w.Place.Seq) {
+		return false
+	}
+	if w.Place.Class == task.ClassTimed {
+		l.timedCount++
+		l.timedOrder.push(timedEntry{timedKey{w.Place.Due, w.Place.Seq}, i})
+		l.queue.timedActive++
+	}
+	switch {
+	case unary:
+		m.resumeUnary(i)
+	case held:
+		m.hold(l, i)
+	default:
+		m.crashLoaded(l, i)
+	}
+	return true
+}
+
 // hold keeps a task from being dispatched until its worker is back or the window
 // is over.
 func (m *Machine) hold(l *lane, i uint32) {

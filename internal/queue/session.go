@@ -183,11 +183,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		if x.state == slotScheduled {
 			return false
 		}
-		m.detach(i)
-		if x.class == task.ClassTimed {
-			m.lanes[x.lane].timedCount++
-			m.lanes[x.lane].queue.timedActive++
-		}
+		m.detachToLease(i)
 		x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
 		m.lease(i, s)
 		return true

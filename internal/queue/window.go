@@ -120,14 +120,7 @@ func (m *Machine) refillBirths(ld *load, a *Loaded) {
 			continue
 		}
 		l.order.push(w.Place.Seq, i)
-		switch {
-		case m.restart.unaryUntil(w.Place.Seq) > m.now:
-			m.resumeUnary(i)
-		case m.restart.holds(l, w):
-			m.hold(l, i)
-		case m.restart.crashedAt(w.Place.Seq):
-			m.crashLoaded(l, i)
-		default:
+		if !m.inherit(l, w, i) {
 			m.pushBirth(l, i)
 		}
 	}
@@ -148,25 +141,8 @@ func (m *Machine) refillTimed(ld *load, a *Loaded) {
 		if i == NoSlot {
 			continue
 		}
-		key := timedKey{w.Place.Due, w.Place.Seq}
-		switch {
-		case m.restart.unaryUntil(w.Place.Seq) > m.now:
-			l.timedCount++
-			l.timedOrder.push(timedEntry{key, i})
-			l.queue.timedActive++
-			m.resumeUnary(i)
-		case m.restart.holds(l, w):
-			l.timedCount++
-			l.timedOrder.push(timedEntry{key, i})
-			l.queue.timedActive++
-			m.hold(l, i)
-		case m.restart.crashedAt(w.Place.Seq):
-			l.timedCount++
-			l.timedOrder.push(timedEntry{key, i})
-			l.queue.timedActive++
-			m.crashLoaded(l, i)
-		default:
-			m.schedule(l, i, key)
+		if !m.inherit(l, w, i) {
+			m.schedule(l, i, timedKey{w.Place.Due, w.Place.Seq})
 		}
 	}
 	l.timed = nil
