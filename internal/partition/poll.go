@@ -21,6 +21,7 @@ type Poll struct {
 
 	// The loop's own.
 	reserved int
+	short    bool // it could not ask: the credit is in use elsewhere
 	joined   bool
 }
 
@@ -74,7 +75,7 @@ func (r *Runner) dispatchPolls(t *turn, fresh int) {
 	r.asked = append(r.asked[:0], r.polls[:n]...)
 	r.polls = append(r.polls[:0], r.polls[n:]...) // those asked go to the end of the line
 	for _, p := range r.asked {
-		p.lease.Got = 0
+		p.lease.Got, p.short = 0, false
 		if p.credit.Over() {
 			continue
 		}
@@ -85,6 +86,7 @@ func (r *Runner) dispatchPolls(t *turn, fresh int) {
 			fresh-- // one of the tasks that come with this turn may be for it
 		}
 		if p.reserved = p.credit.take(&p.tap, p.most); p.reserved == 0 {
+			p.short = true // its tap is woken when the credit comes back
 			continue
 		}
 		p.lease.Max = p.reserved
@@ -110,7 +112,7 @@ func (r *Runner) settlePolls(t *turn) {
 			if p.reserved > 0 {
 				p.credit.give(&p.tap, p.reserved)
 			}
-			if p.once {
+			if p.once && !p.short {
 				r.endPoll(p)
 				t.empty = append(t.empty, p)
 			} else {
