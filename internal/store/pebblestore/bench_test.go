@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/penstock-io/penstock/internal/store/storetest"
 )
@@ -82,4 +83,25 @@ func benchRaw(b *testing.B, callers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 	b.ReportMetric(float64(g.syncs.Load())*1000/float64(b.N), "fsyncs/1k")
 	b.ReportMetric(float64(g.syncNanos.Load())/1000/float64(g.syncs.Load()), "µs/fsync")
+}
+
+// BenchmarkSynced is what the mark adds to each fsync of a log.
+func BenchmarkSynced(b *testing.B) {
+	dir := b.TempDir()
+	m, err := newSyncMark(vfs.Default, dir, 0, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.close(true)
+	for n := range uint64(8) {
+		if err := m.begin(kindLog, n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for n := int64(1); b.Loop(); n++ {
+		if err := m.raise(kindLog, 7, n); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -15,6 +16,7 @@ import (
 //	LOCK       held while a process has it open
 //	PENSTOCK   "penstock data 1": what this is, and its version
 //	BALLAST    disk space held back (space.go)
+//	SYNCED     how far the logs and the manifest are durable (synced.go)
 //	db/        Pebble's
 //
 // PENSTOCK is named PENSTOCK.new until db/ is there: a folder with PENSTOCK.new
@@ -122,7 +124,7 @@ func (f *folder) foreign(names []string) error {
 		switch n {
 		case formatName, formatNew:
 			ours = true
-		case lockName, ballastName, "lost+found":
+		case lockName, ballastName, syncedName, syncedNew, "lost+found":
 		default:
 			other = n
 		}
@@ -165,8 +167,10 @@ func (f *folder) version(line string) error {
 	if line == formatLine {
 		return nil
 	}
-	if v, ok := strings.CutPrefix(line, formatWords); ok && strings.TrimSpace(v) != "" {
-		return fmt.Errorf("data folder %s has format version %s, this penstock reads version 1: use the penstock release that wrote it, or choose another folder", f.dir, strings.TrimSpace(v))
+	if v, ok := strings.CutPrefix(line, formatWords); ok && strings.HasSuffix(v, "\n") {
+		if n, err := strconv.ParseUint(strings.TrimSpace(v), 10, 32); err == nil && n != 1 {
+			return fmt.Errorf("data folder %s has format version %d, this penstock reads version 1: use the penstock release that wrote it, or choose another folder", f.dir, n)
+		}
 	}
 	return fmt.Errorf("data folder %s: its %s file says %q instead of %q: put the file back from a backup, or write that line into it if you know the folder is whole (penstock doctor --data %s shows)",
 		f.dir, formatName, line, strings.TrimSpace(formatLine), f.dir)

@@ -39,6 +39,8 @@ type guardFS struct {
 	makeRoom func() bool
 	pause    time.Duration // before Pebble hears of a table that found no space
 
+	mark *syncMark // nil: nothing is kept of what was synced
+
 	lockMu sync.Mutex
 	locks  []io.Closer // Pebble's own; guarded by lockMu
 
@@ -92,7 +94,22 @@ func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
 }
 
-func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
+// begin takes the file that is about to be made into the mark, if it is one of
+// those: before a log is begun, what was synced of the ones before it is made
+// durable.
+func (g *guardFS) begin(name string) {
+	kind, number := syncedKind(g.FS.PathBase(name))
+	if kind == kindOther || g.dead.Load() {
+		return
+	}
+	err := g.again(func() error { return g.mark.begin(kind, number) })
+	if err == nil && kind == kindLog {
+		err = g.mark.sync()
+	}
+	if err != nil {
+		g.kill(err)
+	}
+}
 
 // open makes a file by op, and stands guard over it.
 func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File, error)) (vfs.File, error) {
@@ -118,7 +135,8 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 		g.kill(err)
 		return &voidFile{name: name}, nil
 	}
-	return &guardFile{File: f, g: g, table: isTable(name), log: isLog(name), patient: patient}, nil
+	kind, number := syncedKind(g.FS.PathBase(name))
+	return &guardFile{File: f, g: g, table: isTable(name), kind: kind, number: number, patient: patient}, nil
 }
 
 // slow keeps Pebble from trying a full disk in a busy loop.
@@ -130,8 +148,9 @@ func (g *guardFS) slow(err error) error {
 }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	g.begin(name)
 	f, err := g.open(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
-	if err == nil && strings.HasPrefix(g.FS.PathBase(name), "MANIFEST-") {
+	if err == nil && strings.HasPrefix(g.FS.PathBase(name), manifestPrefix) {
 		err = g.syncDir(g.FS.PathDir(name))
 	}
 	return f, err
@@ -149,6 +168,8 @@ func (g *guardFS) syncDir(dir string) error {
 }
 
 func (g *guardFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	g.mark.forget(syncedKind(g.FS.PathBase(old)))
+	g.begin(name)
 	return g.open(name, c, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
 
@@ -184,6 +205,7 @@ func (g *guardFS) Remove(name string) error {
 	if g.dead.Load() {
 		return nil
 	}
+	g.mark.forget(syncedKind(g.FS.PathBase(name)))
 	return g.FS.Remove(name)
 }
 
@@ -222,9 +244,12 @@ func (g *guardFS) Unwrap() vfs.FS { return g.FS }
 // guardFile is a file being written.
 type guardFile struct {
 	vfs.File
-	g          *guardFS
-	table, log bool
-	patient    bool // a compaction's
+	g       *guardFS
+	table   bool
+	patient bool // a compaction's
+	kind    fileKind
+	number  uint64
+	written atomic.Int64
 }
 
 func (f *guardFile) Write(p []byte) (int, error) {
@@ -237,7 +262,8 @@ func (f *guardFile) Write(p []byte) (int, error) {
 		more, err = f.File.Write(p[n:])
 		n += more
 	}
-	if f.log {
+	f.written.Add(int64(n))
+	if f.kind == kindLog {
 		f.g.logBytes.Add(int64(n))
 	}
 	if err != nil {
@@ -278,12 +304,19 @@ func (f *guardFile) sync(op func() error) error {
 	if f.g.dead.Load() {
 		return nil
 	}
-	if !f.log {
+	if f.kind == kindOther {
 		return f.verdict(op())
 	}
+	written := f.written.Load() // what is written from now on may not be synced
 	start := time.Now()
 	err := op()
 	took := int64(time.Since(start))
+	if err == nil {
+		err = f.g.again(func() error { return f.g.mark.raise(f.kind, f.number, written) })
+	}
+	if f.kind != kindLog {
+		return f.verdict(err)
+	}
 	f.g.syncs.Add(1)
 	f.g.syncNanos.Add(took)
 	if took > f.g.syncMax.Load() {

@@ -24,7 +24,10 @@ func checkManifest(fs vfs.FS, dbDir string) error {
 		return fmt.Errorf("find the manifest: %w", err)
 	}
 	if !desc.Exists {
-		return fmt.Errorf("%w: the database has no manifest", ErrCorrupt)
+		return fmt.Errorf("%w: %s has no marker.manifest file, which names the manifest that counts: restore the folder from a backup", ErrCorrupt, dbDir)
+	}
+	if desc.FormatMajorVersion == pebble.FormatDefault {
+		return fmt.Errorf("%w: %s has no marker.format-version file: restore the folder from a backup", ErrCorrupt, dbDir)
 	}
 	path := desc.ManifestFilename
 	f, err := fs.Open(path)

@@ -4,6 +4,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -124,10 +125,12 @@ func (s *Store) open() error {
 	p := s.o.pebble(fs, cache)
 	p.Logger = logger{s}
 	p.EventListener = s.listener()
-	if !s.folder.fresh {
-		if err := checkManifest(s.o.fs, s.folder.dbDir()); err != nil {
-			return errors.Join(err, slow.Close())
-		}
+	err = s.guard.again(func() (err error) {
+		s.guard.mark, err = s.folder.readWhole(p)
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, slow.Close())
 	}
 	db, err := openPebble(s.folder.dbDir(), p)
 	if err == nil && !s.guard.dead.Load() {
@@ -142,7 +145,8 @@ func (s *Store) open() error {
 		return nil
 	}
 	s.shutdown()
-	return errors.Join(err, slow.Close(), s.guard.unlock())
+	err = cmp.Or(s.folder.lostTables(err), err)
+	return errors.Join(err, slow.Close(), s.guard.mark.close(false), s.guard.unlock())
 }
 
 // openPebble turns the panics with which Pebble meets some damaged logs into
@@ -158,7 +162,10 @@ func openPebble(dir string, p *pebble.Options) (db *pebble.DB, err error) {
 
 // explain gives damage its name and the next step.
 func explain(err error, dir string) error {
-	if pebble.IsCorruptionError(err) || errors.Is(err, ErrCorrupt) || errors.Is(err, os.ErrNotExist) {
+	if pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w\nthe server does not start on data that it can't read whole; to see what is wrong and what can be saved: penstock doctor --data %s", err, dir)
 	}
 	return err
@@ -289,7 +296,8 @@ func (s *Store) Close() error {
 	if s.guard.dead.Load() {
 		err = nil // it has been reported, and what Pebble says after it was lied to means nothing
 	}
-	return errors.Join(err, s.slow(), s.guard.unlock(), s.folder.close())
+	mark := s.guard.mark.close(!s.guard.dead.Load())
+	return errors.Join(err, mark, s.slow(), s.guard.unlock(), s.folder.close())
 }
 
 // shutdown closes Pebble: called by Close, and by the goroutine that died
