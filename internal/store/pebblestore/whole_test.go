@@ -196,7 +196,6 @@ func TestDamage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := build(t)
-			work := filepath.Join(t.TempDir(), "data")
 			tables := 0
 			filepath.WalkDir(k.dir, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || d.IsDir() || d.Name() == ballastName {
@@ -214,8 +213,7 @@ func TestDamage(t *testing.T) {
 				rel, _ := filepath.Rel(k.dir, path)
 				opened, refused := 0, 0
 				for what, bad := range damages(path, good) {
-					harm(t, k, work, rel, bad)
-					if ok := damaged(t, k, work, rel, what); ok {
+					if damaged(t, k, harm(t, k, rel, bad), rel, what) {
 						opened++
 					} else {
 						refused++
@@ -228,29 +226,46 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// harm makes a copy of the folder with one file replaced, or gone.
-func harm(t *testing.T, k killed, work, rel string, bad []byte) {
+// harm makes a copy of the folder in memory with one file replaced, or gone.
+func harm(t *testing.T, k killed, rel string, bad []byte) *vfs.MemFS {
 	t.Helper()
-	if err := os.RemoveAll(work); err != nil {
-		t.Fatal(err)
-	}
-	copyFolder(t, k.dir, work)
-	path := filepath.Join(work, rel)
-	err := os.Remove(path)
-	if bad != nil {
-		err = os.WriteFile(path, bad, 0o600)
-	}
+	mem := vfs.NewMem()
+	err := filepath.WalkDir(k.dir, func(path string, d fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(k.dir, path)
+		to := mem.PathJoin(harmedDir, name)
+		switch {
+		case err != nil || d.Name() == ballastName || name == rel && bad == nil:
+			return err
+		case d.IsDir():
+			return mem.MkdirAll(to, 0o700)
+		}
+		b := bad
+		if name != rel {
+			if b, err = os.ReadFile(path); err != nil {
+				return err
+			}
+		}
+		f, err := mem.Create(to, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(b)
+		return errors.Join(err, f.Close())
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return mem
 }
 
+const harmedDir = "/data"
+
 // damaged says whether the folder opened.
-func damaged(t *testing.T, k killed, dir, rel, what string) bool {
+func damaged(t *testing.T, k killed, fs vfs.FS, rel, what string) bool {
 	t.Helper()
-	s, err := Open(dir, Options{})
+	s, err := Open(harmedDir, Options{fs: fs})
 	if err != nil {
-		wantClear(t, dir, rel, what, err)
+		wantClear(t, rel, what, err)
 		return false
 	}
 	if isTable(rel) {
@@ -263,7 +278,7 @@ func damaged(t *testing.T, k killed, dir, rel, what string) bool {
 }
 
 // wantClear wants an error that a person can act on.
-func wantClear(t *testing.T, dir, rel, what string, err error) {
+func wantClear(t *testing.T, rel, what string, err error) {
 	t.Helper()
 	text := err.Error()
 	name := filepath.Base(rel)
@@ -273,7 +288,7 @@ func wantClear(t *testing.T, dir, rel, what string, err error) {
 	named := strings.Contains(text, name)
 	next := strings.Contains(text, "penstock doctor") || strings.Contains(text, "backup")
 	inner := strings.Contains(text, "<") || strings.Contains(text, "carrier")
-	if !named || !next || inner || !strings.Contains(text, dir) {
+	if !named || !next || inner || !strings.Contains(text, harmedDir) {
 		t.Errorf("%s: %s: not clear: %v", rel, what, err)
 	}
 }
@@ -342,18 +357,49 @@ func TestTornTail(t *testing.T) {
 			t.Fatal(err)
 		}
 		good = good[:last.bytes]
-		work := filepath.Join(t.TempDir(), "data")
 		for what, tail := range map[string][]byte{
 			"nothing":      nil,
 			"zeros":        make([]byte, 70000),
 			"a torn chunk": good[:30],
 			"a flip":       append(bytes.Repeat([]byte{7}, 100), good[100:200]...),
 		} {
-			harm(t, k, work, rel, append(slices.Clip(good), tail...))
-			if !damaged(t, k, work, rel, what) {
+			if !damaged(t, k, harm(t, k, rel, append(slices.Clip(good), tail...)), rel, what) {
 				t.Errorf("%s: %s behind the sync: refused", name, what)
 			}
 		}
+	}
+}
+
+// TestIntact: no byte of what was synced may change unseen, and the place is told.
+func TestIntact(t *testing.T) {
+	k := killedLarge(t)
+	_, files, err := readSynced(vfs.Default, filepath.Join(k.dir, syncedName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[fileKind]int{}
+	for _, f := range files {
+		good, err := os.ReadFile(filepath.Join(k.dir, dbName, f.name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // not needed any more
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := intact(bytes.NewReader(good), f); err != nil || at != f.bytes {
+			t.Fatalf("%v: whole, but stops at %d, %v", f, at, err)
+		}
+		kinds[f.kind]++
+		for i := 0; i < int(f.bytes); i += 1 + int(f.bytes)/1000 {
+			good[i] ^= 0x40
+			if at, err := intact(bytes.NewReader(good), f); err != nil || at > int64(i) || at < int64(i)-blockBytes {
+				t.Fatalf("%v: flipped at %d: stops at %d, %v", f, i, at, err)
+			}
+			good[i] ^= 0x40
+		}
+	}
+	if kinds[kindLog] < 2 || kinds[kindManifest] == 0 {
+		t.Fatalf("%v: that tests nothing", kinds)
 	}
 }
 
@@ -364,7 +410,6 @@ func TestUnneededLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	work := filepath.Join(t.TempDir(), "data")
 	unneeded := 0
 	for _, path := range files(t, k.dir, "*.log") {
 		_, number := syncedKind(filepath.Base(path))
@@ -373,8 +418,7 @@ func TestUnneededLog(t *testing.T) {
 		}
 		unneeded++
 		rel := filepath.Join(dbName, filepath.Base(path))
-		harm(t, k, work, rel, []byte("x"))
-		if !damaged(t, k, work, rel, "overwritten") {
+		if !damaged(t, k, harm(t, k, rel, []byte("x")), rel, "overwritten") {
 			t.Errorf("%s is not needed and was missed", rel)
 		}
 	}
