@@ -1,6 +1,7 @@
 package task
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 )
@@ -53,6 +54,8 @@ func (s *Spec) Check() *Error {
 	return s.checkTexts()
 }
 
+const momentMax = 1 << 47 // Unix milliseconds, in the year 6429
+
 func (s *Spec) checkTimes() *Error {
 	switch {
 	case s.Delay < 0:
@@ -60,19 +63,25 @@ func (s *Spec) checkTimes() *Error {
 	case s.Delay > DelayMax:
 		return Errorf(Invalid, "delay of %d ms is over the limit of ten years", s.Delay)
 	case s.RunAt < 0:
-		return Errorf(Invalid, "run-at %d is negative: use Unix milliseconds", s.RunAt)
+		return Errorf(Invalid, "run-at %d lies before 1970: use Unix milliseconds, or 0 for now", s.RunAt)
 	case s.RunAt != 0 && s.Delay != 0:
 		return Errorf(Invalid, "both a delay and a run-at are given: use one")
 	case s.ExpireAfter < 0:
 		return Errorf(Invalid, "expire-after of %d ms is negative", s.ExpireAfter)
 	case s.Deadline < 0:
-		return Errorf(Invalid, "deadline %d is negative: use Unix milliseconds", s.Deadline)
+		return Errorf(Invalid, "deadline %d lies before 1970: use Unix milliseconds, or 0 for none", s.Deadline)
 	case s.IdempotencyFor < 0:
 		return Errorf(Invalid, "idempotency window of %d ms is negative", s.IdempotencyFor)
 	case s.IdempotencyFor > 0 && s.Idempotency == "":
 		return Errorf(Invalid, "an idempotency window is given without an idempotency key")
-	case s.ExpireAfter > DelayMax || s.IdempotencyFor > DelayMax || s.RunAt > 1<<47 || s.Deadline > 1<<47:
-		return Errorf(Invalid, "a time lies too far in the future: times are Unix milliseconds")
+	case s.ExpireAfter > DelayMax:
+		return Errorf(Invalid, "expire-after of %d ms is over the limit of ten years", s.ExpireAfter)
+	case s.IdempotencyFor > DelayMax:
+		return Errorf(Invalid, "idempotency window of %d ms is over the limit of ten years", s.IdempotencyFor)
+	case s.RunAt > momentMax:
+		return Errorf(Invalid, "run-at %d lies too far in the future: use Unix milliseconds, up to the year 6400", s.RunAt)
+	case s.Deadline > momentMax:
+		return Errorf(Invalid, "deadline %d lies too far in the future: use Unix milliseconds, up to the year 6400", s.Deadline)
 	}
 	return nil
 }
@@ -129,23 +138,52 @@ func (p *Policy) Check() *Error {
 	if p.Timeout < AttemptTimeoutNone {
 		return Errorf(Invalid, "timeout of %d ms is negative: use -1 for none", p.Timeout)
 	}
-	b := p.Backoff
-	if b == nil {
+	if p.Timeout > DelayMax {
+		return Errorf(Invalid, "timeout of %d ms is over the limit of ten years: use -1 for none", p.Timeout)
+	}
+	if p.Backoff == nil {
 		return nil
 	}
+	return p.Backoff.check()
+}
+
+// check refuses what the kind would leave unused: who gives it means something
+// else than what they would get.
+func (b *Backoff) check() *Error {
 	switch {
 	case b.Kind > BackoffList:
 		return Errorf(Invalid, "unknown kind of backoff: use exponential, linear, fixed or list")
 	case b.Base < 0 || b.Max < 0:
 		return Errorf(Invalid, "backoff times may not be negative")
-	case b.Kind == BackoffList && len(b.List) == 0:
+	case b.Base > DelayMax || b.Max > DelayMax:
+		return Errorf(Invalid, "backoff of %d ms is over the limit of ten years", max(b.Base, b.Max))
+	case b.Kind != BackoffList && len(b.List) > 0:
+		return Errorf(Invalid, "a backoff has a list, and its kind is not list: use the kind list, or leave the list out")
+	case b.Kind == BackoffList:
+		return b.checkList()
+	case b.Kind == BackoffFixed && b.Max != 0:
+		return Errorf(Invalid, "a fixed backoff has a max of %d ms: leave it out, its base is each wait", b.Max)
+	case b.Kind == BackoffFixed:
+		return nil
+	}
+	if base, most := cmp.Or(b.Base, DefaultBackoffBase), cmp.Or(b.Max, DefaultBackoffMax); base > most {
+		return Errorf(Invalid, "backoff base of %d ms is over its max of %d ms: give a max that is not below the base", base, most)
+	}
+	return nil
+}
+
+func (b *Backoff) checkList() *Error {
+	switch {
+	case len(b.List) == 0:
 		return Errorf(Invalid, "a backoff list needs at least one entry")
 	case len(b.List) > BackoffListMax:
 		return Errorf(Invalid, "backoff list has %d entries, the most is %d", len(b.List), BackoffListMax)
+	case b.Base != 0 || b.Max != 0:
+		return Errorf(Invalid, "a backoff list has a base or a max: leave them out, its entries are the waits")
 	}
 	for _, d := range b.List {
 		if d < 0 || d > DelayMax {
-			return Errorf(Invalid, "backoff list entry %d ms is out of range", d)
+			return Errorf(Invalid, "backoff list entry %d ms is out of range: use 0 up to ten years", d)
 		}
 	}
 	return nil

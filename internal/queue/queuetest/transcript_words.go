@@ -189,7 +189,9 @@ func (l *line) backoff() *task.Backoff {
 	default:
 		l.err = errors.Join(l.err, errors.New("unknown backoff"))
 	}
-	b.Base = ds[0]
+	if b.Kind != task.BackoffList {
+		b.Base = ds[0]
+	}
 	return b
 }
 
