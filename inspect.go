@@ -106,12 +106,12 @@ type ProgressInfo struct {
 
 // AttemptInfo is one entry of a task's history.
 type AttemptInfo struct {
-	Number  int       `json:"number"` // 1 is the first
-	Started time.Time `json:"started,omitzero"`
-	Ended   time.Time `json:"ended,omitzero"`
-	Outcome string    `json:"outcome"` // running, succeeded, failed, timed_out, crashed, released or canceled
-	Worker  string    `json:"worker,omitempty"`
-	Error   string    `json:"error,omitempty"`
+	Number    int       `json:"number"` // 1 is the first
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
+	Outcome   string    `json:"outcome"` // running, succeeded, failed, timed_out, crashed, released or canceled
+	Worker    string    `json:"worker,omitempty"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Info is all that is known of a task. Times not reached are zero.
@@ -171,8 +171,8 @@ func infoOf(t *task.Info) Info {
 		in.Payload = t.Payload
 	}
 	for _, a := range t.Attempts {
-		in.Attempts = append(in.Attempts, AttemptInfo{Number: int(a.Number), Started: fromTime(a.Started),
-			Ended: fromTime(a.Ended), Outcome: a.Outcome.String(), Worker: a.Worker, Error: a.Error})
+		in.Attempts = append(in.Attempts, AttemptInfo{Number: int(a.Number), StartedAt: fromTime(a.Started),
+			EndedAt: fromTime(a.Ended), Outcome: a.Outcome.String(), Worker: a.Worker, Error: a.Error})
 	}
 	return in
 }

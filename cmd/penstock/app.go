@@ -61,6 +61,11 @@ func (a *app) format() string {
 	return "tsv"
 }
 
+// tabular says that a listing is a table with heads, for people.
+func (a *app) tabular() bool {
+	return a.format() == "table" || a.format() == "wide" && a.stdoutTTY
+}
+
 // Groups of commands in the help of the root.
 const (
 	groupServe = "serve"

@@ -14,174 +14,6 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// queueView is a queue as -o json shows it.
-type queueView struct {
-	Queue       string    `json:"queue"`
-	Paused      bool      `json:"paused"`
-	Ready       int64     `json:"ready"`
-	Scheduled   int64     `json:"scheduled"`
-	Blocked     int64     `json:"blocked"`
-	Running     int64     `json:"running"`
-	Dead        int64     `json:"dead"`
-	DeadBytes   int64     `json:"deadBytes"`
-	Enqueued    int64     `json:"enqueued"`
-	Succeeded   int64     `json:"succeeded"`
-	Canceled    int64     `json:"canceled"`
-	Expired     int64     `json:"expired"`
-	OldestReady time.Time `json:"oldestReady,omitzero"`
-	Workers     int       `json:"workers"`
-	Unserved    []string  `json:"unserved,omitempty"`
-	HistoryFrom time.Time `json:"historyFrom,omitzero"`
-	MaxAttempts int32     `json:"maxAttempts"`
-	Timeout     string    `json:"timeout"`
-	Backoff     string    `json:"backoff"`
-	Retention   string    `json:"retention"`
-	History     string    `json:"history"`
-	Claims      string    `json:"claims"`
-	UnservedFor string    `json:"unservedFor"`
-	Width       int       `json:"width"`
-}
-
-var (
-	historyNames = []string{"all", "failures", "none"}
-	claimsNames  = []string{"deferred", "durable"}
-)
-
-func queueViewOf(q *task.QueueInfo) queueView {
-	c := q.Config
-	v := queueView{
-		Queue: q.Name, Paused: q.Paused, Ready: q.Ready, Scheduled: q.Scheduled, Blocked: q.Blocked, Running: q.Running,
-		Dead: q.Dead, DeadBytes: q.DeadBytes, Enqueued: q.Enqueued, Succeeded: q.Succeeded, Canceled: q.Canceled,
-		Expired: q.Expired, OldestReady: timeOf(q.OldestReady), Workers: q.Workers, HistoryFrom: timeOf(q.HistoryFrom),
-		MaxAttempts: orDefault(c.MaxAttempts, task.DefaultMaxAttempts), Backoff: backoffText(c.Backoff),
-		Timeout:     lengthText(orDefault(c.Timeout, task.DefaultTimeout)),
-		Retention:   lengthText(orDefault(c.Retention, task.DefaultRetention)),
-		UnservedFor: lengthText(orDefault(c.Unserved, task.DefaultUnserved)),
-		Width:       max(c.Width, 1),
-		History:     nameOf(historyNames, int(c.History)), Claims: nameOf(claimsNames, int(c.Claims)),
-	}
-	if c.Timeout == task.AttemptTimeoutNone {
-		v.Timeout = "none"
-	}
-	for _, u := range q.Unserved {
-		v.Unserved = append(v.Unserved, u.Type)
-	}
-	return v
-}
-
-func orDefault[T comparable](x, standard T) T {
-	var zero T
-	if x == zero {
-		return standard
-	}
-	return x
-}
-
-func nameOf(names []string, i int) string {
-	if i < len(names) {
-		return names[i]
-	}
-	return fmt.Sprint(i)
-}
-
-func timeOf(t task.Time) time.Time {
-	if t == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(int64(t)).UTC()
-}
-
-func lengthText(m task.Millis) string { return shortLength(time.Duration(m) * time.Millisecond) }
-
-// shortLength writes 1h0m0s as 1h.
-func shortLength(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-func backoffText(b *task.Backoff) string {
-	if b == nil {
-		b = &task.Backoff{}
-	}
-	base, limit := lengthText(orDefault(b.Base, task.DefaultBackoffBase)), lengthText(orDefault(b.Max, task.DefaultBackoffMax))
-	switch b.Kind {
-	case task.BackoffExponential:
-		return "exponential:" + base + ":" + limit
-	case task.BackoffLinear:
-		return "linear:" + base + ":" + limit
-	case task.BackoffFixed:
-		return "fixed:" + base
-	}
-	words := make([]string, len(b.List))
-	for i, m := range b.List {
-		words[i] = lengthText(m)
-	}
-	return strings.Join(words, ",")
-}
-
-func (a *app) queueListing() listing[queueView] {
-	now := time.Now()
-	count := func(head string, of func(queueView) int64) column[queueView] {
-		return column[queueView]{head: head, right: true, cell: func(v queueView) string { return a.count(of(v)) }}
-	}
-	wide := func(c column[queueView]) column[queueView] { c.wide = true; return c }
-	text := func(head string, of func(queueView) string) column[queueView] {
-		return column[queueView]{head: head, cell: of}
-	}
-	return listing[queueView]{
-		columns: []column[queueView]{
-			text("QUEUE", func(v queueView) string { return v.Queue }),
-			count("READY", func(v queueView) int64 { return v.Ready }),
-			count("SCHEDULED", func(v queueView) int64 { return v.Scheduled }),
-			count("RUNNING", func(v queueView) int64 { return v.Running }),
-			count("DEAD", func(v queueView) int64 { return v.Dead }),
-			count("SUCCEEDED", func(v queueView) int64 { return v.Succeeded }),
-			{head: "OLDEST", right: true, cell: func(v queueView) string { return a.moment(v.OldestReady, now) }},
-			count("WORKERS", func(v queueView) int64 { return int64(v.Workers) }),
-			text("NOTE", func(v queueView) string { return v.note() }),
-			wide(count("BLOCKED", func(v queueView) int64 { return v.Blocked })),
-			wide(count("ENQUEUED", func(v queueView) int64 { return v.Enqueued })),
-			wide(count("CANCELED", func(v queueView) int64 { return v.Canceled })),
-			wide(count("EXPIRED", func(v queueView) int64 { return v.Expired })),
-			wide(column[queueView]{head: "HISTORY", right: true, cell: func(v queueView) string { return a.moment(v.HistoryFrom, now) }}),
-			wide(text("KEEPS", func(v queueView) string { return v.History + " " + v.Retention })),
-			wide(text("TRIES", func(v queueView) string { return fmt.Sprintf("%d %s", v.MaxAttempts, v.Backoff) })),
-			wide(text("TIMEOUT", func(v queueView) string { return v.Timeout })),
-			wide(count("WIDTH", func(v queueView) int64 { return int64(v.Width) })),
-		},
-		name:   func(v queueView) string { return v.Queue },
-		object: func(v queueView) any { return v },
-	}
-}
-
-func (v *queueView) note() string {
-	switch {
-	case v.Paused:
-		return "paused"
-	case len(v.Unserved) > 3:
-		return fmt.Sprintf("no worker serves %d types: %s …", len(v.Unserved), strings.Join(v.Unserved[:3], ", "))
-	case len(v.Unserved) > 0:
-		return "no worker serves " + strings.Join(v.Unserved, ", ")
-	case v.Workers == 0 && v.Ready > 0:
-		return "no workers"
-	}
-	return ""
-}
-
-// count is a number with separators on a terminal and without elsewhere.
-func (a *app) count(n int64) string {
-	if a.format() == "table" || a.format() == "wide" && a.stdoutTTY {
-		return thousands(n)
-	}
-	return fmt.Sprint(n)
-}
-
 func (a *app) queuesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "queues [NAME...]",
@@ -294,6 +126,8 @@ func (f *queueFlags) patch(fs *pflag.FlagSet) (task.QueuePatch, error) {
 	for _, name := range []string{"retention", "unserved"} {
 		if d, _ := fs.GetDuration(name); d < 0 {
 			return p, usagef("--%s %v is negative", name, d)
+		} else if d.Milliseconds() > int64(task.DelayMax) {
+			return p, usagef("--%s %v is over the limit of ten years", name, d)
 		}
 	}
 	if fs.Changed("max-attempts") {
@@ -316,6 +150,13 @@ func (f *queueFlags) patch(fs *pflag.FlagSet) (task.QueuePatch, error) {
 			return p, usagef("--%w", err)
 		}
 		p.Backoff = b
+	}
+	whole := task.Policy{Backoff: p.Backoff}
+	if p.Timeout != nil {
+		whole.Timeout = *p.Timeout
+	}
+	if err := whole.Check(); err != nil {
+		return p, usagef("%s", err.Text)
 	}
 	millis := func(name string, d time.Duration, to **task.Millis) {
 		if fs.Changed(name) {

@@ -29,6 +29,9 @@ each look prints one line a queue, with the moment in front.`,
 			if every < 100*time.Millisecond {
 				return usagef("--every %s: at least 100ms", every)
 			}
+			if count < 0 {
+				return usagef("--count %d: use 1 or more, or 0 to go on until it is stopped", count)
+			}
 			c, err := a.inspect(cmd.Context())
 			if err != nil {
 				return err
@@ -234,8 +237,8 @@ func (a *app) topScreenLines(l look, width int) []string {
 		q := &l.Queues[i]
 		v := queueViewOf(&q.QueueInfo)
 		oldest := ""
-		if !v.OldestReady.IsZero() {
-			oldest = ago(l.At.Sub(v.OldestReady))
+		if !v.OldestReadyAt.IsZero() {
+			oldest = ago(l.At.Sub(v.OldestReadyAt))
 		}
 		out = append(out, fmt.Sprintf("%-24s %12s %10s %9s %8s %10s %10s %7s  %s", fit(v.Queue, 24), thousands(v.Ready), thousands(v.Scheduled),
 			thousands(v.Running), thousands(v.Dead), thousands(int64(q.Enqueue)), thousands(int64(q.Finish)), oldest, v.note()))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,6 +19,7 @@ type taskView struct {
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadText   string          `json:"payloadText,omitempty"`
 	PayloadBase64 []byte          `json:"payloadBase64,omitempty"`
+	PayloadKept   bool            `json:"payloadKept"` // false once the task is finished
 	Result        json.RawMessage `json:"result,omitempty"`
 	ResultText    string          `json:"resultText,omitempty"`
 	ResultBase64  []byte          `json:"resultBase64,omitempty"`
@@ -25,7 +27,15 @@ type taskView struct {
 }
 
 func viewOf(in penstock.Info) taskView {
-	v := taskView{Info: in, Log: strings.ToValidUTF8(string(in.Log), "\uFFFD")}
+	for _, t := range []*time.Time{&in.EnqueuedAt, &in.ReadyAt, &in.StartedAt, &in.FinishedAt, &in.ExpiresAt, &in.Deadline} {
+		*t = t.UTC()
+	}
+	in.Attempts = slices.Clone(in.Attempts)
+	for i := range in.Attempts {
+		at := &in.Attempts[i]
+		at.StartedAt, at.EndedAt = at.StartedAt.UTC(), at.EndedAt.UTC()
+	}
+	v := taskView{Info: in, PayloadKept: !in.State.Final() || in.State == penstock.Dead, Log: strings.ToValidUTF8(string(in.Log), "\uFFFD")}
 	v.Payload, v.PayloadText, v.PayloadBase64 = contentView(in.Payload, in.ContentType)
 	v.Result, v.ResultText, v.ResultBase64 = contentView(in.Result, in.ResultType)
 	return v
@@ -88,13 +98,13 @@ func (a *app) taskListing() listing[taskView] {
 	}
 }
 
-// moment is an age on a terminal and a moment elsewhere, where it will be read
-// later.
+// moment is an age in a table, whose heads say so, and a moment in tab-separated
+// values, which will be read later.
 func (a *app) moment(t, now time.Time) string {
 	switch {
 	case t.IsZero():
 		return ""
-	case a.stdoutTTY && a.format() != "tsv":
+	case a.tabular():
 		return ago(now.Sub(t))
 	}
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
@@ -189,8 +199,8 @@ func (a *app) details(in penstock.Info) string {
 	fact("error", strings.TrimSpace(in.Error))
 	for _, at := range in.Attempts {
 		took := ""
-		if !at.Started.IsZero() && !at.Ended.IsZero() {
-			took = " in " + at.Ended.Sub(at.Started).Round(time.Millisecond).String()
+		if !at.StartedAt.IsZero() && !at.EndedAt.IsZero() {
+			took = " in " + at.EndedAt.Sub(at.StartedAt).Round(time.Millisecond).String()
 		}
 		fact(fmt.Sprintf("attempt %d", at.Number), strings.TrimSpace(at.Outcome+took+" "+a.style.dim(at.Worker)+" "+oneLine(at.Error)))
 	}

@@ -47,6 +47,9 @@ Exit status: 0 all succeeded, 3 one did not, 4 the time is over, 1 an ID is unkn
 			if stdin == (len(args) > 0) {
 				return usagef("give IDs as arguments, or --from-stdin")
 			}
+			if timeout < 0 {
+				return usagef("--timeout %v is negative: leave it out to wait for ever", timeout)
+			}
 			var in io.Reader = a.stdin
 			if !stdin {
 				var lines bytes.Buffer
@@ -263,6 +266,8 @@ func (p *waitPrinter) print(w *waited) {
 		p.a.say("penstock: %s", brief(w.info.Err().Error()))
 	}
 	switch {
+	case !p.plain && w.err == nil && p.single:
+		p.err = printOne(p.a, p.a.taskListing(), viewOf(w.info))
 	case !p.plain && w.err == nil:
 		p.rows.add(viewOf(w.info))
 	case !p.plain:
@@ -293,7 +298,7 @@ func (p *waitPrinter) flush() error {
 }
 
 func (p *waitPrinter) close() error {
-	if !p.plain && p.err == nil {
+	if !p.plain && !p.single && p.err == nil {
 		p.err = p.rows.close()
 	}
 	return p.flush()
