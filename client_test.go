@@ -68,6 +68,9 @@ func TestOptionsReachTheTask(t *testing.T) {
 	if _, again, _ := def.Spec(order{"x", 1}); again.Delay != task.Minute || len(again.Tags) != 1 || again.Policy.MaxAttempts != 8 {
 		t.Errorf("a call's options changed the definition: %s", dump(again))
 	}
+	if nameless, _, err := def.Spec(order{}, Queue("")); nameless != task.DefaultQueue || err != nil {
+		t.Errorf("an empty name is queue %q, %v", nameless, err)
+	}
 	_, one, _ := def.Spec(order{})
 	_, two, _ := def.Spec(order{})
 	if one.Policy != two.Policy {
@@ -96,7 +99,6 @@ func TestWrongOptionsAreTold(t *testing.T) {
 			t.Errorf("enqueued so: got %v, want %q", err, want)
 		}
 	}
-	f("queue is empty", Queue(""))
 	f("not valid UTF-8", Queue("\xff"))
 	f("max attempts of 0", MaxAttempts(0))
 	f("timeout of -2s", Timeout(-2*time.Second))

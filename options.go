@@ -1,6 +1,7 @@
 package penstock
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -95,8 +96,11 @@ func millis(d time.Duration) task.Millis {
 }
 
 // Queue names the queue that the tasks go to, at most 256 bytes of UTF-8. The
-// default is "default". A queue comes into being with its first task.
-func Queue(name string) Option { return func(o *taskOptions) { o.queue = name } }
+// default is "default", and so is an empty name. A queue comes into being with
+// its first task.
+func Queue(name string) Option {
+	return func(o *taskOptions) { o.queue = cmp.Or(name, task.DefaultQueue) }
+}
 
 // MaxAttempts is how many failures send a task to the dead letters: at least 1,
 // or Unlimited. The default is the queue's, which is 10 unless it was set.
@@ -135,18 +139,18 @@ type Waits struct {
 }
 
 // Exponential waits base, 2 base, 4 base … up to max, each ±10 %. Zero for
-// either is its default: 1 s and 10 min.
+// either is its default: 1 s and 10 min. A base over max is refused.
 func Exponential(base, max time.Duration) Waits {
 	return newWaits(task.Backoff{Kind: task.BackoffExponential, Base: millis(base), Max: millis(max)})
 }
 
 // Linear waits base, 2 base, 3 base … up to max, each ±10 %. Zero for either is
-// its default: 1 s and 10 min.
+// its default: 1 s and 10 min. A base over max is refused.
 func Linear(base, max time.Duration) Waits {
 	return newWaits(task.Backoff{Kind: task.BackoffLinear, Base: millis(base), Max: millis(max)})
 }
 
-// Fixed waits d each time.
+// Fixed waits d each time. Zero is the default, 1 s; Steps(0) does not wait.
 func Fixed(d time.Duration) Waits {
 	return newWaits(task.Backoff{Kind: task.BackoffFixed, Base: millis(d)})
 }

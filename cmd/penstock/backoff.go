@@ -29,12 +29,15 @@ func readBackoff(s string) (kind task.BackoffKind, waits []time.Duration, err er
 	}
 	wrong := fmt.Errorf("backoff %q: write exponential:1s:10m, linear:1s:1m, fixed:5s or 1s,10s,1m", s)
 	for _, w := range strings.Split(rest, sep) {
-		if w == "" {
-			continue
+		if rest == "" {
+			break
 		}
 		d, err := time.ParseDuration(w)
-		if err != nil || d < 0 {
+		if err != nil || d < 0 || d > 0 && d < time.Millisecond {
 			return kind, nil, wrong
+		}
+		if d == 0 && kind != task.BackoffList { // to the server, zero is the default
+			return kind, nil, fmt.Errorf("backoff %q: a wait of 0s stands in a list only, such as 0s,10s", s)
 		}
 		waits = append(waits, d)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock"
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 // benchStampBytes at the head of a payload are when its enqueue began.
@@ -66,6 +67,9 @@ long an enqueue takes, START is from its call to the start of the handler.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.callers < 1 || f.batch < 1 || f.size < benchStampBytes || f.duration <= 0 || f.workers < 1 {
 				return usagef("--callers, --batch, --workers and --duration are above 0, and --size is at least %d", benchStampBytes)
+			}
+			if f.size > task.PayloadMax || f.batch > task.BatchMax {
+				return usagef("--size is at most %d bytes and --batch at most %d tasks", task.PayloadMax, task.BatchMax)
 			}
 			v, err := a.bench(cmd.Context(), &f)
 			if err != nil {

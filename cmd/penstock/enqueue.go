@@ -65,6 +65,9 @@ with --json and an idempotencyKey in each line.`,
   penstock enqueue --type email.send --delay 10m '{"to":"ann@example.com"}'
   echo '{"type":"email.send","payload":{"to":"ann"},"priority":9}' | penstock enqueue --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if nl && json {
+				return usagef("--null and --json exclude each other: use one")
+			}
 			if nl || json {
 				stdin = true
 			}
@@ -92,7 +95,6 @@ with --json and an idempotencyKey in each line.`,
 	fs.BoolVar(&stdin, "from-stdin", false, "each line of stdin is a payload; empty lines are left out")
 	fs.BoolVarP(&nl, "null", "0", false, "payloads on stdin end in NUL bytes, as of find -print0")
 	fs.BoolVar(&json, "json", false, "each line of stdin is a whole task in JSON")
-	cmd.MarkFlagsMutuallyExclusive("null", "json")
 	return cmd
 }
 

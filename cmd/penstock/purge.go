@@ -26,8 +26,8 @@ by --yes; --dry-run only tells it.`,
 			var picked []task.State
 			for _, s := range states {
 				state, ok := task.ParseState(s)
-				if !ok {
-					return usagef("%q is not a state: use ready, scheduled or dead", s)
+				if !ok || state != task.Ready && state != task.Scheduled && state != task.Blocked && state != task.Dead {
+					return usagef("%q is not a state that can be purged: use ready, scheduled, blocked or dead", s)
 				}
 				picked = append(picked, state)
 			}
@@ -70,6 +70,8 @@ func countIn(q *task.QueueInfo, states []task.State) (n int64) {
 			n += q.Ready
 		case task.Scheduled:
 			n += q.Scheduled
+		case task.Blocked:
+			n += q.Blocked
 		case task.Dead:
 			n += q.Dead
 		}

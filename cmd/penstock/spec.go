@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -53,6 +57,7 @@ func (f *specFlags) add(fs *pflag.FlagSet) {
 
 // options are those of every task of the call.
 func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
+	f.queue = cmp.Or(f.queue, task.DefaultQueue)
 	opts := []penstock.Option{penstock.Queue(f.queue), penstock.Priority(f.priority)}
 	add := func(flag string, o func() (penstock.Option, error)) error {
 		if !fs.Changed(flag) {
@@ -102,6 +107,9 @@ func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
 				if !ok {
 					return nil, fmt.Errorf("%q is not name=value", s)
 				}
+				if _, twice := h[name]; twice {
+					return nil, fmt.Errorf("%s is given twice", name)
+				}
 				h[name] = value
 			}
 			return penstock.Headers(h), nil
@@ -110,7 +118,10 @@ func (f *specFlags) options(fs *pflag.FlagSet) ([]penstock.Option, error) {
 	if fs.Changed("idempotency-for") && f.idempotencyKey == "" {
 		err = errors.Join(err, usagef("--idempotency-for needs an --idempotency-key"))
 	}
-	return opts, err
+	if err != nil {
+		return nil, err
+	}
+	return opts, f.checkWhole(fs, opts)
 }
 
 // check refuses flags under which no task can be enqueued, before anything is
@@ -130,23 +141,43 @@ func (f *specFlags) check(fs *pflag.FlagSet) error {
 	if fs.Changed("idempotency-key") && f.idempotencyKey == "" {
 		return usagef("--idempotency-key is empty: leave it out if there is none")
 	}
+	for _, name := range []string{"tag", "limit-key"} {
+		if words, _ := fs.GetStringSlice(name); fs.Changed(name) && len(words) == 0 {
+			return usagef("--%s is empty: leave it out if there is none", name)
+		}
+	}
 	for _, name := range []string{"delay", "expire-after", "idempotency-for"} {
 		if d, _ := fs.GetDuration(name); d < 0 {
 			return usagef("--%s %v is negative", name, d)
 		}
 	}
-	if err := task.CheckName("queue", f.queue); err != nil {
-		return usagef("--%s", err.Text)
-	}
-	s := task.Spec{Type: f.typ, Key: f.key, LimitKeys: f.limitKeys, Tags: f.tags, Idempotency: f.idempotencyKey,
-		ContentType: f.contentType, Delay: task.Millis(f.delay.Milliseconds()), ExpireAfter: task.Millis(f.expireAfter.Milliseconds())}
-	if !fs.Changed("type") {
-		s.Type = f.queue
-	}
-	if err := s.Check(); err != nil {
-		return usagef("%s", err.Text)
-	}
 	return nil
+}
+
+// checkWhole has the options checked as those of a task will be, so that what
+// no task can have is told before anything is read or sent.
+func (f *specFlags) checkWhole(fs *pflag.FlagSet, opts []penstock.Option) error {
+	typ := f.typ
+	if !fs.Changed("type") {
+		typ = f.queue
+	}
+	_, spec, err := penstock.Define[[]byte, []byte](typ, append(slices.Clip(opts), penstock.WithCodec(penstock.Bytes))...).Spec(nil)
+	if spec.ContentType = f.contentType; err == nil {
+		err = refusal(spec.Check())
+	}
+	var wrong *task.Error
+	if errors.As(err, &wrong) {
+		return usagef("%s", wrong.Text)
+	}
+	return err
+}
+
+// refusal keeps a nil *task.Error from becoming an error.
+func refusal(e *task.Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
 }
 
 func checkMaxAttempts(n int) error {
@@ -215,6 +246,9 @@ func (l *length) UnmarshalJSON(b []byte) error {
 
 // rawFromJSON is one line of --json; what it leaves out comes from the flags.
 func (f *specFlags) rawFromJSON(line []byte) (penstock.Raw, error) {
+	if !utf8.Valid(line) {
+		return penstock.Raw{}, errors.New("the line is not valid UTF-8: put bytes that are not text in payloadBase64")
+	}
 	var t taskLine
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()
@@ -265,11 +299,32 @@ func checkNames(line []byte) error {
 		if !taskFields[name] {
 			return unknownField(strconv.Quote(name))
 		}
+		if half := halfPair(value); half != "" && name != "payload" { // which is kept byte for byte
+			return fmt.Errorf("%s is not valid UTF-8: %s is half of a surrogate pair", name, half)
+		}
 		if name != "headers" || value[0] != '{' {
 			return nil
 		}
 		return eachField(value, "headers.", func(string, json.RawMessage) error { return nil })
 	})
+}
+
+// escapes finds each escape of a JSON text; its group is the half of a surrogate
+// pair whose other half is not there.
+var escapes = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.`)
+
+// halfPair is the first half of a surrogate pair that stands alone in value. Go
+// reads it as U+FFFD, so that texts that differ would become the same.
+func halfPair(value []byte) string {
+	if !bytes.Contains(value, []byte(`\u`)) {
+		return ""
+	}
+	for _, found := range escapes.FindAllSubmatch(value, -1) {
+		if len(found[1]) > 0 {
+			return string(found[1])
+		}
+	}
+	return ""
 }
 
 // eachField walks over an object and refuses what stands there twice.
@@ -397,6 +452,9 @@ func unknownField(quoted string) error {
 func parseMoment(s string) (time.Time, error) {
 	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(form, s, time.Local); err == nil {
+			if t.Unix() <= 0 {
+				return t, fmt.Errorf("%s lies before 1970, where no task is", s)
+			}
 			return t, nil
 		}
 	}

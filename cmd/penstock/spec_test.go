@@ -54,6 +54,13 @@ func TestJSONLines(t *testing.T) {
 	bad(`{"type":"a","TYPE":"b"}`, `unknown field "TYPE"`)
 	bad(`{"maxAttempts":-1}`, "use 1 or more; 2147483647 is without limit")
 	bad(`plain`, "invalid character")
+	bad(`{"payloadText":"\ud800"}`, `payloadText is not valid UTF-8: \ud800 is half of a surrogate pair`)
+	bad(`{"key":"a\uDC00b"}`, `key is not valid UTF-8: \uDC00 is half`)
+	bad(`{"tags":["x","\ud83d\ud83d\ude00"]}`, `tags is not valid UTF-8: \ud83d is half`)
+	bad(`{"headers":{"\udfff":"x"}}`, `headers is not valid UTF-8: \udfff is half`)
+	bad(`{"type":"\\\ud800"}`, `type is not valid UTF-8: \ud800 is half`)
+	bad("{\"key\":\"a\xff\"}", "the line is not valid UTF-8: put bytes that are not text in payloadBase64")
+	f(`{"type":"\ud83d\ude00 \\ud800","payload":"\ud800"}`, "\U0001f600 \\ud800", `"\ud800"`, "application/json", 0)
 }
 
 func TestBackoffWords(t *testing.T) {
@@ -80,6 +87,13 @@ func TestBackoffWords(t *testing.T) {
 	}
 	bad("")
 	bad("fixed")
+	bad("fixed:0s")
+	bad("exponential:0s:1m")
+	bad("exponential::1m")
+	bad("1s,,2s")
+	bad(",1s")
+	bad("fixed:100us")
+	f("0s,10s", "0s,10s")
 	bad("fixed:1s:2s")
 	bad("exponential:1s:2s:3s")
 	bad("exponential:-1s")

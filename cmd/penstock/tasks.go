@@ -27,6 +27,9 @@ An ID may be given whole, or by a part of its beginning or end that no other of 
   penstock get 0400... --result > out`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if payload && result {
+				return usagef("--payload and --result exclude each other: use one")
+			}
 			c, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
@@ -37,7 +40,6 @@ An ID may be given whole, or by a part of its beginning or end that no other of 
 	}
 	cmd.Flags().BoolVar(&payload, "payload", false, "print the payload only, byte for byte")
 	cmd.Flags().BoolVar(&result, "result", false, "print the result only, byte for byte")
-	cmd.MarkFlagsMutuallyExclusive("payload", "result")
 	return cmd
 }
 
@@ -125,22 +127,32 @@ type filterFlags struct {
 	states     []string
 	limit      int
 	cursor     string
+	fs         *pflag.FlagSet
 }
 
 func (f *filterFlags) add(fs *pflag.FlagSet, limit int, limitHelp string) {
+	f.fs = fs
 	fs.StringVarP(&f.queue, "queue", "q", "", "only tasks of this queue")
 	fs.StringVarP(&f.typ, "type", "t", "", "only tasks of this type")
 	fs.StringSliceVarP(&f.states, "state", "s", nil, "only tasks in this state: scheduled, ready, blocked, running, succeeded, dead, canceled or expired")
 	fs.IntVarP(&f.limit, "limit", "n", limit, limitHelp)
 }
 
-// words takes filter words out of the arguments and returns the others.
+// words takes filter words out of the arguments and returns the others. One
+// without a value, as of a shell's variable that is not set, would pick all.
 func (f *filterFlags) words(args []string) (rest []string, err error) {
+	for _, name := range []string{"queue", "type", "state"} {
+		if g := f.fs.Lookup(name); g.Changed && (g.Value.String() == "" || g.Value.String() == "[]") {
+			return nil, usagef("--%s is empty: leave it out to pick all", name)
+		}
+	}
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, ":")
 		switch {
 		case !ok:
 			rest = append(rest, arg)
+		case value == "" && (name == "queue" || name == "type" || name == "state"):
+			return nil, usagef("%s names nothing: leave it out to pick all", arg)
 		case name == "queue" && (f.queue == "" || f.queue == value):
 			f.queue = value
 		case name == "type" && (f.typ == "" || f.typ == value):

@@ -18,6 +18,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// What a worker may be set to; the SDK has the same limits.
+const (
+	concurrencyMax = task.CreditMax / 2
+	ttlMax         = time.Duration(task.SessionTTLMax) * time.Millisecond
 )
 
 type workFlags struct {
@@ -103,11 +110,8 @@ func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
 	if _, err := exec.LookPath(words[0]); err != nil {
 		return usagef("%s can't be run: %w", words[0], err)
 	}
-	if f.concurrency < 0 {
-		return usagef("--concurrency %d: use 1 or more", f.concurrency)
-	}
-	if f.concurrency == 0 {
-		f.concurrency = runtime.NumCPU()
+	if err := f.check(); err != nil {
+		return err
 	}
 	queues, err := queueWeights(f.queues)
 	if err != nil {
@@ -153,6 +157,31 @@ func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
 	return err
 }
 
+// check refuses flags under which nothing can run.
+func (f *workFlags) check() error {
+	switch {
+	case f.concurrency < 0 || f.concurrency > concurrencyMax:
+		return usagef("--concurrency %d: use 1 to %d", f.concurrency, concurrencyMax)
+	case f.ttl < time.Second || f.ttl > ttlMax:
+		return usagef("--ttl %v: use 1s to %s", f.ttl, shortLength(ttlMax))
+	case f.limit < 0:
+		return usagef("--limit %d: use 1 or more, or 0 to go on until it is stopped", f.limit)
+	case f.drain < 0:
+		return usagef("--drain %v is negative: use 0s to hand running tasks back at once", f.drain)
+	case f.grace < 0:
+		return usagef("--grace %v is negative: use 0s to kill at once", f.grace)
+	}
+	for _, t := range f.types {
+		if err := task.CheckName("type", t); err != nil {
+			return usagef("--%s", err.Text)
+		}
+	}
+	if f.concurrency == 0 {
+		f.concurrency = runtime.NumCPU()
+	}
+	return nil
+}
+
 // queueWeights reads name=weight.
 func queueWeights(words []string) (map[string]int, error) {
 	out := map[string]int{}
@@ -164,6 +193,9 @@ func queueWeights(words []string) (map[string]int, error) {
 				return nil, usagef("--queue %s: the weight is a whole number from 1", word)
 			}
 			name, weight = word[:i], n
+		}
+		if err := task.CheckName("queue", name); err != nil {
+			return nil, usagef("--%s", err.Text)
 		}
 		if _, twice := out[name]; twice {
 			return nil, usagef("--queue %s is given twice", name)
