@@ -45,12 +45,15 @@ defaults. A setting has one name in three spellings:
 
   --drain-timeout 5s    PENSTOCK_DRAIN_TIMEOUT=5s    drain_timeout: 5s
 
-Unknown names in the file, a name given twice and a half-written file are errors.`,
+Unknown names in the file, a name given twice and a half-written file are errors. An
+unknown PENSTOCK_* variable is told of on stderr and nothing more: the environment
+is shared. A variable that is set and empty counts as not set.`,
 		Example: `  penstock config
   penstock config --config /etc/penstock.yaml -o wide
   PENSTOCK_DATA=/var/lib/penstock penstock config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.warnStray(s, os.Environ())
 			if err := s.load(cmd.Flags(), os.Getenv); err != nil {
 				return err
 			}

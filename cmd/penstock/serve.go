@@ -27,13 +27,15 @@ An address that other machines can reach needs an access token, or an explicit
 keep their leases until a server is back.
 
 Settings come from flags, then PENSTOCK_* in the environment, then the YAML file,
-then the defaults; "penstock config" shows each with where it comes from.`,
+then the defaults; "penstock config" shows each with where it comes from. A PENSTOCK_*
+variable that is no setting is told of on stderr.`,
 		Example: `  penstock server --data /var/lib/penstock
   penstock server --http 0.0.0.0:7070 --token-file /etc/penstock/token
   penstock server --config /etc/penstock/penstock.yaml
   PENSTOCK_DATA=/var/lib/penstock penstock server`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.warnStray(s, os.Environ())
 			if err := s.load(cmd.Flags(), os.Getenv); err != nil {
 				return err
 			}
@@ -87,6 +89,7 @@ All settings of "penstock server" can be given.`,
   penstock dev --data ./tasks`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.warnStray(s, os.Environ())
 			if err := s.load(cmd.Flags(), os.Getenv); err != nil {
 				return err
 			}

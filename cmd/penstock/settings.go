@@ -174,8 +174,7 @@ func (s *settings) loadFile(name string) []error {
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil // empty, or comments only
 	} else if err != nil {
-		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "while ")
-		return []error{fmt.Errorf("%s is not whole YAML: %s: was it only half written?", name, text)}
+		return []error{fmt.Errorf("%s:%s: was it only half written?", name, notYAML(raw, err))}
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return []error{fmt.Errorf("%s holds more than one document: keep the settings in one", name)}
@@ -201,6 +200,21 @@ func (s *settings) loadFile(name string) []error {
 	return faults
 }
 
+// notYAML is a parser's complaint with its line in front; at the end of the file
+// it names none.
+func notYAML(raw []byte, err error) string {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "while ")
+	line := 1 + strings.Count(strings.TrimRight(string(raw), "\n"), "\n")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if n, after, ok := strings.Cut(rest, ": "); ok {
+			if at, err := strconv.Atoi(n); err == nil {
+				line, text = min(at, line), after
+			}
+		}
+	}
+	return fmt.Sprintf("%d: not whole YAML: %s", line, text)
+}
+
 func (s *settings) setFromFile(at, key string, value *yaml.Node) error {
 	f := s.fs.Lookup(strings.ReplaceAll(key, "_", "-"))
 	if f == nil || strings.Contains(key, "-") {
@@ -217,7 +231,7 @@ func (s *settings) setFromFile(at, key string, value *yaml.Node) error {
 
 // nearest suggests what an unknown name may have meant.
 func (s *settings) nearest(key string) string {
-	best, name := 3, ""
+	best, name := editsMax+1, ""
 	s.fs.VisitAll(func(f *pflag.Flag) {
 		if d := editDistance(key, fileName(f.Name)); d < best {
 			best, name = d, fileName(f.Name)
@@ -228,6 +242,8 @@ func (s *settings) nearest(key string) string {
 	}
 	return fmt.Sprintf("; did you mean %q?", name)
 }
+
+const editsMax = 2 // letters that a misspelt name may be off
 
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)

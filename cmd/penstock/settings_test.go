@@ -76,7 +76,9 @@ func TestSettingsRefused(t *testing.T) {
 	f(nil, nil, "data: a\nhttp: 127.0.0.1:1\ndata: b\n", ":3: data is given twice, first on line 1")
 	f(nil, nil, "data: \"/var/li", "not whole YAML", "half written")
 	f(nil, nil, "data: {a: [1,", "not whole YAML", "half written")
-	f(nil, nil, "dat", "half written")
+	f(nil, nil, "data: x\nhttp: \"127.", ":2: not whole YAML: found unexpected end of stream: was it only half written?")
+	f(nil, nil, "data: x\nhttp: {a: [1,\n", ":2: not whole YAML: did not find")
+	f(nil, nil, "dat", ":1: expected `name: value` lines", "half written")
 	f(nil, nil, "data: x\nhttp:", ":2: http has no value", "half written")
 	f(nil, nil, "- data\n", "`name: value`")
 	f(nil, nil, "data: [a, b]\n", "data takes one value")
@@ -150,4 +152,19 @@ func TestByteSize(t *testing.T) {
 	bad("1.5GiB")
 	bad("9999999999TiB")
 	bad("10 parsecs")
+}
+
+func TestStrayEnvironment(t *testing.T) {
+	f := func(want string, environ ...string) {
+		t.Helper()
+		if got := strings.Join(newSettings().stray(environ), "|"); got != want {
+			t.Errorf("%q: got %q, want %q", environ, got, want)
+		}
+	}
+	f("", "PATH=/bin", "PENSTOCK_HTTP=x", "PENSTOCK_TOKEN=x", "PENSTOCK_TOKEN_FILE=x", "PENSTOCK_CONFIG=x", "PENSTOCK_URL=x",
+		"PENSTOCK_TASK_ID=x", "PENSTOCK_FENCE=1", "PENSTOCK_WORKER=x", "penstock_x=y", "OPENSTOCK_X=y")
+	f("PENSTOCK_HTPP in the environment is no setting and has no effect; did you mean PENSTOCK_HTTP?", "PENSTOCK_HTPP=127.0.0.1:1")
+	f("PENSTOCK_COLOUR in the environment is no setting and has no effect; penstock config -o wide lists the names|"+
+		"PENSTOCK_DRAIN_TIMOUT in the environment is no setting and has no effect; did you mean PENSTOCK_DRAIN_TIMEOUT?",
+		"PENSTOCK_DRAIN_TIMOUT=1s", "PENSTOCK_HTTPS=", "PENSTOCK_COLOUR=blue")
 }
