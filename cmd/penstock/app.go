@@ -117,6 +117,11 @@ Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 	a.globalFlags(root.PersistentFlags())
 	a.addCommands(root)
 	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" { // for a shell that it does not know it would show its help
+			cmd.Args, cmd.RunE = unknownCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	a.completions(root)
 	a.strict(root)
 	return root

@@ -115,6 +115,7 @@ func TestWrongUsage(t *testing.T) {
 	f("above 0", "bench", "--callers", "0")
 	f("other machines can reach", "server", "--http", "0.0.0.0:7070")
 	f("unknown command", "dev", "now")
+	f(`unknown command "elvish"`, "completion", "elvish")
 }
 
 func TestNoServer(t *testing.T) {
