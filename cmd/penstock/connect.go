@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/penstock-io/penstock"
@@ -38,14 +39,21 @@ func serverURL(flag string) (string, error) {
 	if s == "" {
 		s = penstock.DefaultURL
 	}
-	if !strings.Contains(s, "://") {
+	bare := !strings.Contains(s, "://")
+	if bare {
 		s = "http://" + s
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
 		return "", usagef("%q is not an address: write http://host:port", s)
 	}
-	return strings.TrimSuffix(s, "/"), nil
+	if n, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || n == 0) {
+		return "", usagef("%q is not an address: a port is a number from 1 to 65535", s)
+	}
+	if bare && u.Port() == "" {
+		return s + ":7070", nil // as the SDK has it
+	}
+	return strings.TrimRight(s, "/"), nil
 }
 
 func clientToken(file string) (string, error) {

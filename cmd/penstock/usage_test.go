@@ -112,6 +112,8 @@ func TestWrongUsage(t *testing.T) {
 	f("at least 100ms", "top", "--every", "1ms")
 	f("is not an address", "--url", "ftp://x", "queues")
 	f("is not an address", "--url", "http://", "queues")
+	f("is not an address", "--url", "http://x/path", "queues")
+	f("a port is a number from 1 to 65535", "--url", "http://x:99999", "enqueue", "x")
 	f("above 0", "bench", "--callers", "0")
 	f("other machines can reach", "server", "--http", "0.0.0.0:7070")
 	f("unknown command", "dev", "now")

@@ -231,10 +231,27 @@ func (c *Conn) explain(err error) error {
 		return task.Errorf(task.Unavailable, "connect to %s: %v: check the address, or PENSTOCK_URL", c.addr, dialErr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return task.Errorf(task.Unavailable, "the server at %s does not answer: is it Penstock, and is the address right (http or https)?", c.addr)
-	case strings.Contains(err.Error(), "connection error: desc"): // gRPC's own words
-		return task.Errorf(task.Unavailable, "no connection to %s: is it Penstock, and is the address right (http or https)? (%v)", c.addr, err)
+	}
+	if _, cause, ok := strings.Cut(err.Error(), "connection error: desc = "); ok { // gRPC's own words
+		return task.Errorf(task.Unavailable, "no connection to %s: %s", c.addr, transportHint(strings.Trim(cause, `"`)))
 	}
 	return err
+}
+
+// transportHint is what to do about a connection that came about and could not
+// be used.
+func transportHint(cause string) string {
+	switch {
+	case strings.Contains(cause, "first record does not look like a TLS handshake"):
+		return "it does not speak TLS: is it Penstock, and should the address begin with http://?"
+	case strings.Contains(cause, "x509:"):
+		_, why, _ := strings.Cut(cause, "x509: ")
+		why, _, _ = strings.Cut(why, " (possibly")
+		return "its certificate is not trusted (" + why + "): have this system trust its CA, or name the CA's file in SSL_CERT_FILE where the system knows that"
+	case strings.Contains(cause, "server preface"):
+		return "it does not speak gRPC in clear text: is it Penstock, and should the address begin with https://?"
+	}
+	return "is it Penstock, and is the address right (http or https)? (" + cause + ")"
 }
 
 // Close sends what is pending, hands back leases, and ends the connection.

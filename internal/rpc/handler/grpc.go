@@ -65,14 +65,21 @@ func (s *Server) admits(ctx context.Context, path string) bool {
 	if s.gate.open || strings.HasPrefix(path, healthPath) {
 		return true
 	}
+	return s.gate.admits(authorization(ctx))
+}
+
+// authorization is the call's one header of that name.
+func authorization(ctx context.Context) string {
 	md, _ := metadata.FromIncomingContext(ctx)
-	auth := md.Get("authorization")
-	return len(auth) == 1 && s.gate.admits(auth[0])
+	if auth := md.Get("authorization"); len(auth) == 1 {
+		return auth[0]
+	}
+	return ""
 }
 
 func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 	if !s.admits(ctx, info.FullMethod) {
-		return nil, status.Error(codes.Unauthenticated, unauthorized)
+		return nil, status.Error(codes.Unauthenticated, unauthorized(authorization(ctx)))
 	}
 	name, ours := strings.CutPrefix(info.FullMethod, pathPrefix)
 	if !ours {
@@ -87,7 +94,7 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 
 func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 	if !s.admits(ss.Context(), info.FullMethod) {
-		return status.Error(codes.Unauthenticated, unauthorized)
+		return status.Error(codes.Unauthenticated, unauthorized(authorization(ss.Context())))
 	}
 	return h(srv, ss)
 }

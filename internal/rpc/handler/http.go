@@ -39,7 +39,7 @@ func (s *Server) newHTTP() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if !s.gate.admits(r.Header.Get("Authorization")) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="penstock"`)
-			writeRefusal(w, refusal{code: codes.Unauthenticated, message: unauthorized})
+			writeRefusal(w, refusal{code: codes.Unauthenticated, message: unauthorized(r.Header.Get("Authorization"))})
 			return
 		}
 		switch {

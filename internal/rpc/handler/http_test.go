@@ -382,7 +382,7 @@ func TestFormsOfARequest(t *testing.T) {
 	f(404, "known are TaskService/Cancel, TaskService/Delete")(get("POST", "/penstock.v1.TaskService/Enqeue", js, "{}"))
 	f(404, "known are NodeService")(get("POST", "/penstock.v1.Foo/Bar", js, "{}"))
 	f(404, "nothing at /favicon.ico")(get("GET", "/favicon.ico", "", ""))
-	f(401, "wants a token")(get("POST", enqueue, js, `{"type":"t"}`, "Authorization", "Bearer wrong"))
+	f(401, "wants a token, and another than was sent")(get("POST", enqueue, js, `{"type":"t"}`, "Authorization", "Bearer wrong"))
 	f(401, "wants a token")(get("POST", enqueue, js, `{"type":"t"}`, "Authorization", "secret"))
 	f(401, "unauthenticated")(get("POST", enqueue, js, `{"type":"t"}`, "Authorization", ""))
 	f(403, "another origin")(get("POST", enqueue, js, `{"type":"t"}`, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"))

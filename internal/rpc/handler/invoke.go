@@ -110,7 +110,13 @@ func newGate(token string) gate {
 	return gate{open: token == "", want: sha256.Sum256([]byte(token))}
 }
 
-const unauthorized = "this server wants a token: send it as \"Authorization: Bearer …\", with --token-file or PENSTOCK_TOKEN"
+// unauthorized says what to do, by the Authorization header that was no good.
+func unauthorized(authorization string) string {
+	if scheme, _, _ := strings.Cut(authorization, " "); strings.EqualFold(scheme, "bearer") {
+		return "this server wants a token, and another than was sent: check --token-file or PENSTOCK_TOKEN"
+	}
+	return "this server wants a token: send it as \"Authorization: Bearer …\", with --token-file or PENSTOCK_TOKEN"
+}
 
 // admits takes the value of an Authorization header. Hashing first makes the
 // comparison take the same time whatever the length.

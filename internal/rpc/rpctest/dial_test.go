@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -52,11 +53,20 @@ func TestDialSaysWhatToDo(t *testing.T) {
 	r := newRig(t, brokertest.Options{}, client.Options{Token: "secret"})
 	f(r.url, client.Options{}, task.Invalid, "wants a token")
 	f(r.url, client.Options{Token: "wrong"}, task.Invalid, "wants a token")
-	f(strings.Replace(r.url, "http:", "https:", 1), client.Options{Token: "secret", DialTimeout: time.Second}, task.Unavailable, "is it Penstock")
+	f(r.url, client.Options{Token: "wrong"}, task.Invalid, "and another than was sent")
+	f(strings.Replace(r.url, "http:", "https:", 1), client.Options{Token: "secret", DialTimeout: time.Second}, task.Unavailable,
+		"it does not speak TLS: is it Penstock, and should the address begin with http://?")
 
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
 	f(web.URL, client.Options{DialTimeout: time.Second}, task.Unavailable, "is it Penstock")
+	safe := httptest.NewUnstartedServer(http.NotFoundHandler())
+	safe.EnableHTTP2 = true
+	safe.Config.ErrorLog = log.New(io.Discard, "", 0)
+	safe.StartTLS()
+	t.Cleanup(safe.Close)
+	f(safe.URL, client.Options{DialTimeout: time.Second}, task.Unavailable, "its certificate is not trusted (certificate signed by unknown authority): have this system trust its CA")
+	f(strings.Replace(safe.URL, "https:", "http:", 1), client.Options{DialTimeout: time.Second}, task.Unavailable, "should the address begin with https://?")
 }
 
 func TestLazyDialConnectsLater(t *testing.T) {
