@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,7 +28,8 @@ type app struct {
 	output    string
 	running   string // the command's path, for hints
 
-	sayMu sync.Mutex // keeps lines on stderr whole
+	sayMu  sync.Mutex  // keeps lines on stderr whole
+	hushed atomic.Bool // notices would break the screen
 }
 
 const defaultURL = "http://127.0.0.1:7070"

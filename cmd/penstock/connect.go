@@ -76,7 +76,9 @@ type noticeHandler struct {
 }
 
 // Enabled implements slog.Handler.
-func (h *noticeHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (h *noticeHandler) Enabled(_ context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && !h.a.hushed.Load()
+}
 
 // Handle implements slog.Handler.
 func (h *noticeHandler) Handle(_ context.Context, r slog.Record) error {

@@ -108,13 +108,13 @@ func (r *rows[T]) table() {
 	for i, c := range r.shown {
 		width[i] = len(c.head)
 		for _, line := range r.cells {
-			width[i] = max(width[i], utf8.RuneCountInString(line[i]))
+			width[i] = max(width[i], textWidth(line[i]))
 		}
 	}
 	put := func(line []string, paint func(string) string) {
 		var b strings.Builder
 		for i, s := range line {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(s))
+			pad := strings.Repeat(" ", width[i]-textWidth(s))
 			switch {
 			case r.shown[i].right:
 				b.WriteString(pad + s)
@@ -213,12 +213,7 @@ func oneLine(s string) string { return cutLine(s, cellMax) }
 func brief(s string) string { return cutLine(s, briefMax) }
 
 func cutLine(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.TrimRight(s, "\r\n"))
+	s = strings.NewReplacer("\n", " ", "\t", " ").Replace(harmless(strings.TrimRight(s, "\r\n")))
 	if utf8.RuneCountInString(s) > most {
 		s = string([]rune(s)[:most-1]) + "…"
 	}

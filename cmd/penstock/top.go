@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -21,7 +19,7 @@ func (a *app) topCommand() *cobra.Command {
 		Short:   "Watch queues and workers live",
 		Long: `Watch queues and workers live: counts, rates a second, the age of the oldest task
 that could run. On a terminal the screen is redrawn until q is pressed; elsewhere
-each look prints one line a queue, with the moment in front.`,
+each look prints one line a queue, with the moment in front. Ctrl-C ends it too.`,
 		Example: `  penstock top
   penstock top mail --every 5s
   penstock top --count 1 -o jsonl`,
@@ -109,6 +107,8 @@ type topView struct {
 }
 
 func (a *app) topLines(ctx context.Context, w *watcher, every time.Duration, count int) error {
+	ctx, stop := a.untilSignal(ctx) // so that JSON has its end
+	defer stop()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	l := a.topListing()
@@ -118,6 +118,9 @@ func (a *app) topLines(ctx context.Context, w *watcher, every time.Duration, cou
 	rows := newRows(a, l)
 	for n := 0; ; {
 		seen := w.look(ctx)
+		if ctx.Err() != nil {
+			return rows.close()
+		}
 		if seen.Err != nil {
 			return fmt.Errorf("look at queues: %w", seen.Err)
 		}
@@ -125,8 +128,14 @@ func (a *app) topLines(ctx context.Context, w *watcher, every time.Duration, cou
 			q := &seen.Queues[i]
 			rows.add(topView{seen.At.UTC().Truncate(time.Millisecond), q.Enqueue, q.Finish, queueViewOf(&q.QueueInfo)})
 		}
-		if n++; n == count {
+		if n++; n == count || rows.err != nil {
 			return rows.close()
+		}
+		if rows.format == "table" { // one a look: it is shown whole
+			if err := rows.close(); err != nil {
+				return err
+			}
+			rows = newRows(a, l)
 		}
 		select {
 		case <-tick.C:
@@ -140,134 +149,23 @@ func (a *app) topListing() listing[topView] {
 	text := func(head string, of func(topView) string) column[topView] {
 		return column[topView]{head: head, cell: of}
 	}
+	number := func(head string, of func(topView) string) column[topView] {
+		return column[topView]{head: head, right: true, cell: of}
+	}
 	return listing[topView]{
 		columns: []column[topView]{
 			text("AT", func(v topView) string { return v.At.Format(time.RFC3339Nano) }),
 			text("QUEUE", func(v topView) string { return v.Queue }),
-			text("READY", func(v topView) string { return fmt.Sprint(v.Ready) }),
-			text("SCHEDULED", func(v topView) string { return fmt.Sprint(v.Scheduled) }),
-			text("RUNNING", func(v topView) string { return fmt.Sprint(v.Running) }),
-			text("DEAD", func(v topView) string { return fmt.Sprint(v.Dead) }),
-			text("ENQUEUE/S", func(v topView) string { return fmt.Sprintf("%.0f", v.Enqueue) }),
-			text("FINISH/S", func(v topView) string { return fmt.Sprintf("%.0f", v.Finish) }),
+			number("READY", func(v topView) string { return fmt.Sprint(v.Ready) }),
+			number("SCHEDULED", func(v topView) string { return fmt.Sprint(v.Scheduled) }),
+			number("RUNNING", func(v topView) string { return fmt.Sprint(v.Running) }),
+			number("DEAD", func(v topView) string { return fmt.Sprint(v.Dead) }),
+			number("ENQUEUE/S", func(v topView) string { return fmt.Sprintf("%.0f", v.Enqueue) }),
+			number("FINISH/S", func(v topView) string { return fmt.Sprintf("%.0f", v.Finish) }),
 		},
 		name:   func(v topView) string { return v.Queue },
 		object: func(v topView) any { return v },
 	}
-}
-
-func (a *app) topScreen(ctx context.Context, w *watcher, every time.Duration) error {
-	m := &topModel{a: a, ctx: ctx, w: w, every: every}
-	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(a.stdin), tea.WithOutput(a.stdout)).Run()
-	return err
-}
-
-// topModel is the screen: each look asks for the next one.
-type topModel struct {
-	a             *app
-	ctx           context.Context
-	w             *watcher
-	every         time.Duration
-	width, height int
-	last          look
-}
-
-type tickMsg struct{}
-
-// Init implements tea.Model.
-func (m *topModel) Init() tea.Cmd { return m.lookNow }
-
-func (m *topModel) lookNow() tea.Msg {
-	ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
-	defer cancel()
-	return m.w.look(ctx)
-}
-
-// Update implements tea.Model.
-func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.KeyPressMsg:
-		switch msg.String() {
-		case "q", "esc", "ctrl+c":
-			return m, tea.Quit
-		}
-	case tea.WindowSizeMsg:
-		m.width, m.height = msg.Width, msg.Height
-	case tickMsg:
-		return m, m.lookNow
-	case look:
-		if msg.Err != nil {
-			m.last.Err = msg.Err // the last good numbers stay
-		} else {
-			m.last = msg
-		}
-		return m, tea.Tick(m.every, func(time.Time) tea.Msg { return tickMsg{} })
-	}
-	return m, nil
-}
-
-// View implements tea.Model.
-func (m *topModel) View() tea.View {
-	lines := m.a.topScreenLines(m.last, m.width)
-	if m.height > 0 && len(lines) > m.height {
-		lines = append(lines[:m.height-1], m.a.style.dim("…"))
-	}
-	v := tea.NewView(strings.Join(lines, "\n"))
-	v.AltScreen = true
-	return v
-}
-
-func (a *app) topScreenLines(l look, width int) []string {
-	node := l.Node
-	state := a.style.green("serving")
-	if !node.Ready {
-		state = a.style.red("not ready: " + node.NotReady)
-	}
-	if l.Err != nil {
-		state = a.style.red(oneLine(a.explain(l.Err)))
-	}
-	out := []string{
-		fmt.Sprintf("%s %s  %s  %s on disk", a.style.bold("penstock"), a.url, state, bytesText(node.StorageBytes)),
-		fmt.Sprintf("%s enqueued/s  %s finished/s  %s", a.style.bold(thousands(int64(l.Enq))), a.style.bold(thousands(int64(l.Ok))),
-			plural(int64(len(node.Workers)), "worker", "workers")),
-		"",
-		a.style.dim(fmt.Sprintf("%-24s %12s %10s %9s %8s %10s %10s %7s  %s", "QUEUE", "READY", "SCHEDULED", "RUNNING", "DEAD", "ENQUEUE/S", "FINISH/S", "OLDEST", "NOTE")),
-	}
-	for i := range l.Queues {
-		q := &l.Queues[i]
-		v := queueViewOf(&q.QueueInfo)
-		oldest := ""
-		if !v.OldestReadyAt.IsZero() {
-			oldest = ago(l.At.Sub(v.OldestReadyAt))
-		}
-		out = append(out, fmt.Sprintf("%-24s %12s %10s %9s %8s %10s %10s %7s  %s", fit(v.Queue, 24), thousands(v.Ready), thousands(v.Scheduled),
-			thousands(v.Running), thousands(v.Dead), thousands(int64(q.Enqueue)), thousands(int64(q.Finish)), oldest, v.note()))
-	}
-	if len(node.Workers) > 0 {
-		out = append(out, "", a.style.dim(fmt.Sprintf("%-40s %9s %11s %7s  %s", "WORKER", "RUNNING", "CONCURRENCY", "SEEN", "QUEUES")))
-	}
-	for _, w := range node.Workers {
-		out = append(out, fmt.Sprintf("%-40s %9d %11d %7s  %s", fit(w.Worker, 40), w.Running, w.Concurrency,
-			ago(l.At.Sub(timeOf(w.LastBeat))), strings.Join(w.Queues, ",")))
-	}
-	out = append(out, "", a.style.dim("q ends"))
-	if width > 0 {
-		for i, line := range out {
-			if !strings.Contains(line, "\x1b") {
-				out[i] = fit(line, width)
-			}
-		}
-	}
-	return out
-}
-
-// fit cuts a text that is too wide for its place.
-func fit(s string, width int) string {
-	r := []rune(brief(s))
-	if len(r) > width {
-		return string(r[:max(width-1, 0)]) + "…"
-	}
-	return string(r)
 }
 
 func bytesText(n int64) string {

@@ -44,7 +44,9 @@ func TestTopScreen(t *testing.T) {
 	m.Update(m.lookNow())
 	see("2,000", "enqueued/s")
 	m.Update(look{Err: task.Errorf(task.Unavailable, "the server is away")})
-	see("2,000", "the server is away")
+	see("2,000", "the server is away", "no answer")
+	m.Update(tea.WindowSizeMsg{Width: 80, Height: 40})
+	see("FINISH/S OLDEST")
 	m.Update(tea.WindowSizeMsg{Width: 40, Height: 4})
 	for _, line := range strings.Split(m.View().Content, "\n") {
 		if n := len([]rune(line)); n > 60 {
@@ -58,5 +60,35 @@ func TestTopScreen(t *testing.T) {
 		t.Error("q does not end it")
 	} else if _, quits := cmd().(tea.QuitMsg); !quits {
 		t.Error("q does not end it")
+	}
+}
+
+func TestWidths(t *testing.T) {
+	f := func(in string, width int, want string) {
+		t.Helper()
+		if got := cell(in, width); got != want {
+			t.Errorf("cell(%q, %d) = %q, want %q", in, width, got, want)
+		}
+	}
+	f("mail", 6, "mail  ")
+	f("mailbox", 4, "mai…")
+	f("日本語", 8, "日本語  ")
+	f("日本語", 5, "日本…")
+	f("日本語", 4, "日… ")
+	f("e\u0301t", 3, "e\u0301t ")
+	f("mail", 1, "…")
+	f("mail", 0, "")
+	f("a\x1b[31m\u009b\u202eb", 9, "a [31m  b")
+}
+
+func TestTableIsStraight(t *testing.T) {
+	var out strings.Builder
+	a := &app{stdout: &out, output: "table"}
+	l := listing[string]{columns: []column[string]{{head: "A", cell: func(s string) string { return s }}, {head: "B", cell: func(string) string { return "x" }}}}
+	r := newRows(a, l)
+	r.add("日本")
+	r.add("ab")
+	if err := r.close(); err != nil || out.String() != "A     B\n日本  x\nab    x\n" {
+		t.Errorf("got %q, %v", out.String(), err)
 	}
 }

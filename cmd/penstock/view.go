@@ -177,35 +177,35 @@ func (a *app) details(in penstock.Info) string {
 	}
 	fact("id", in.ID.String())
 	fact("state", a.paintState(in.State))
-	fact("why", in.Reason)
-	fact("queue", in.Queue)
-	fact("type", in.Type)
-	fact("key", in.Key)
+	fact("why", harmless(in.Reason))
+	fact("queue", harmless(in.Queue))
+	fact("type", harmless(in.Type))
+	fact("key", harmless(in.Key))
 	fact("priority", fmt.Sprint(in.Priority))
 	fact("tries", fmt.Sprintf("%d failures, %d crashes, %d handed back; dead after %d failures", in.Failures, in.Crashes, in.Releases, in.MaxAttempts))
-	fact("tags", strings.Join(in.Tags, ", "))
+	fact("tags", harmless(strings.Join(in.Tags, ", ")))
 	when("enqueued", in.EnqueuedAt)
 	when("ready", in.ReadyAt)
 	when("started", in.StartedAt)
 	when("finished", in.FinishedAt)
 	when("expires", in.ExpiresAt)
 	when("deadline", in.Deadline)
-	fact("worker", in.Worker)
+	fact("worker", harmless(in.Worker))
 	if in.Progress.Total != 0 || in.Progress.Text != "" {
-		fact("progress", strings.TrimSpace(fmt.Sprintf("%d of %d %s", in.Progress.Done, in.Progress.Total, in.Progress.Text)))
+		fact("progress", harmless(strings.TrimSpace(fmt.Sprintf("%d of %d %s", in.Progress.Done, in.Progress.Total, in.Progress.Text))))
 	}
-	fact("payload", contentLine(in.Payload, in.ContentType))
-	fact("result", contentLine(in.Result, in.ResultType))
-	fact("error", strings.TrimSpace(in.Error))
+	fact("payload", harmless(contentLine(in.Payload, in.ContentType)))
+	fact("result", harmless(contentLine(in.Result, in.ResultType)))
+	fact("error", harmless(strings.TrimSpace(in.Error)))
 	for _, at := range in.Attempts {
 		took := ""
 		if !at.StartedAt.IsZero() && !at.EndedAt.IsZero() {
 			took = " in " + at.EndedAt.Sub(at.StartedAt).Round(time.Millisecond).String()
 		}
-		fact(fmt.Sprintf("attempt %d", at.Number), strings.TrimSpace(at.Outcome+took+" "+a.style.dim(at.Worker)+" "+oneLine(at.Error)))
+		fact(fmt.Sprintf("attempt %d", at.Number), strings.TrimSpace(at.Outcome+took+" "+a.style.dim(oneLine(at.Worker))+" "+oneLine(at.Error)))
 	}
 	if len(in.Log) > 0 {
-		fact("log", "\n"+strings.TrimRight(string(in.Log), "\n"))
+		fact("log", "\n"+harmless(strings.TrimRight(string(in.Log), "\n")))
 	}
 	return b.String()
 }
