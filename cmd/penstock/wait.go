@@ -32,14 +32,19 @@ func (a *app) waitCommand() *cobra.Command {
 the order of the IDs. With --from-stdin the IDs are read as they come, so that wait can
 stand behind enqueue in a pipe.
 
-One task: its result, byte for byte. Several: one line each, so that lines of the
+One ID as an argument: its result, byte for byte; a terminal gets a line break behind
+it. Several, and with --from-stdin: one line each, so that lines of the
 output and lines of the input belong together: a line break inside a result is
 written \n, JSON is put on one line. A task that did not succeed prints an empty line
-to stdout and the reason to stderr. -o jsonl prints all that is known of each task.
+to stdout and the reason to stderr; so does a line that is no ID of a task. -o jsonl
+prints all that is known of each task, and nothing for a line that is none. An ID
+that is given twice is printed twice.
 
 A server that goes away meanwhile is waited for.
 
-Exit status: 0 all succeeded, 3 one did not, 4 the time is over, 1 an ID is unknown.`,
+Exit status: 0 all succeeded, 3 one ended dead, canceled or expired, 1 an ID is
+unknown, 4 the time was over first. Of several the one that stands first here; what
+is no ID among the arguments is wrong usage, 2.`,
 		Example: `  penstock wait 0400...
   penstock enqueue --queue hash go.mod | penstock wait --from-stdin
   penstock wait --from-stdin --as-completed -o jsonl --timeout 10m < ids`,
@@ -106,6 +111,7 @@ func (a *app) wholeIDs(ctx context.Context, args []string) ([]string, error) {
 // waited is one ID on its way to the output.
 type waited struct {
 	text string
+	line int // of the input; 1 is the first
 	info penstock.Info
 	err  error
 	done chan struct{}
@@ -123,6 +129,7 @@ func (a *app) wait(ctx context.Context, ids io.Reader, unordered, single bool) e
 	readErr := make(chan error, 1)
 	go func() { readErr <- a.watchAll(readCtx, c, ids, queue, unordered) }()
 	p := newWaitPrinter(a, single)
+	p.numbered = ids == a.stdin
 	bar := a.startProgress("ended")
 	defer bar.stop()
 	for w := range queue {
@@ -162,14 +169,14 @@ func (a *app) watchAll(ctx context.Context, c *penstock.Client, ids io.Reader, q
 	defer all.Wait()
 	slots := make(chan struct{}, waitsMax)
 	r := bufio.NewReaderSize(ids, 64<<10)
-	for {
+	for n := 1; ; n++ {
 		line, err := readLine(ctx, r)
 		if err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		w := &waited{text: string(bytes.TrimSpace(line)), done: make(chan struct{})}
+		w := &waited{text: string(bytes.TrimSpace(line)), line: n, done: make(chan struct{})}
 		slots <- struct{}{}
 		if !unordered {
 			queue <- w
@@ -238,6 +245,7 @@ func readLineNow(r *bufio.Reader) ([]byte, error) {
 type waitPrinter struct {
 	a        *app
 	single   bool
+	numbered bool // IDs are lines of stdin
 	plain    bool // results only
 	out      *bufio.Writer
 	rows     *rows[taskView]
@@ -260,7 +268,11 @@ func (p *waitPrinter) print(w *waited) {
 		p.timedOut++
 	case w.err != nil:
 		p.unknown++
-		p.a.say("penstock: %s: %s", w.text, p.a.explain(w.err))
+		where := "task " + w.text
+		if p.numbered {
+			where = fmt.Sprintf("line %d", w.line)
+		}
+		p.a.say("penstock: %s: %s", where, p.a.explain(w.err))
 	case w.info.Err() != nil:
 		p.failed++
 		p.a.say("penstock: %s", brief(w.info.Err().Error()))
@@ -273,7 +285,7 @@ func (p *waitPrinter) print(w *waited) {
 	case !p.plain:
 	case p.single && w.err == nil && w.info.Err() == nil:
 		p.write(w.info.Result)
-		if n := len(w.info.Result); n > 0 && w.info.Result[n-1] != '\n' {
+		if n := len(w.info.Result); p.a.stdoutTTY && n > 0 && w.info.Result[n-1] != '\n' {
 			p.write([]byte{'\n'})
 		}
 	case p.single:
