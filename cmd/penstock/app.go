@@ -88,8 +88,9 @@ execute them, results come back. Nothing is acknowledged before it is on disk.
   penstock work --queue hash --exec 'sha256sum {}'  any program is a worker
   penstock wait ID                                  prints the result
 
-Data goes to stdout, everything else to stderr. Listings are tables on a
-terminal and tab-separated values elsewhere; -o chooses another format.
+Data goes to stdout, everything else to stderr. Listings are tables on a terminal
+and tab-separated values elsewhere, without heads, and with moments where a table
+shows ages; -o chooses another format. JSON has the names of the HTTP interface.
 
 Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
@@ -141,9 +142,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) globalFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&a.url, "url", "", "address of the server (default $PENSTOCK_URL, or "+defaultURL+")")
-	fs.StringVar(&a.tokenFile, "token-file", "", "file that holds the access token (default $PENSTOCK_TOKEN_FILE; or the token itself in $PENSTOCK_TOKEN)")
-	fs.StringVarP(&a.output, "output", "o", "", "format of the output: table, tsv, wide, json, jsonl, yaml or name")
+	fs.StringVar(&a.url, "url", "", "`address` of the server (default $PENSTOCK_URL, or "+defaultURL+")")
+	fs.StringVar(&a.tokenFile, "token-file", "", "`file` that holds the access token (default $PENSTOCK_TOKEN_FILE; or the token itself in $PENSTOCK_TOKEN)")
+	fs.StringVarP(&a.output, "output", "o", "", "`format` of the output: table, tsv, wide (more columns), json, jsonl (one object a line), yaml or name (IDs or names only)")
 	fs.SortFlags = false
 }
 

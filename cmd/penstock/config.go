@@ -70,9 +70,10 @@ is shared. A variable that is set and empty counts as not set.`,
 
 func (s *settings) views() (out []settingView) {
 	s.fs.VisitAll(func(f *pflag.Flag) {
+		_, help := pflag.UnquoteUsage(f)
 		v := settingView{
 			Setting: fileName(f.Name), Value: f.Value.String(), Default: f.DefValue,
-			Origin: s.origins[f.Name].text, Flag: "--" + f.Name, Env: envName(f.Name), Help: f.Usage,
+			Origin: s.origins[f.Name].text, Flag: "--" + f.Name, Env: envName(f.Name), Help: help,
 		}
 		if f.Name == "token" {
 			v.Flag = ""

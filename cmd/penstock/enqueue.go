@@ -55,10 +55,12 @@ With --json each line of stdin is a whole task. Its fields, of which none is a m
   payload (any JSON) | payloadText (a string's text) | payloadBase64
 
 Lengths of time are written "90s" or "1h30m", moments as 2026-11-24T08:00:00Z. What a
-line leaves out is taken from the flags; an unknown field is an error.
+line leaves out is taken from the flags, and so is an empty name of a queue; an
+unknown field is an error.
 
 A line that is refused prints an empty line to stdout and the reason to stderr, the
-others go on, and the exit status is 1. Repeating after an interruption is harmless
+others go on, and the exit status is 1. Flags that no task can have are wrong usage,
+2, and nothing is read. Repeating after an interruption is harmless
 with --json and an idempotencyKey in each line.`,
 		Example: `  penstock enqueue --queue hash go.mod go.sum
   find . -name '*.go' | penstock enqueue --queue hash --from-stdin

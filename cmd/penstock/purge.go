@@ -57,7 +57,7 @@ by --yes; --dry-run only tells it.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVarP(&states, "state", "s", []string{"ready", "scheduled"}, "states whose tasks are deleted")
+	fs.StringSliceVarP(&states, "state", "s", []string{"ready", "scheduled"}, "`states` whose tasks are deleted: ready, scheduled, blocked or dead")
 	fs.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	fs.BoolVar(&dry, "dry-run", false, "change nothing, tell what would be")
 	return cmd

@@ -22,7 +22,7 @@ func (a *app) queuesCommand() *cobra.Command {
 		Short:   "List queues with their exact counts, ages and settings",
 		Long: `List queues: exact counts by state, the age of the oldest task that could run, and
 what is wrong (paused, no workers, a type that no worker serves). -o wide and -o json
-show the settings too. How far back finished tasks are kept stands under HISTORY.`,
+show the settings too, defaults included. How far back finished tasks are kept stands under HISTORY.`,
 		Example: `  penstock queues
   penstock queues mail -o json
   penstock queues set mail --max-attempts 5 --backoff exponential:2s:1h`,
@@ -97,14 +97,14 @@ hold for tasks that say nothing else themselves.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.Int32Var(&f.maxAttempts, "max-attempts", 0, "failures until a task is dead; 0 is the default, 10")
-	fs.StringVar(&f.timeout, "timeout", "", "limit of one attempt, such as 5m, or none; 0 is the default, 1h")
-	fs.StringVar(&f.backoff, "backoff", "", "waits between attempts: exponential:1s:10m, linear:1s:1m, fixed:5s or 1s,10s,1m")
+	fs.Int32Var(&f.maxAttempts, "max-attempts", 0, "failures until a task is dead; 0 is the default, 10; 2147483647 is without limit")
+	fs.StringVar(&f.timeout, "timeout", "", "`duration` that one attempt may take, such as 5m, or none; 0 is the default, 1h")
+	fs.StringVar(&f.backoff, "backoff", "", "`waits` between attempts: exponential:1s:10m (what a new queue has), linear:1s:1m, fixed:5s or 1s,10s,1m")
 	fs.DurationVar(&f.retention, "retention", 0, "how long finished tasks are kept; 0 is the default, 24h")
-	fs.StringVar(&f.history, "history", "", "which finished tasks are kept: all, failures or none")
+	fs.StringVar(&f.history, "history", "", "which finished tasks are kept: all (what a new queue has), failures or none")
 	fs.DurationVar(&f.unserved, "unserved", 0, "a task that no worker serves is dead after it; 0 is the default, 24h")
-	fs.StringVar(&f.claims, "claims", "", "when a lease is written to disk: deferred (once it has lasted a second) or durable (before the task is handed out)")
-	fs.IntVar(&f.width, "width", 0, "partitions that share the queue; order and limits are exact at 1")
+	fs.StringVar(&f.claims, "claims", "", "when a lease is written to disk: deferred (once it has lasted a second; what a new queue has) or durable (before the task is handed out)")
+	fs.IntVar(&f.width, "width", 0, "partitions that share the queue; order and limits are exact at 1; 0 is the default, 1")
 	return cmd
 }
 

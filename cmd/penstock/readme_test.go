@@ -26,7 +26,7 @@ func TestReadme(t *testing.T) {
 	checks := map[string]string{
 		"first":  "sha256sum *.go > want; penstock wait --from-stdin < ids | cmp - want",
 		"curl":   `penstock get $id -o jsonl | tee /dev/stderr | grep -q '"result":{"sent":true}'; grep -q '"account":12345678901234567890}' lease`,
-		"cli":    "test -n \"$id\"; test \"$(penstock queues mail -o json | grep -c '\"backoff\": \"exponential:2s:1h\"')\" = 1",
+		"cli":    "test -n \"$id\"; penstock queues mail -o wide | grep -q '5 exponential:2s:1h'",
 		"config": `penstock config --config penstock.yaml --drain-timeout 5s | grep -q "^drain_timeout	5s	flag --drain-timeout$"`,
 	}
 	var names []string

@@ -76,7 +76,7 @@ func (a *app) devCommand() *cobra.Command {
 	s := newSettings()
 	s.LogLevel, s.fs.Lookup("log-level").DefValue = "warn", "warn"
 	data := s.fs.Lookup("data")
-	data.DefValue, data.Usage = "", "folder that holds the queue; made if it is missing (default: a temporary one)"
+	data.DefValue, data.Usage = "", "`folder` that holds the queue; made if it is missing (default: a temporary one)"
 	cmd := &cobra.Command{
 		Use:     "dev",
 		GroupID: groupServe,

@@ -66,14 +66,14 @@ const (
 func newSettings() *settings {
 	s := &settings{fs: pflag.NewFlagSet("server", pflag.ContinueOnError), origins: map[string]origin{}}
 	s.fs.SortFlags = false
-	s.fs.StringVar(&s.Data, "data", "penstock-data", "folder that holds the queue; made if it is missing")
-	s.fs.StringVar(&s.HTTP, "http", "127.0.0.1:7070", "address to listen on; the SDK's stream shares it; port 0 takes a free one")
+	s.fs.StringVar(&s.Data, "data", "penstock-data", "`folder` that holds the queue; made if it is missing")
+	s.fs.StringVar(&s.HTTP, "http", "127.0.0.1:7070", "`address` to listen on; the SDK's stream shares it; port 0 takes a free one")
 	s.fs.StringVar(&s.Token, "token", "", "access token that clients must send (not a flag: other users could read it)")
-	s.fs.StringVar(&s.TokenFile, "token-file", "", "file that holds the access token; needed off loopback")
+	s.fs.StringVar(&s.TokenFile, "token-file", "", "`file` that holds the access token; needed off loopback")
 	s.fs.BoolVar(&s.Insecure, "insecure", false, "serve other machines without a token")
-	s.fs.StringVar(&s.TLSCert, "tls-cert", "", "file with the TLS certificate and its chain; with --tls-key it serves https")
-	s.fs.StringVar(&s.TLSKey, "tls-key", "", "file with the key of the TLS certificate")
-	s.fs.StringVar(&s.Admin, "admin", "", "address for profiles and a second /metrics, without a token: loopback only")
+	s.fs.StringVar(&s.TLSCert, "tls-cert", "", "`file` with the TLS certificate and its chain; with --tls-key it serves https")
+	s.fs.StringVar(&s.TLSKey, "tls-key", "", "`file` with the key of the TLS certificate")
+	s.fs.StringVar(&s.Admin, "admin", "", "`address` for profiles and a second /metrics, without a token: loopback only")
 	s.fs.IntVar(&s.Partitions, "partitions", 0, "partitions that queues are spread over, fixed by a folder's first start; 0 is what the folder has, or 1")
 	s.Memory, s.HistoryBytes, s.IdempotencyBytes = 64<<20, 2<<30, 256<<20
 	s.fs.Var(&s.Memory, "memory", "memory for waiting tasks' headers and payloads; a backlog may be far larger")
@@ -83,8 +83,8 @@ func newSettings() *settings {
 	s.fs.Var(&s.DiskHard, "disk-hard", "free disk below which everything is refused; 0 is by the size of the disk")
 	s.fs.DurationVar(&s.DrainTimeout, "drain-timeout", 10*time.Second, "time that a stopping server gives to calls in progress")
 	s.fs.StringVar(&s.Name, "name", "", "what the server calls itself (default: the host's name)")
-	s.fs.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
-	s.fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
+	s.fs.StringVar(&s.LogLevel, "log-level", "info", "least `level` that is logged: debug, info, warn or error")
+	s.fs.StringVar(&s.LogFormat, "log-format", "text", "`format` of the log: text or json")
 	return s
 }
 
@@ -92,7 +92,7 @@ func newSettings() *settings {
 // there by the server's own.
 func (s *settings) addFlags(fs *pflag.FlagSet) {
 	fs.SortFlags = false
-	fs.StringVar(&s.file, "config", "", "YAML file with settings (default $PENSTOCK_CONFIG)")
+	fs.StringVar(&s.file, "config", "", "YAML `file` with settings (default $PENSTOCK_CONFIG)")
 	s.fs.VisitAll(func(f *pflag.Flag) {
 		if f.Name != "token" {
 			fs.AddFlag(f)

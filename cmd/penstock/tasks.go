@@ -132,9 +132,9 @@ type filterFlags struct {
 
 func (f *filterFlags) add(fs *pflag.FlagSet, limit int, limitHelp string) {
 	f.fs = fs
-	fs.StringVarP(&f.queue, "queue", "q", "", "only tasks of this queue")
-	fs.StringVarP(&f.typ, "type", "t", "", "only tasks of this type")
-	fs.StringSliceVarP(&f.states, "state", "s", nil, "only tasks in this state: scheduled, ready, blocked, running, succeeded, dead, canceled or expired")
+	fs.StringVarP(&f.queue, "queue", "q", "", "only tasks of the queue of this `name`")
+	fs.StringVarP(&f.typ, "type", "t", "", "only tasks of the type of this `name`")
+	fs.StringSliceVarP(&f.states, "state", "s", nil, "only tasks in one of these `states`, separated by commas: scheduled, ready, blocked, running, succeeded, dead, canceled or expired")
 	fs.IntVarP(&f.limit, "limit", "n", limit, limitHelp)
 }
 

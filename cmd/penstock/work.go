@@ -51,7 +51,8 @@ func (a *app) workCommand() *cobra.Command {
 The words of --exec are split first, by blanks and quotes and nothing else; then {}
 is replaced by the payload, inside its word. No shell is involved, so no payload can
 ever be taken for a command or for two words; put -- before {} where a payload might
-begin with a dash. For a pipe, say so:
+begin with a dash. Without {} the payload stands on stdin only, as a payload must
+that is longer than an argument may be, or holds a NUL byte. For a pipe, say so:
   --exec "sh -c 'gunzip < \"$1\" | wc -l' sh {}"
 
   stdin        the payload
@@ -71,7 +72,10 @@ without blame; a second one does not wait. When the worker itself is killed, kil
 included, its programs go with it, and their tasks go to another worker.
 
 While the server is away the worker keeps on trying, and delivers what it has
-finished when the server is back.`,
+finished when the server is back.
+
+Exit status: 0 it was asked to end or has reached --limit, whatever became of the
+tasks; 1 it could not go on.`,
 		Example: `  penstock work --queue hash --exec 'sha256sum {}'
   penstock work --queue video=3 --queue audio=1 --concurrency 2 --exec 'convert.sh {}'
   penstock work --queue mail --type email.send -- python3 send.py`,
@@ -93,13 +97,13 @@ finished when the server is back.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVarP(&f.queues, "queue", "q", []string{"default"}, "queue to serve, or name=weight; repeat it for several")
-	fs.StringSliceVarP(&f.types, "type", "t", nil, "serve only tasks of this type; repeat it for several (default: all types)")
-	fs.StringVar(&f.exec, "exec", "", "the program and its arguments; {} is the payload")
+	fs.StringSliceVarP(&f.queues, "queue", "q", []string{"default"}, "`queue` to serve, or queue=weight; repeat it for several")
+	fs.StringSliceVarP(&f.types, "type", "t", nil, "serve only tasks of this `type`; repeat it for several (default: all types)")
+	fs.StringVar(&f.exec, "exec", "", "the `program` and its arguments; {} is the payload, which stands on stdin too")
 	fs.IntVarP(&f.concurrency, "concurrency", "c", 0, "programs at once (default: one a CPU)")
-	fs.DurationVar(&f.drain, "drain", 30*time.Second, "how long running programs may go on when the worker is asked to end")
+	fs.DurationVar(&f.drain, "drain", 30*time.Second, "how long running programs may go on when the worker is asked to end; 0s hands their tasks back at once")
 	fs.DurationVar(&f.grace, "grace", 5*time.Second, "time between SIGTERM and SIGKILL for a program")
-	fs.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long the worker may be out of touch before its tasks go to others")
+	fs.DurationVar(&f.ttl, "ttl", 10*time.Second, "how long the worker may be out of touch before its tasks go to others, 1s to 10m")
 	fs.StringVar(&f.name, "name", "", "name of the worker, for people (default: host and process)")
 	fs.Int64Var(&f.limit, "limit", 0, "end after so many tasks; 0 is never")
 	fs.BoolVar(&f.quiet, "quiet", false, "do not tell of attempts that fail")
