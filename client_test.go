@@ -106,6 +106,7 @@ func TestWrongOptionsAreTold(t *testing.T) {
 	f("priority -1", Priority(-1))
 	f("at least one entry", Backoff(Steps()))
 	f("not be negative", Backoff(Fixed(-time.Second)))
+	f("over its max of 60000 ms", Backoff(Exponential(time.Hour, time.Minute)))
 	f("idempotency key is empty", Idempotency("", time.Hour))
 	f("negative", In(-time.Second))
 	f("codec is nil", WithCodec(nil))

@@ -16,12 +16,17 @@ const (
 
 var cursorText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
+var errCursor = task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before")
+
 // List implements task.Inspector: partition by partition, in each the newest
 // first within a state.
 func (n *Node) List(ctx context.Context, f task.Filter) (task.Page, error) {
 	p, after, err := checkFilter(&f)
 	if err != nil {
 		return task.Page{}, err
+	}
+	if int(p) >= len(n.members) {
+		return task.Page{}, errCursor
 	}
 	var page task.Page
 	for int(p) < len(n.members) {
@@ -61,7 +66,7 @@ func checkFilter(f *task.Filter) (p uint16, after []byte, err error) {
 	}
 	raw, e := cursorText.DecodeString(f.Cursor)
 	if e != nil || len(raw) < 2 {
-		return 0, nil, task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before")
+		return 0, nil, errCursor
 	}
 	return binary.BigEndian.Uint16(raw), raw[2:], nil
 }

@@ -192,8 +192,10 @@ var inspectPromises = []promise{
 		h.wantCode("limit", err, task.Invalid)
 		_, err = h.in.List(h.Context(), task.Filter{Limit: -1})
 		h.wantCode("negative limit", err, task.Invalid)
-		_, err = h.in.List(h.Context(), task.Filter{Cursor: "nonsense!"})
-		h.wantCode("cursor", err, task.Invalid)
+		for _, cursor := range []string{"nonsense!", "garbage", "aaaaaaaaaaaa", "zzzz"} {
+			_, err = h.in.List(h.Context(), task.Filter{Cursor: cursor})
+			h.wantCode("cursor "+cursor, err, task.Invalid)
+		}
 	}},
 	{"node/says what it is", false, func(h *harness) {
 		n, err := h.in.Node(h.Context())
