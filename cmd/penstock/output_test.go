@@ -153,6 +153,18 @@ func TestTriesAndNote(t *testing.T) {
 	f(penstock.Info{State: penstock.Dead, Crashes: 3, MaxAttempts: 10, Reason: "lost 3 times", Error: "worker gone"}, "3/10", "lost 3 times: worker gone")
 }
 
+func TestTriesText(t *testing.T) {
+	f := func(in penstock.Info, want string) {
+		t.Helper()
+		if got := triesText(in); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(penstock.Info{Failures: 1, MaxAttempts: 1}, "1 failure, 0 crashes, 0 handed back; dead after 1 failure")
+	f(penstock.Info{Crashes: 1, MaxAttempts: penstock.Unlimited}, "0 failures, 1 crash, 0 handed back; tried without limit")
+	f(penstock.Info{Failures: 2}, "2 failures, 0 crashes, 0 handed back")
+}
+
 func TestAgo(t *testing.T) {
 	f := func(d time.Duration, want string) {
 		t.Helper()

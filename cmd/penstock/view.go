@@ -182,7 +182,7 @@ func (a *app) details(in penstock.Info) string {
 	fact("type", harmless(in.Type))
 	fact("key", harmless(in.Key))
 	fact("priority", fmt.Sprint(in.Priority))
-	fact("tries", fmt.Sprintf("%d failures, %d crashes, %d handed back; dead after %d failures", in.Failures, in.Crashes, in.Releases, in.MaxAttempts))
+	fact("tries", triesText(in))
 	fact("tags", harmless(strings.Join(in.Tags, ", ")))
 	when("enqueued", in.EnqueuedAt)
 	when("ready", in.ReadyAt)
@@ -208,6 +208,17 @@ func (a *app) details(in penstock.Info) string {
 		fact("log", "\n"+harmless(strings.TrimRight(string(in.Log), "\n")))
 	}
 	return b.String()
+}
+
+func triesText(in penstock.Info) string {
+	s := fmt.Sprintf("%s, %s, %d handed back", plural(int64(in.Failures), "failure", "failures"), plural(int64(in.Crashes), "crash", "crashes"), in.Releases)
+	switch in.MaxAttempts {
+	case 0: // of finished tasks it may not be known
+		return s
+	case penstock.Unlimited:
+		return s + "; tried without limit"
+	}
+	return s + "; dead after " + plural(int64(in.MaxAttempts), "failure", "failures")
 }
 
 func (a *app) paintState(s penstock.State) string {
