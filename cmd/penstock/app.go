@@ -92,6 +92,7 @@ Data goes to stdout, everything else to stderr. Listings are tables on a termina
 and tab-separated values elsewhere, without heads, and with moments where a table
 shows ages; -o chooses another format. JSON has the names of the HTTP interface.
 
+Lengths of time are written 500ms, 90s, 1h30m or 7d, bytes 64MiB or 1000.
 Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
 		Args:    unknownCommand,
@@ -202,5 +203,8 @@ func (o *once) Set(s string) error {
 		return fmt.Errorf("it is given twice: give it once")
 	}
 	o.set = true
+	if o.Type() == "duration" {
+		s = inHours(s)
+	}
 	return o.Value.Set(s)
 }

@@ -32,7 +32,7 @@ func readBackoff(s string) (kind task.BackoffKind, waits []time.Duration, err er
 		if rest == "" {
 			break
 		}
-		d, err := time.ParseDuration(w)
+		d, err := parseLength(w)
 		if err != nil || d < 0 || d > 0 && d < time.Millisecond {
 			return kind, nil, wrong
 		}

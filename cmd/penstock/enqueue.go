@@ -54,7 +54,7 @@ With --json each line of stdin is a whole task. Its fields, of which none is a m
   limitKeys idempotencyKey idempotencyFor tags headers contentType
   payload (any JSON) | payloadText (a string's text) | payloadBase64
 
-Lengths of time are written "90s" or "1h30m", moments as 2026-11-24T08:00:00Z. What a
+Lengths of time are written "90s", "1h30m" or "7d", moments as 2026-11-24T08:00:00Z. What a
 line leaves out is taken from the flags, and so is an empty name of a queue; an
 unknown field is an error.
 

@@ -148,7 +148,11 @@ func (s *settings) set(f *pflag.Flag, value string, from origin) error {
 	if o, ok := v.(*once); ok {
 		v = o.Value
 	}
-	if err := v.Set(value); err != nil {
+	given := value
+	if v.Type() == "duration" {
+		given = inHours(value)
+	}
+	if err := v.Set(given); err != nil {
 		return fmt.Errorf("%s: %s is %q: %s", from.text, fileName(f.Name), value, plainParseError(err))
 	}
 	s.origins[f.Name] = from

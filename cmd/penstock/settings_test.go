@@ -48,6 +48,7 @@ func TestSettingsOrder(t *testing.T) {
 	f(nil, env, file, "127.0.0.1:2", "PENSTOCK_HTTP")
 	f(flag, env, file, "127.0.0.1:1", "flag --http")
 	f(flag, nil, file, "127.0.0.1:1", "flag --http")
+	f(nil, map[string]string{"PENSTOCK_DRAIN_TIMEOUT": "1d"}, "", "127.0.0.1:7070", "default")
 	f(nil, nil, "# nothing\n", "127.0.0.1:7070", "default")
 	f(nil, nil, "", "127.0.0.1:7070", "default")
 }

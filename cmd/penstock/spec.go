@@ -236,9 +236,9 @@ func (l *length) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("a length of time is text such as \"90s\" or \"1h30m\", not %s", b)
 	}
-	d, err := time.ParseDuration(s)
+	d, err := parseLength(s)
 	if err != nil {
-		return fmt.Errorf("%q is not a length of time: write \"90s\" or \"1h30m\"", s)
+		return fmt.Errorf("%q is not a length of time: write \"90s\", \"1h30m\" or \"7d\"", s)
 	}
 	*l = length{d, true}
 	return nil
@@ -466,7 +466,7 @@ func parseTimeout(s string) (time.Duration, error) {
 	if s == "none" {
 		return penstock.NoTimeout, nil
 	}
-	d, err := time.ParseDuration(s)
+	d, err := parseLength(s)
 	if err != nil || d < 0 {
 		return 0, fmt.Errorf("%q is no limit of an attempt: write a length of time such as 5m, or none", s)
 	}

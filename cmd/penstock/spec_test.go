@@ -79,6 +79,7 @@ func TestBackoffWords(t *testing.T) {
 	f("linear:5s", "linear:5s:10m")
 	f("fixed:250ms", "fixed:250ms")
 	f("1s,10s,1m,1h", "1s,10s,1m,1h")
+	f("1d,2d", "24h,48h")
 	bad := func(in string) {
 		t.Helper()
 		if b, err := queueBackoff(in); err == nil {
@@ -174,6 +175,36 @@ func TestQueueWeights(t *testing.T) {
 	got, err := queueWeights([]string{"a", "b=3"})
 	if err != nil || got["a"] != 1 || got["b"] != 3 || len(got) != 2 {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestLengths(t *testing.T) {
+	f := func(in string, want time.Duration) {
+		t.Helper()
+		if got, err := parseLength(in); got != want || err != nil {
+			t.Errorf("%q: got %v, %v; want %v", in, got, err, want)
+		}
+	}
+	f("90s", 90*time.Second)
+	f("7d", 7*24*time.Hour)
+	f("1d12h", 36*time.Hour)
+	f("0d", 0)
+	bad := func(in string) {
+		t.Helper()
+		if got, err := parseLength(in); err == nil {
+			t.Errorf("%q: got %v, want an error", in, got)
+		}
+	}
+	bad("d")
+	bad("-1d")
+	bad("1.5d")
+	bad("1d1d")
+	bad("100001d")
+	bad("99999999999999999999d")
+	bad("7 d")
+	status, _, stderr := command("", "queues", "set", "--retention", "4000d", "a")
+	if status != exitUsage || !strings.Contains(stderr, "over the limit of ten years") {
+		t.Errorf("status %d, stderr %q", status, stderr)
 	}
 }
 
