@@ -93,6 +93,7 @@ and tab-separated values elsewhere, without heads, and with moments where a tabl
 shows ages; -o chooses another format. JSON has the names of the HTTP interface.
 
 Lengths of time are written 500ms, 90s, 1h30m or 7d, bytes 64MiB or 1000.
+
 Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
 		Args:    unknownCommand,
