@@ -3,7 +3,7 @@ package queue
 import "github.com/penstock-io/penstock/internal/task"
 
 // dispatchTo leases up to n tasks to a session: a weighted round over its
-// queues, each exact in itself.
+// queues, each exact in itself. A share that n cuts short goes on next time.
 func (m *Machine) dispatchTo(no uint32, n int) {
 	s := m.sessionOf(no)
 	if s == nil || s.detached {
@@ -23,14 +23,21 @@ func (m *Machine) dispatchTo(no uint32, n int) {
 	for n > 0 && idle < len(s.queues) {
 		s.turn %= len(s.queues)
 		sq := s.queues[s.turn]
-		got := m.dispatchFrom(sq.queue, &s.serves, s, nil, min(sq.weight, n))
+		if s.share == 0 {
+			s.share = sq.weight
+		}
+		got := m.dispatchFrom(sq.queue, &s.serves, s, nil, min(s.share, n))
 		n -= got
+		s.share -= got
 		if got == 0 {
 			idle++
+			s.share = 0
 		} else {
 			idle = 0
 		}
-		s.turn++
+		if s.share == 0 {
+			s.turn++
+		}
 	}
 }
 

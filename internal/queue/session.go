@@ -18,6 +18,7 @@ type session struct {
 	beat     task.Time
 	detached bool
 	turn     int // where the round over queues goes on
+	share    int // what is left to that queue of its share; 0: the whole of it
 
 	head, tail uint32 // leases in the order of dispatch
 	running    int
@@ -72,7 +73,7 @@ func (m *Machine) open(o *Open) {
 		s.ttl = task.DefaultSessionTTL
 	}
 	s.weights = map[string]int{}
-	s.queues = s.queues[:0]
+	s.queues, s.turn, s.share = s.queues[:0], 0, 0
 	for _, w := range s.opts.Queues {
 		s.weights[w.Queue] = max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
@@ -136,6 +137,7 @@ func (s *session) adoptQueue(q *queueOf) {
 		return
 	}
 	s.queues = append(s.queues, sessionQueue{q, w})
+	s.turn, s.share = 0, 0
 	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
 }
 

@@ -124,6 +124,25 @@ var orderPromises = []promise{
 			h.Fatalf("weights 3 to 1: got %d of 80 tasks from the heavy queue, want about 60", n)
 		}
 	}},
+	{"order/queues share a worker by weight, however few it takes at once", false, func(h *harness) {
+		h.enqueue("heavy", make([]task.Spec, 100)...)
+		h.enqueue("light", make([]task.Spec, 100)...)
+		w := h.attach(task.SessionOptions{Queues: []task.QueueWeight{{Queue: "heavy", Weight: 3}, {Queue: "light", Weight: 1}}})
+		n := 0
+		for i := range 40 {
+			some := 1 + i%3
+			w.s.Credit(some)
+			for _, d := range w.take(some) {
+				if d.Queue == "heavy" {
+					n++
+				}
+				w.report(task.OK, complete(d, ""))
+			}
+		}
+		if n < 54 || n > 65 {
+			h.Fatalf("weights 3 to 1: got %d of 79 tasks from the heavy queue, want about 59", n)
+		}
+	}},
 	{"order/many waiting tasks are served whole and in order", false, func(h *harness) {
 		var want []task.ID
 		for range 6 {
