@@ -45,6 +45,7 @@ type Options struct {
 	poll  time.Duration
 	pause time.Duration
 	again time.Duration
+	check time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -65,6 +66,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.pause == 0 {
 		o.pause = tableRetryPause
+	}
+	if o.check == 0 {
+		o.check = tablesCheckFor
 	}
 	if o.again == 0 {
 		o.again = reclaimEvery

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/penstock-io/penstock/internal/store"
@@ -61,6 +62,8 @@ type Store struct {
 	backCtx    context.Context
 	backCancel context.CancelFunc
 	reclaimed  atomic.Int64 // now() of the last
+
+	tableReads sstable.ReaderOptions
 
 	opened  atomic.Bool // Open is through, or nearly
 	closing atomic.Bool // ends iterators
@@ -133,10 +136,14 @@ func (s *Store) open() error {
 		return errors.Join(err, slow.Close())
 	}
 	db, err := openPebble(s.folder.dbDir(), p)
+	s.db = db
+	s.tableReads = p.MakeReaderOptions()
 	if err == nil && !s.guard.dead.Load() {
 		err = s.folder.finish()
 	}
-	s.db = db
+	if err == nil && !s.guard.dead.Load() {
+		err = s.checkTables()
+	}
 	s.opened.Store(true)
 	if s.guard.dead.Load() {
 		err = *s.cause.Load() // whatever Pebble said since means nothing

@@ -268,9 +268,7 @@ func damaged(t *testing.T, k killed, fs vfs.FS, rel, what string) bool {
 		wantClear(t, rel, what, err)
 		return false
 	}
-	if isTable(rel) {
-		readTables(t, k, s, rel, what)
-	} else if got := count(s); got != k.batches {
+	if got := count(s); got != k.batches {
 		t.Errorf("%s: %s: opened, and has %v batches of %v", rel, what, got, k.batches)
 	}
 	s.Close()
@@ -310,31 +308,6 @@ func count(s *Store) (n [2]int) {
 		}
 	}
 	return n
-}
-
-// readTables wants each key, or an error: a damaged block of a table is found
-// when it is read.
-func readTables(t *testing.T, k killed, s *Store, rel, what string) {
-	t.Helper()
-	for p := range 2 {
-		h, err := s.Acquire(context.Background(), uint16(p), "test")
-		if errors.Is(err, ErrCorrupt) {
-			continue
-		}
-		if err != nil {
-			t.Errorf("%s: %s: acquire: %v", rel, what, err)
-			continue
-		}
-		for i := range k.batches[p] {
-			v, ok, err := h.Get(key(uint16(p), fmt.Sprintf("%06d-0", i)), nil)
-			switch {
-			case err != nil && !errors.Is(err, ErrCorrupt):
-				t.Errorf("%s: %s: get: %v", rel, what, err)
-			case err == nil && (!ok || !bytes.Equal(v, bytes.Repeat([]byte{byte(i)}, 1000))):
-				t.Errorf("%s: %s: batch %d of partition %d is lost in silence", rel, what, i, p)
-			}
-		}
-	}
 }
 
 // TestTornTail: what was written behind the last sync may end anywhere.
