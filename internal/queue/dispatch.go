@@ -245,6 +245,7 @@ func (m *Machine) dropClaim(x *slot) {
 		return
 	}
 	x.flags &^= FlagClaim
+	delete(m.restart.claims, x.seq)
 	m.dirty = true
 	m.out.DropClaims = append(m.out.DropClaims, x.seq)
 	for i := range m.out.Claims {

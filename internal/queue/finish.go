@@ -96,7 +96,7 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 			return task.LeaseLost
 		}
 		if o.Kind == task.OutcomeComplete || unknown {
-			m.adoptForOutcome(i, t)
+			m.takeOver(i, &m.unary, t)
 			m.follow(i, o)
 			return task.OK
 		}
@@ -120,26 +120,17 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 // mayBeEarlier says whether t may be the last dispatch of a waiting task, by an
 // earlier owner. It is not if this owner has dispatched the task, nor if the task
 // was not yet due when this owner began: then it was put there after t had ended.
+// Where a claim is written it names the last dispatch.
 func (m *Machine) mayBeEarlier(x *slot, t *task.Token) bool {
+	if c, claimed := m.restart.claims[x.seq]; claimed && !sameLease(&c.Token, t) {
+		return false
+	}
 	return x.epoch == 0 && t.Epoch < m.cfg.Epoch && uint32(t.Attempt) == attemptOf(x) &&
 		(x.class != task.ClassTimed || x.due < m.restart.opened)
 }
 
 func sameLease(a, b *task.Token) bool {
 	return a.Seq == b.Seq && a.Epoch == b.Epoch && a.Dispatch == b.Dispatch && a.Attempt == b.Attempt
-}
-
-// adoptForOutcome makes a waiting task running again under its old token, so
-// that its late outcome goes the usual way.
-func (m *Machine) adoptForOutcome(i uint32, t *task.Token) {
-	x := m.slab.at(i)
-	m.detachToLease(i)
-	started := x.started
-	m.lease(i, &m.unary)
-	if started != 0 {
-		x.started = started
-	}
-	x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
 }
 
 // complete ends a running task well.
@@ -459,7 +450,7 @@ func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
 	if x.state != slotReady && x.state != slotHeld || !m.mayBeEarlier(x, t) {
 		return NoSlot, false
 	}
-	m.adoptForOutcome(i, t)
+	m.takeOver(i, &m.unary, t)
 	return i, true
 }
 

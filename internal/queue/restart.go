@@ -9,7 +9,7 @@ type restart struct {
 	until   task.Time           // end of the adoption window; 0 = over
 	away    map[string]struct{} // recorded sessions that are not back
 	names   []string            // the same, in order
-	claims  map[task.Seq]Claim
+	claims  map[task.Seq]Claim  // of leases that nobody has taken over yet
 	held    []uint32
 	safe    bool // claims durable, one task at a time
 	opened  task.Time
@@ -113,6 +113,26 @@ func (m *Machine) resumeUnary(i uint32) {
 	m.armLease(i)
 }
 
+// takeOver leases a waiting task to s under t, its last dispatch. The attempt
+// goes on: it began when that dispatch did, as far as this owner knows.
+func (m *Machine) takeOver(i uint32, s *session, t *task.Token) {
+	x := m.slab.at(i)
+	started := x.started
+	c, claimed := m.restart.claims[x.seq]
+	if claimed {
+		started = c.Started
+		delete(m.restart.claims, x.seq)
+	}
+	m.detachToLease(i)
+	m.lease(i, s)
+	x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
+	x.long = claimed
+	if started != 0 {
+		x.started = started
+		m.armLease(i)
+	}
+}
+
 // inherit puts a task just read where the last owner's leases say: it goes on
 // under its unary lease, waits for its worker, or crashed with its process.
 // False: it was not running.
@@ -120,6 +140,7 @@ func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
 	unary := m.restart.unaryUntil(w.Place.Seq) > m.now
 	held := !unary && m.restart.holds(l, w)
 	if !unary && !held && !m.restart.crashedAt(w.Place.Seq) {
+		m.dropClaim(m.slab.at(i))
 		return false
 	}
 	if w.Place.Class == task.ClassTimed {
@@ -155,9 +176,7 @@ func (m *Machine) unhold(l *lane, i uint32) {
 // crashLoaded counts the crash of a task just read; it is in no list.
 func (m *Machine) crashLoaded(l *lane, i uint32) {
 	s := m.slab.at(i)
-	c := m.restart.claims[s.seq]
-	delete(m.restart.claims, s.seq)
-	s.started = c.Started
+	s.started = m.restart.claims[s.seq].Started
 	// It stands as held for a moment, so that the counts follow the usual way.
 	s.state = slotHeld
 	l.waiting++
@@ -197,10 +216,10 @@ func (m *Machine) endAdoption() {
 		l := m.lanes[s.lane]
 		if r.crashedAt(s.seq) {
 			s.started = r.claims[s.seq].Started
-			delete(r.claims, s.seq)
 			m.crash(i)
 			continue
 		}
+		m.dropClaim(s)
 		m.unhold(l, i)
 		m.pushReturned(l, i)
 	}

@@ -185,9 +185,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		if x.state == slotScheduled {
 			return false
 		}
-		m.detachToLease(i)
-		x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
-		m.lease(i, s)
+		m.takeOver(i, s, &t)
 		return true
 	}
 	return false

@@ -175,7 +175,7 @@ func (m *Model) overdue() error {
 		case t.state != task.Running:
 		case t.leaseEnd != 0 && t.leaseEnd <= now:
 			return fmt.Errorf("task %v runs at %d, past its lease's end at %d", t.what(), now, t.leaseEnd)
-		case timeout != 0 && t.started.Add(timeout+timeoutGrace+2*slack) <= now:
+		case timeout != 0 && t.started.Add(timeout+timeoutGrace+2*slack) <= now && t.resumed < now:
 			return fmt.Errorf("task %v runs at %d, since %d with a timeout of %d", t.what(), now, t.started, timeout)
 		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
 			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)

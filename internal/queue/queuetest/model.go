@@ -3,6 +3,7 @@ package queuetest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -29,6 +30,7 @@ type Model struct {
 	epoch    uint32
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
 	known    map[producerKey]bool        // producers the Store knew before the Apply
+	claims   map[task.Seq]queue.Claim    // the Store's before the Apply
 }
 
 type producerName struct{ producer, queue string }
@@ -70,6 +72,7 @@ type modelTask struct {
 	here     bool       // this owner has leased it, or given a lease back to its worker
 	session  uint32
 	started  task.Time
+	resumed  task.Time // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
 	kept     bool         // a finished record is kept
@@ -146,6 +149,7 @@ func (m *Model) Look() {
 			t.known = false // with the memory of it goes that of its last dispatch
 		}
 	}
+	m.claims = maps.Clone(m.rig.Store.claims)
 	m.known = map[producerKey]bool{}
 	for k := range m.rig.Store.producers {
 		m.known[k] = true
@@ -202,8 +206,10 @@ func (m *Model) readLeases() {
 		if t.written == nil {
 			continue
 		}
-		if v, ok := m.rig.M.Find(t.id.Seq); ok && t.waits() {
-			if v.State == task.Running && v.Session == 0 && v.Started == t.written.Started {
+		v, here := m.rig.M.Find(t.id.Seq)
+		ended := m.rig.Store.anyRecord(t.id.Seq).Counts.Failures > t.counts.Failures // in this very Apply: its attempt's time was up
+		if t.waits() && (here || ended) {
+			if ended || v.State == task.Running && v.Session == 0 && v.Started == t.written.Started {
 				t.state, t.token, t.known, t.here, t.orphan = task.Running, t.written.Token, true, true, false
 				t.session, t.leaseEnd, t.started = 0, t.written.LeaseEnd, t.written.Started
 			}
@@ -396,6 +402,8 @@ func (m *Model) compareTasks() error {
 			return fmt.Errorf("task %v is %v in memory, want %v", t.what(), v.State, t.state)
 		case ok && v.Counts != t.counts:
 			return fmt.Errorf("task %v counts %+v in memory, want %+v", t.what(), v.Counts, t.counts)
+		case ok && v.Started != t.started && t.state == task.Running:
+			return fmt.Errorf("task %v runs since %d, want %d", t.what(), v.Started, t.started)
 		case ok && v.State == task.Scheduled && t.ready <= m.rig.Now:
 			return fmt.Errorf("task %v is scheduled though its time has come", t.what())
 		case ok && v.State == task.Ready && t.ready > m.rig.Now:

@@ -235,7 +235,7 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 		if !m.inMemory(t) && got == task.LeaseLost {
 			return nil
 		}
-		t.token, t.here = o.Token, true
+		m.goesOn(t, o.Token)
 	default:
 		return want(task.LeaseLost)
 	}
@@ -393,8 +393,8 @@ func (m *Model) extended(e *queue.Extend) error {
 		want := task.OK
 		if t != nil && t.waits() && m.mayBeEarlier(t, x.Token) && e.Codes[i] != task.LeaseLost && m.inMemory(t) {
 			// Its holder goes on: nobody else has had it.
-			t.state, t.token, t.known, t.here, t.orphan = task.Running, x.Token, true, true, false
-			t.session, t.started = 0, m.rig.Now
+			m.goesOn(t, x.Token)
+			t.session = 0
 		}
 		switch {
 		case t == nil || t.state != task.Running || t.token != x.Token:

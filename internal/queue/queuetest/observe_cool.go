@@ -55,14 +55,27 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 	case !(t.known && t.token == k) && !m.mayBeEarlier(t, k):
 		return false
 	}
-	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
-	t.session, t.leaseEnd, t.started = no, 0, m.rig.Now
+	m.goesOn(t, k)
+	t.session, t.leaseEnd = no, 0
 	s.leases = append(s.leases, t)
 	return true
 }
 
+// goesOn makes a waiting task run again under k, its last dispatch. The attempt
+// began with that, if the machine has seen it or a claim tells of it.
+func (m *Model) goesOn(t *modelTask, k task.Token) {
+	if _, claimed := m.claims[t.id.Seq]; !claimed && !(t.known && t.token == k) {
+		t.started = m.rig.Now
+	}
+	t.resumed = m.rig.Now
+	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
+}
+
 // mayBeEarlier: for all this owner can know, k is the last dispatch of t.
 func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
+	if c, claimed := m.claims[t.id.Seq]; claimed && c.Token.Fence() != k.Fence() {
+		return false
+	}
 	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&
 		!(t.timed && t.ready >= m.opened)
 }

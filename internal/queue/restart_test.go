@@ -1,0 +1,119 @@
+package queue_test
+
+import (
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// open opens a session of a worker outside this process that names what it runs.
+func (b *bench) open(id string, running ...task.Token) *queue.Open {
+	b.Helper()
+	o := &queue.Open{Options: &task.SessionOptions{ID: id, Worker: id, Remote: true, TTL: task.Minute, Concurrency: 10,
+		Queues: []task.QueueWeight{{Queue: "q"}}, Running: running}}
+	b.apply(queue.Command{Op: queue.OpOpen, Open: o})
+	if o.Err != nil {
+		b.Fatal(o.Err)
+	}
+	return o
+}
+
+// take lets a session have up to n tasks.
+func (b *bench) take(o *queue.Open, n int) []task.Token {
+	b.Helper()
+	b.settle()
+	b.apply(queue.Command{Op: queue.OpDispatch, Session: o.Session, N: n})
+	var ts []task.Token
+	for i := range b.Leased {
+		ts = append(ts, b.Leased[i].Token)
+	}
+	return ts
+}
+
+func (b *bench) reopen(clean bool) {
+	b.Helper()
+	if err := b.Reopen(clean); err != nil {
+		b.Fatal(err)
+	}
+	b.settle()
+}
+
+// A worker that came back after a restart of the server had its attempts begin
+// anew: history showed them too short, and their timeout was given twice.
+func TestAttemptGoesOnAfterARestart(t *testing.T) {
+	f := func(clean bool, before, down, after task.Millis, left bool) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{Policy: &task.Policy{Timeout: 30 * task.Second}})
+		begun := b.Now
+		k := b.take(b.open("w"), 1)[0]
+		for range int(before / task.Second) {
+			b.Now += task.Time(task.Second)
+			b.settle()
+		}
+		b.reopen(clean)
+		b.Now += task.Time(down)
+		b.open("w", k)
+		if v, ok := b.M.Find(k.Seq); !ok || v.Started != begun {
+			t.Errorf("it runs since %d, want %d", v.Started, begun)
+		}
+		b.Now += task.Time(after)
+		b.settle()
+		if q := b.info(); (q.Running == 1) != left {
+			t.Errorf("after %d ms: %+v, still running should be %v", b.Now-begun, q, left)
+		}
+	}
+	f(true, 2*task.Second, 0, 20*task.Second, true)
+	f(false, 2*task.Second, 3*task.Second, 20*task.Second, true)
+	f(true, 10*task.Second, 0, 25*task.Second, false)
+	f(false, 10*task.Second, 3*task.Second, 25*task.Second, false)
+}
+
+// An outcome that came before its worker was back ended an attempt that seemed to
+// have taken no time.
+func TestOutcomeAfterARestartKnowsItsStart(t *testing.T) {
+	b := newBench(t, 100)
+	b.enqueue(task.Spec{})
+	begun := b.Now
+	k := b.take(b.open("w"), 1)[0]
+	b.Now += 5000
+	b.settle()
+	b.Now += 1000
+	b.settle()
+	b.reopen(false)
+	r := &task.OutcomeBatch{Outcomes: []task.Outcome{{Token: k}}, Codes: make([]task.Code, 1)}
+	if err := b.Once(queue.Command{Op: queue.OpReport, Report: r}); err != nil || r.Codes[0] != task.OK {
+		t.Fatal(err, r.Codes)
+	}
+	if f := b.Out.Finished; len(f) != 1 || f[0].Started != begun {
+		t.Fatalf("got %+v, want it to have run since %d", f, begun)
+	}
+}
+
+// A lease that a restart in order had written down and whose worker did not come
+// back left its claim: another worker's lease was taken for it after the next,
+// unclean start, and counted as a crash.
+func TestClaimOfAWorkerThatStayedAway(t *testing.T) {
+	b := newBench(t, 100)
+	b.enqueue(task.Spec{})
+	b.take(b.open("gone"), 1)
+	b.Now += 100
+	b.reopen(true)
+	b.Now += 6000
+	b.settle()
+	k := b.take(b.open("here"), 1)
+	if len(k) != 1 {
+		t.Fatal("the task was not given out again")
+	}
+	b.reopen(false)
+	if o := b.open("here", k...); len(o.Lost) != 0 {
+		t.Fatalf("it lost %v, which it runs", o.Lost)
+	}
+	if q := b.info(); q.Running != 1 {
+		t.Fatalf("got %+v", q)
+	}
+	if v, _ := b.M.Find(k[0].Seq); v.Counts.Crashes != 0 {
+		t.Fatalf("got %+v, want no crash", v.Counts)
+	}
+}
