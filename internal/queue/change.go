@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"maps"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // errPending marks an ID whose task must be read first.
 var errPending = &task.Error{Code: task.Internal, Text: "pending"}
@@ -194,7 +198,16 @@ func (m *Machine) purge(c *Purge) {
 		q.state.Timed = m.timedLeft(q)
 	}
 	c.Gone += before - q.state.Births - q.state.Timed
+	m.unlearn(q)
 	m.touch(q)
+}
+
+// unlearn forgets what was read of the queue's tasks before a purge: a command
+// that needs it reads it anew.
+func (m *Machine) unlearn(q *queueOf) {
+	maps.DeleteFunc(m.gotTask, func(_ task.Seq, a *Loaded) bool {
+		return len(a.Waiting) > 0 && a.Waiting[0].Place.Queue == q.state.Queue || a.Dead != nil && a.Dead.Key.Queue == q.state.Queue
+	})
 }
 
 func (m *Machine) purgeDead(q *queueOf) int64 {

@@ -222,3 +222,38 @@ func TestPurgeBesideAnEnqueue(t *testing.T) {
 		t.Fatalf("got %+v", q)
 	}
 }
+
+// A change beside a purge believed what had been read before the purge: the task
+// that was gone already was taken from the counts once more.
+func TestChangeBesideAPurge(t *testing.T) {
+	f := func(state task.State, born func(b *bench, key task.Spec) task.ID) {
+		t.Helper()
+		b := newBench(t, 1)
+		key := task.Spec{Type: "t", Idempotency: "k", IdempotencyFor: 1, Delay: task.Hour}
+		id := born(b, key)
+		b.Now += 10
+		again := &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{key}, Results: []task.Enqueued{{}}}
+		c := &queue.Change{Verb: task.VerbDelete, IDs: []task.ID{id}, Errs: []*task.Error{nil}}
+		p := &queue.Purge{Name: "q", States: []task.State{state}}
+		for _, step := range [][]queue.Command{
+			{{Op: queue.OpEnqueue, Enqueue: again}}, {}, // the key is read, then its task
+			{{Op: queue.OpPurge, Purge: p}, {Op: queue.OpChange, Change: c}}, {}, {},
+		} {
+			if err := b.Once(step...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.Errs[0] == nil || c.Errs[0].Code != task.NotFound {
+			t.Errorf("a %v task: got %v, want that it is not found", state, c.Errs[0])
+		}
+	}
+	f(task.Scheduled, func(b *bench, key task.Spec) task.ID {
+		return b.enqueue(task.Spec{Delay: 1000}, task.Spec{Delay: 1000}, key)[2]
+	})
+	f(task.Dead, func(b *bench, key task.Spec) task.ID {
+		key.Delay = 0
+		id := b.enqueue(key)[0]
+		b.report(task.Outcome{Token: b.lease(1, task.Hour)[0], Kind: task.OutcomeFail, Permanent: true})
+		return id
+	})
+}
