@@ -269,7 +269,8 @@ func (c *Client) Cancel(ctx context.Context, id ID) error { return c.change(ctx,
 // run now.
 func (c *Client) Retry(ctx context.Context, id ID) error { return c.change(ctx, VerbRetry, id) }
 
-// Delete forgets a task that is not running.
+// Delete forgets a task that is not running. Its idempotency key is free at once,
+// unless it has succeeded: then the key holds to the end of its window.
 func (c *Client) Delete(ctx context.Context, id ID) error { return c.change(ctx, VerbDelete, id) }
 
 // Ping asks whether the queue is there and ready to serve. When it is up but

@@ -231,7 +231,8 @@ func LimitKeys(keys ...string) Option {
 // the first task lives, an enqueue under the same key into the same queue finds
 // the first task (Task.Existing) instead of making another. With a different
 // payload it is refused with ErrConflict. Zero is a window of 24 hours; the key
-// is at most 256 bytes.
+// is at most 256 bytes. Deleting a task that has not succeeded frees its key;
+// canceling or purging does not.
 func Idempotency(key string, window time.Duration) Option {
 	return func(o *taskOptions) {
 		if key == "" {

@@ -41,8 +41,10 @@ scheduled tasks run now. A filter picks dead tasks unless it names a state.`,
 	{
 		verb: penstock.VerbDelete, name: "delete", past: "deleted",
 		short: "Forget tasks, whatever their state but running",
-		long: `Forget tasks, whatever their state but running: they are not found any more. A
-filter must name a state. To empty a whole queue, penstock purge is quicker.`,
+		long: `Forget tasks, whatever their state but running: they are not found any more. Their
+idempotency keys are free at once, but for those of tasks that have succeeded. A
+filter must name a state. To empty a whole queue, penstock purge is quicker, and
+leaves the keys to the end of their window.`,
 	},
 }
 

@@ -97,7 +97,21 @@ func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
 	if err := r.dec.Waiting(e.key, value, &a.Waiting[0]); err != nil {
 		return false, r.unreadable(e.key, err)
 	}
-	return true, nil
+	return true, r.wantIdemOf(a, pl.Queue, a.Waiting[0].Flags, value)
+}
+
+// wantIdemOf reads the entry of the idempotency key that a record just read
+// names, if it was asked for.
+func (r *Runner) wantIdemOf(a *queue.Loaded, queueNum uint32, flags queue.Flags, value []byte) error {
+	if !a.Want.Idem || flags&queue.FlagIdem == 0 {
+		return nil
+	}
+	name, err := r.dec.Idempotency(r.enc.key, value)
+	if err != nil {
+		return r.unreadable(r.enc.key, err)
+	}
+	k := queue.IdemKeyOf(queueNum, name)
+	return r.wantIdem(&queue.Want{Queue: k.Queue, Hash: k.Hash}, a)
 }
 
 func (r *Runner) wantDead(k queue.DeadKey, a *queue.Loaded) (bool, error) {
@@ -114,7 +128,7 @@ func (r *Runner) wantDead(k queue.DeadKey, a *queue.Loaded) (bool, error) {
 	if err != nil {
 		return false, r.unreadable(e.key, err)
 	}
-	return true, nil
+	return true, r.wantIdemOf(a, k.Queue, a.Dead.Flags, value)
 }
 
 func (r *Runner) wantFinished(seq task.Seq, segments []uint32, a *queue.Loaded) (bool, error) {
@@ -136,7 +150,7 @@ func (r *Runner) wantFinished(seq task.Seq, segments []uint32, a *queue.Loaded) 
 		if err != nil {
 			return false, r.unreadable(e.key, err)
 		}
-		return true, nil
+		return true, r.wantIdemOf(a, a.Finished.Place.Queue, a.Finished.Flags, value)
 	}
 	return false, nil
 }

@@ -38,7 +38,7 @@ func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
 	a, asked := m.gotTask[id.Seq]
 	switch {
 	case !asked:
-		m.want(Want{What: WantTask, ID: id})
+		m.want(Want{What: WantTask, ID: id, Idem: v == task.VerbDelete})
 		return errPending
 	case len(a.Waiting) > 0:
 		i, ok := m.takeLoaded(&a.Waiting[0])
@@ -81,6 +81,9 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 		if s.state == slotRunning {
 			return task.Errorf(task.Conflict, "the task is running: cancel it first")
 		}
+		if !m.freeKey(m.idOf(m.place(s)), s.flags) {
+			return errPending
+		}
 		m.remove(i)
 	default:
 		return task.Errorf(task.Invalid, "unknown verb")
@@ -100,6 +103,9 @@ func (m *Machine) remove(i uint32) {
 func (m *Machine) changeDead(v task.Verb, id task.ID, a *Loaded) *task.Error {
 	d := a.Dead
 	q := m.queues[d.Key.Queue]
+	if v == task.VerbDelete && !m.freeKey(id, d.Flags) {
+		return errPending
+	}
 	switch v {
 	case task.VerbCancel:
 		return task.Errorf(task.Conflict, "the task is dead already: retry or delete it")
@@ -140,6 +146,9 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 		}
 		m.revive(f.Place, f.Flags, Source{Slot: NoSlot, Finished: f.Key}, recordOverhead, a)
 	case task.VerbDelete:
+		if f.State != task.Succeeded && !m.freeKey(id, f.Flags) { // what is done stays done: a repeat may not do it again
+			return errPending
+		}
 		m.out.Ended = append(m.out.Ended, Ended{id.Seq, task.StateUnknown})
 	}
 	m.out.DropFinished = append(m.out.DropFinished, f.Key)

@@ -119,6 +119,7 @@ type Want struct {
 	Segments []uint32
 	Until    task.Time
 	Limit    int
+	Idem     bool   // WantTask: the entry of its idempotency key too
 	Batch    uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
 }
 
@@ -127,7 +128,7 @@ type Loaded struct {
 	Want     Want
 	Waiting  []Waiting // refills, and WantTask (0 or 1)
 	End      bool      // refills: the range's end was reached
-	Idem     *Idem     // nil: not there
+	Idem     *Idem     // WantIdem, and WantTask with Idem; nil: not there
 	Dead     *DeadLetter
 	Finished *Finished // result and texts need not be filled
 	Revived  *Waiting  // with Dead, or Finished that kept its body: policy and times of its record

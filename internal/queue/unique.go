@@ -7,8 +7,8 @@ import (
 )
 
 // idems enforces idempotency keys. An entry holds from enqueue to the later of
-// its window and the end of its task; it lives in the store and is read when a
-// batch names it. got is what is known in this Apply: nil = no such entry.
+// its window and the end of its task, unless that is deleted before it succeeds;
+// it lives in the store and is read when a batch names it. got is what is known in this Apply: nil = no such entry.
 type idems struct {
 	got      map[IdemKey]*Idem
 	next     task.Time // of the next sweep
@@ -34,6 +34,9 @@ func hashOf(parts ...string) uint64 {
 	}
 	return h.Sum64()
 }
+
+// IdemKeyOf names the entry of an idempotency key of a queue.
+func IdemKeyOf(queue uint32, key string) IdemKey { return IdemKey{queue, hashOf(key)} }
 
 func payloadHash(s *task.Spec) uint64 {
 	h := fnv.New64a()
@@ -137,6 +140,46 @@ func (d *idems) note(m *Machine, q *queueOf, s *task.Spec, id task.ID) {
 	m.out.Idems = append(m.out.Idems, e)
 }
 
+// freeKey gives up the idempotency key of a task that is deleted. False: what
+// holds the key must be read first.
+func (m *Machine) freeKey(id task.ID, flags Flags) bool {
+	if flags&FlagIdem == 0 {
+		return true
+	}
+	a := m.gotTask[id.Seq]
+	if a == nil || !a.Want.Idem {
+		m.want(Want{What: WantTask, ID: id, Idem: true})
+		return false
+	}
+	e := a.Idem
+	if e != nil {
+		if known, ok := m.idems.got[e.Key]; ok { // it may have changed in this Apply
+			e = known
+		}
+	}
+	if e != nil && e.ID.Seq == id.Seq {
+		m.idems.drop(m, e)
+	}
+	return true
+}
+
+// drop takes an entry away. One that this very Apply puts is taken back.
+func (d *idems) drop(m *Machine, e *Idem) {
+	m.out.DropIdems = append(m.out.DropIdems, e.Key)
+	for i := range m.out.Idems {
+		if m.out.Idems[i].Key == e.Key {
+			m.out.Idems = append(m.out.Idems[:i], m.out.Idems[i+1:]...)
+			break
+		}
+	}
+	d.got[e.Key] = nil
+	if q := m.queues[e.Key.Queue]; q != nil {
+		q.state.IdemBytes -= int64(idemOverhead + len(e.Name))
+		m.touch(q)
+	}
+	m.dirty = true
+}
+
 // sweepIdems walks the entries, a bounded step at a time, and drops those whose
 // window and task are both over.
 func (m *Machine) sweepIdems() {
@@ -160,15 +203,7 @@ func (m *Machine) idemsSwept(a *Loaded) {
 		if e.Until > m.now || a.Idems[i].Live {
 			continue
 		}
-		m.out.DropIdems = append(m.out.DropIdems, e.Key)
-		if _, asked := d.got[e.Key]; asked {
-			d.got[e.Key] = nil
-		}
-		if q := m.queues[e.Key.Queue]; q != nil {
-			q.state.IdemBytes -= int64(idemOverhead + len(e.Name))
-			m.touch(q)
-		}
-		m.dirty = true
+		d.drop(m, e)
 	}
 	if len(a.Idems) < idemSweepMax {
 		d.at, d.next = IdemKey{}, m.now.Add(idemSweepEvery)

@@ -277,15 +277,25 @@ func copyOf(b []byte) []byte {
 	return append([]byte(nil), b...)
 }
 
-// Idempotency reads the idempotency key out of a live record or dead letter;
-// "" when it has none.
-func (d *Decoder) Idempotency(value []byte) (string, error) {
+// Idempotency reads the idempotency key out of a live record, a dead letter or a
+// finished record that kept its body; "" when it has none.
+func (d *Decoder) Idempotency(key, value []byte) (string, error) {
+	_, c, err := ClassOf(key)
+	if err != nil {
+		return "", err
+	}
 	var v view
-	if err := v.parse(ClassBirth, value); err != nil {
+	if c == ClassFinished {
+		var f finishedView
+		if err := f.parse(value); err != nil || f.body == nil {
+			return "", err
+		}
+		v.body = f.body
+	} else if err := v.parse(c, value); err != nil {
 		return "", err
 	}
 	var b body
-	if err := b.read(d, v.body, ClassBirth); err != nil {
+	if err := b.read(d, v.body, c); err != nil {
 		return "", err
 	}
 	return b.idem, nil

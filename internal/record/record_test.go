@@ -177,7 +177,7 @@ func TestMoves(t *testing.T) {
 	if _, err := d.LiveInfo(part, retry, again, &info); err != nil || info.Attempts != nil || info.Reason != "" || info.State != task.Scheduled || info.ReadyAt != retry.Due || info.ID != IDOf(part, timed) {
 		t.Errorf("redriven: %+v, %v", info, err)
 	}
-	if got, err := d.Idempotency(again); err != nil || got != "order-17" {
+	if got, err := d.Idempotency(AppendPlaceKey(nil, part, retry), again); err != nil || got != "order-17" {
 		t.Errorf("idempotency key after three moves: %q, %v", got, err)
 	}
 }

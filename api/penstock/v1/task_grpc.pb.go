@@ -47,7 +47,8 @@ type TaskServiceClient interface {
 	// Retry makes dead, canceled and expired tasks wait again, and scheduled ones
 	// run now.
 	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*RetryResponse, error)
-	// Delete forgets tasks, whatever their state but running.
+	// Delete forgets tasks, whatever their state but running. The idempotency keys
+	// of those that have not succeeded are free at once.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
 	// List pages through tasks, newest first within a state.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
@@ -150,7 +151,8 @@ type TaskServiceServer interface {
 	// Retry makes dead, canceled and expired tasks wait again, and scheduled ones
 	// run now.
 	Retry(context.Context, *RetryRequest) (*RetryResponse, error)
-	// Delete forgets tasks, whatever their state but running.
+	// Delete forgets tasks, whatever their state but running. The idempotency keys
+	// of those that have not succeeded are free at once.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
 	// List pages through tasks, newest first within a state.
 	List(context.Context, *ListRequest) (*ListResponse, error)

@@ -58,6 +58,13 @@ func placeOf(id task.ID) queue.Place {
 
 func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 	seq := a.Want.ID.Seq
+	if a.Want.Idem {
+		for _, x := range s.idems {
+			if x.ID.Seq == seq {
+				a.Idem = &x
+			}
+		}
+	}
 	at := placeOf(a.Want.ID)
 	if r := s.live[at]; r != nil {
 		a.Waiting = []queue.Waiting{waiting(r)}
@@ -199,7 +206,7 @@ func (s *Store) Check() []string {
 	faults := s.faults
 	s.faults = nil
 	fault := func(format string, args ...any) { s.fault(format, args...) }
-	type tally struct{ births, timed, dead int64 }
+	type tally struct{ births, timed, dead, idem int64 }
 	have := map[uint32]*tally{}
 	for q := range s.queues {
 		have[q] = &tally{}
@@ -217,9 +224,15 @@ func (s *Store) Check() []string {
 	for k := range s.dead {
 		have[k.Queue].dead++
 	}
+	for k, e := range s.idems {
+		have[k.Queue].idem += 48 + int64(len(e.Name))
+	}
 	for q, t := range have {
 		if st := s.queues[q]; st.Births != t.births || st.Timed != t.timed || st.Dead != t.dead {
 			fault("queue %q counts %d births, %d timed, %d dead; the store has %d, %d, %d", st.Name, st.Births, st.Timed, st.Dead, t.births, t.timed, t.dead)
+		}
+		if b := s.queues[q].IdemBytes; b != t.idem {
+			fault("queue %q counts %d bytes of idempotency keys; the store has %d", s.queues[q].Name, b, t.idem)
 		}
 	}
 	s.checkIndexes()

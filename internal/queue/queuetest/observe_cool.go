@@ -2,6 +2,7 @@ package queuetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -122,6 +123,9 @@ func (m *Model) changedOne(v task.Verb, id task.ID, err *task.Error) error {
 	case task.VerbDelete:
 		if t.state == task.Running {
 			return want(task.Conflict)
+		}
+		if t.state != task.Succeeded {
+			maps.DeleteFunc(m.idems, func(_ [2]string, e *modelIdem) bool { return e.task == t })
 		}
 		m.gone(t)
 	case task.VerbRetry:

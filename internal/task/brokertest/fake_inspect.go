@@ -244,6 +244,9 @@ func (f *Fake) change(v task.Verb, id task.ID) *task.Error {
 		if r.state == task.Running {
 			return conflict
 		}
+		if ik := (idemKey{r.queue.name, r.spec.Idempotency}); r.state != task.Succeeded && f.idem[ik] != nil && f.idem[ik].rec == r {
+			delete(f.idem, ik)
+		}
 		f.forget(r)
 	default:
 		return task.Errorf(task.Invalid, "unknown verb %d", v)

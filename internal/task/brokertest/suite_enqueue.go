@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -185,6 +186,34 @@ var enqueuePromises = []promise{
 			h.Fatalf("got %+v", rs)
 		}
 		h.wantCounts("q", tally{Ready: 1, Enqueued: 1})
+	}},
+	{"idempotency/a deleted task frees its key, unless it has succeeded", false, func(h *harness) {
+		end := map[string]func(task.ID){
+			"ready": func(task.ID) {},
+			"dead": func(task.ID) {
+				h.report(task.Outcome{Token: h.lease("q", 1, 0)[0].Token, Kind: task.OutcomeFail, Permanent: true}, task.OK)
+			},
+			"canceled":  func(id task.ID) { h.change(task.VerbCancel, id) },
+			"succeeded": func(task.ID) { h.report(complete(h.lease("q", 1, 0)[0], ""), task.OK) },
+		}
+		for _, state := range slices.Sorted(maps.Keys(end)) {
+			s := task.Spec{Type: "t", Payload: []byte(state), Idempotency: state}
+			first := h.enqueueOne("q", s)
+			end[state](first)
+			r := h.enqueueBatch(&task.EnqueueBatch{Queue: "q", Specs: []task.Spec{s}})[0]
+			if r.Err != nil || r.ID != first || !r.Existing {
+				h.Fatalf("%s: got %+v, want the existing %v", state, r, first)
+			}
+			h.change(task.VerbDelete, first)
+			r = h.enqueueBatch(&task.EnqueueBatch{Queue: "q", Specs: []task.Spec{s}})[0]
+			if done := state == "succeeded"; r.Err != nil || r.Existing != done || (r.ID == first) != done {
+				h.Fatalf("%s and deleted: got %+v after %v", state, r, first)
+			}
+			if state != "succeeded" {
+				h.change(task.VerbDelete, r.ID)
+			}
+		}
+		h.wantCounts("q", tally{Enqueued: 7, Succeeded: 1, Canceled: 1})
 	}},
 	{"idempotency/a key holds to the later of its window and its task's end", false, func(h *harness) {
 		s := task.Spec{Type: "t", Payload: []byte("one"), Idempotency: "k", IdempotencyFor: 40}

@@ -64,7 +64,8 @@ type TaskServiceClient interface {
 	// Retry makes dead, canceled and expired tasks wait again, and scheduled ones
 	// run now.
 	Retry(context.Context, *v1.RetryRequest) (*v1.RetryResponse, error)
-	// Delete forgets tasks, whatever their state but running.
+	// Delete forgets tasks, whatever their state but running. The idempotency keys
+	// of those that have not succeeded are free at once.
 	Delete(context.Context, *v1.DeleteRequest) (*v1.DeleteResponse, error)
 	// List pages through tasks, newest first within a state.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
@@ -215,7 +216,8 @@ type TaskServiceHandler interface {
 	// Retry makes dead, canceled and expired tasks wait again, and scheduled ones
 	// run now.
 	Retry(context.Context, *v1.RetryRequest) (*v1.RetryResponse, error)
-	// Delete forgets tasks, whatever their state but running.
+	// Delete forgets tasks, whatever their state but running. The idempotency keys
+	// of those that have not succeeded are free at once.
 	Delete(context.Context, *v1.DeleteRequest) (*v1.DeleteResponse, error)
 	// List pages through tasks, newest first within a state.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
