@@ -49,8 +49,8 @@ func (n *Node) refuse(b *task.EnqueueBatch) *task.Error {
 	if bytes > task.BatchBytesMax {
 		return task.Errorf(task.Invalid, "%d bytes of payload in one call, the most is %d: split it", bytes, task.BatchBytesMax)
 	}
-	if len(b.Producer) > sessionIDMax {
-		return task.Errorf(task.Invalid, "a producer session's name has %d bytes, the most is %d", len(b.Producer), sessionIDMax)
+	if len(b.Producer) > task.SessionIDMax {
+		return task.Errorf(task.Invalid, "a producer session's name has %d bytes, the most is %d", len(b.Producer), task.SessionIDMax)
 	}
 	return nil
 }

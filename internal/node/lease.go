@@ -27,7 +27,7 @@ type unary struct {
 
 // Lease implements task.Broker.
 func (n *Node) Lease(ctx context.Context, q task.LeaseRequest) ([]task.Delivery, error) {
-	if err := checkLease(&q); err != nil {
+	if err := q.Check(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -39,9 +39,8 @@ func (n *Node) Lease(ctx context.Context, q task.LeaseRequest) ([]task.Delivery,
 	q.Queues, q.Types = slices.Clone(q.Queues), slices.Clone(q.Types)
 	ps := n.partitions(q.Queues)
 	u := &unary{n: n, done: make(chan struct{}), left: len(ps)}
-	wait := min(q.Wait, task.Millis(leaseWaitMax/time.Millisecond))
-	if wait > 0 {
-		u.until = n.now().Add(wait)
+	if q.Wait > 0 {
+		u.until = n.now().Add(q.Wait)
 	}
 	if err := n.addLease(u); err != nil {
 		return nil, err
@@ -55,28 +54,12 @@ func (n *Node) Lease(ctx context.Context, q task.LeaseRequest) ([]task.Delivery,
 			u.failed(err)
 			continue
 		}
-		r.Poll(&q, &u.credit, u, wait == 0, u.failed)
+		r.Poll(&q, &u.credit, u, q.Wait == 0, u.failed)
 	}
-	if err := u.wait(ctx, wait); err != nil {
+	if err := u.wait(ctx, q.Wait); err != nil {
 		return nil, err
 	}
 	return u.got, nil
-}
-
-func checkLease(q *task.LeaseRequest) *task.Error {
-	switch {
-	case len(q.Queues) == 0:
-		return task.Errorf(task.Invalid, "no queue is named: say which to lease from")
-	case len(q.Queues) > task.SessionQueuesMax:
-		return task.Errorf(task.Invalid, "%d queues are named, the most is %d", len(q.Queues), task.SessionQueuesMax)
-	case q.Max < 0 || q.Max > task.LeaseMax:
-		return task.Errorf(task.Invalid, "max is %d: use 1 to %d", q.Max, task.LeaseMax)
-	case q.TTL < 0 || q.TTL > task.LeaseTTLMax:
-		return task.Errorf(task.Invalid, "a lease of %d ms is out of range: at most 12 hours", q.TTL)
-	case q.Wait < 0:
-		return task.Errorf(task.Invalid, "a wait of %d ms is negative", q.Wait)
-	}
-	return checkServed(q.Queues, q.Types)
 }
 
 func (n *Node) addLease(u *unary) *task.Error {

@@ -7,10 +7,8 @@ const (
 	partitionsMax  = 1 << 10
 	reopenWaitMin  = 20 * time.Millisecond // first wait before a partition is opened anew
 	reopenWaitMax  = 10 * time.Second
-	reopenFreshMax = time.Minute // a partition that ran so long begins with the shortest wait again
-	leasesMax      = 10_000      // unary leases that wait, over all partitions
-	leaseWaitMax   = 5 * time.Minute
-	sessionIDMax   = 32
+	reopenFreshMax = time.Minute      // a partition that ran so long begins with the shortest wait again
+	leasesMax      = 10_000           // unary leases that wait, over all partitions
 	closeWaitMax   = 30 * time.Second // when the caller of Close sets no limit
 
 	windowTasks  = 200_000  // tasks in memory

@@ -37,7 +37,7 @@ type leg struct {
 
 // Attach implements task.Broker.
 func (n *Node) Attach(ctx context.Context, opts task.SessionOptions, sink task.Sink) (task.Session, error) {
-	if err := checkOptions(&opts); err != nil {
+	if err := opts.Check(); err != nil {
 		return nil, err
 	}
 	if n.closed.Load() {
@@ -64,43 +64,6 @@ func (n *Node) Attach(ctx context.Context, opts task.SessionOptions, sink task.S
 		s.revoke(lost, task.LeaseLost)
 	}
 	return s, nil
-}
-
-func checkOptions(o *task.SessionOptions) *task.Error {
-	switch {
-	case o.ID == "" || len(o.ID) > sessionIDMax:
-		return task.Errorf(task.Invalid, "a worker session's ID has %d bytes: use 1 to %d", len(o.ID), sessionIDMax)
-	case len(o.Queues) == 0:
-		return task.Errorf(task.Invalid, "the worker names no queue: say which it serves")
-	case len(o.Queues) > task.SessionQueuesMax:
-		return task.Errorf(task.Invalid, "the worker names %d queues, the most is %d", len(o.Queues), task.SessionQueuesMax)
-	case o.TTL < 0 || o.TTL > task.SessionTTLMax:
-		return task.Errorf(task.Invalid, "a session TTL of %d ms is out of range: at most 10 minutes", o.TTL)
-	case len(o.Running) > task.CreditMax:
-		return task.Errorf(task.Invalid, "the worker names %d running tasks, the most is %d", len(o.Running), task.CreditMax)
-	}
-	return checkServed(o.Queues, o.Types)
-}
-
-// checkServed refuses bad names of queues and types.
-func checkServed(queues []task.QueueWeight, types []string) *task.Error {
-	if len(types) > task.SessionTypesMax {
-		return task.Errorf(task.Invalid, "the worker serves %d types, the most is %d: serve every type instead", len(types), task.SessionTypesMax)
-	}
-	for _, q := range queues {
-		if e := task.CheckName("queue", q.Queue); e != nil {
-			return e
-		}
-		if q.Weight < 0 {
-			return task.Errorf(task.Invalid, "the weight %d of queue %q is negative", q.Weight, q.Queue)
-		}
-	}
-	for _, t := range types {
-		if e := task.CheckName("type", t); e != nil {
-			return e
-		}
-	}
-	return nil
 }
 
 // partitions lists where the queues live, in rising order.

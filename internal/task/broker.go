@@ -95,7 +95,7 @@ func ReportWait(ctx context.Context, br Broker, b *OutcomeBatch) error {
 // QueueWeight names a queue that a worker serves, and its share.
 type QueueWeight struct {
 	Queue  string
-	Weight int // 0 counts as 1
+	Weight int // 0 counts as 1; ≤ WeightMax
 }
 
 // SessionOptions describe a worker session.
@@ -113,7 +113,8 @@ type SessionOptions struct {
 
 // Session is an open worker session.
 type Session interface {
-	// Credit allows n more deliveries.
+	// Credit allows n more deliveries. What would make it more than CreditMax open
+	// ones does not count.
 	Credit(n int)
 	// Report is Broker.Report within the session; outcomes go ahead of admission.
 	Report(b *OutcomeBatch)
@@ -147,9 +148,9 @@ type Sink interface {
 type LeaseRequest struct {
 	Queues []QueueWeight
 	Types  []string
-	Max    int
-	Wait   Millis
-	TTL    Millis // 0 = DefaultLease
+	Max    int    // 0 = 1, ≤ LeaseMax
+	Wait   Millis // for the first task; ≤ LeaseWaitMax
+	TTL    Millis // 0 = DefaultLease, ≤ LeaseTTLMax
 	Worker string
 }
 

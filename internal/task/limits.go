@@ -20,6 +20,7 @@ const (
 	CreditMax        = 10_000   // deliveries a worker session may have open
 	LeaseMax         = 1_000    // tasks one unary lease may take
 	ListMax          = 1_000    // tasks on one page of a listing
+	WeightMax        = 1 << 20  // share of one queue among those that a worker serves
 	PriorityMax      = 9
 )
 
@@ -33,6 +34,9 @@ const (
 	SessionTTLMax       = 10 * Minute
 	DefaultLease        = 30 * Second
 	LeaseTTLMax         = 12 * Hour
+	LeaseWaitMax        = 5 * Minute // wait of one unary lease for its first task
+	PollMax             = Minute     // one long poll over the wire: proxies cut longer ones
+	SessionIDMax        = 32         // bytes of a session's ID
 	DefaultRetention    = Day
 	DefaultUnserved     = Day // how long a task may wait for a worker that serves its type
 	CrashesMax          = 3   // lost leases before a task is quarantined

@@ -188,3 +188,61 @@ func (b *Backoff) checkList() *Error {
 	}
 	return nil
 }
+
+// Check refuses a unary lease that can't be.
+func (r *LeaseRequest) Check() *Error {
+	switch {
+	case len(r.Queues) == 0:
+		return Errorf(Invalid, "no queue is named: say which to lease from")
+	case r.Max < 0 || r.Max > LeaseMax:
+		return Errorf(Invalid, "max is %d: use 1 to %d", r.Max, LeaseMax)
+	case r.TTL < 0 || r.TTL > LeaseTTLMax:
+		return Errorf(Invalid, "a lease of %d ms is out of range: at most 12 hours", r.TTL)
+	case r.Wait < 0:
+		return Errorf(Invalid, "a wait of %d ms is negative", r.Wait)
+	case r.Wait > LeaseWaitMax:
+		return Errorf(Invalid, "a wait of %d ms is over the limit of 5 minutes: ask again when it is over", r.Wait)
+	}
+	return checkServed(r.Queues, r.Types)
+}
+
+// Check refuses options that no worker session can have.
+func (o *SessionOptions) Check() *Error {
+	switch {
+	case o.ID == "" || len(o.ID) > SessionIDMax:
+		return Errorf(Invalid, "a worker session's ID has %d bytes: use 1 to %d", len(o.ID), SessionIDMax)
+	case len(o.Queues) == 0:
+		return Errorf(Invalid, "the worker names no queue: say which it serves")
+	case o.Concurrency < 0:
+		return Errorf(Invalid, "a concurrency of %d is negative", o.Concurrency)
+	case o.TTL < 0 || o.TTL > SessionTTLMax:
+		return Errorf(Invalid, "a session TTL of %d ms is out of range: at most 10 minutes", o.TTL)
+	case len(o.Running) > CreditMax:
+		return Errorf(Invalid, "the worker names %d running tasks, the most is %d", len(o.Running), CreditMax)
+	}
+	return checkServed(o.Queues, o.Types)
+}
+
+// checkServed refuses bad names and shares of queues, and bad types.
+func checkServed(queues []QueueWeight, types []string) *Error {
+	if len(queues) > SessionQueuesMax {
+		return Errorf(Invalid, "%d queues are named, the most is %d", len(queues), SessionQueuesMax)
+	}
+	if len(types) > SessionTypesMax {
+		return Errorf(Invalid, "%d types are named, the most is %d: serve every type instead", len(types), SessionTypesMax)
+	}
+	for _, q := range queues {
+		if e := CheckName("queue", q.Queue); e != nil {
+			return e
+		}
+		if q.Weight < 0 || q.Weight > WeightMax {
+			return Errorf(Invalid, "the weight %d of queue %q is out of range: use 1 to %d", q.Weight, q.Queue, WeightMax)
+		}
+	}
+	for _, t := range types {
+		if e := CheckName("type", t); e != nil {
+			return e
+		}
+	}
+	return nil
+}

@@ -25,7 +25,7 @@ const (
 type QueueWeight struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	Weight        uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // 0 counts as 1
+	Weight        uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // 0 counts as 1, at most 1,048,576
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -79,9 +79,9 @@ type LeaseRequest struct {
 	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`                  // one queue; "" with no queues = "default"
 	Queues        []*QueueWeight         `protobuf:"bytes,2,rep,name=queues,proto3" json:"queues,omitempty"`                // or several
 	Types         []string               `protobuf:"bytes,3,rep,name=types,proto3" json:"types,omitempty"`                  // none = every type
-	Max           int32                  `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`                     // 0 = 1
-	WaitMs        int64                  `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"` // at most 60 s; 0 = do not wait
-	TtlMs         int64                  `protobuf:"varint,6,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`    // 0 = 30 s
+	Max           int32                  `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`                     // 0 = 1, at most 1,000
+	WaitMs        int64                  `protobuf:"varint,5,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"` // at most 60 s, more is refused; 0 = do not wait
+	TtlMs         int64                  `protobuf:"varint,6,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`    // 0 = 30 s, at most 12 h
 	Worker        string                 `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`                // shown to people
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

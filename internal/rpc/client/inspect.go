@@ -30,11 +30,11 @@ func (c *Conn) refusal(err error) error {
 
 // Lease is task.Broker's.
 func (c *Conn) Lease(ctx context.Context, r task.LeaseRequest) ([]task.Delivery, error) {
-	if len(r.Queues) == 0 { // the wire takes none for the default queue
-		return nil, task.Errorf(task.Invalid, "a lease names at least one queue")
+	if err := r.Check(); err != nil { // the wire takes no queue for the default one
+		return nil, err
 	}
 	m := &pb.LeaseRequest{
-		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: int32(r.Max), WaitMs: int64(r.Wait), TtlMs: int64(r.TTL), Worker: r.Worker,
+		Queues: codec.WeightsToProto(r.Queues), Types: r.Types, Max: int32(r.Max), WaitMs: int64(min(r.Wait, task.PollMax)), TtlMs: int64(r.TTL), Worker: r.Worker,
 	}
 	end := time.Now().Add(time.Duration(r.Wait) * time.Millisecond)
 	for {
@@ -46,7 +46,7 @@ func (c *Conn) Lease(ctx context.Context, r task.LeaseRequest) ([]task.Delivery,
 		if len(out.Tasks) > 0 || left <= 0 { // the server's polls are shorter than callers may wish
 			return leased(out.Tasks)
 		}
-		m.WaitMs = left.Milliseconds() + 1
+		m.WaitMs = min(left.Milliseconds()+1, int64(task.PollMax))
 	}
 }
 

@@ -51,6 +51,9 @@ func keyOf(t *task.Token) leaseKey {
 // Attach is task.Broker's. The session is attached again by itself after every
 // lost connection, with the leases it holds.
 func (c *Conn) Attach(ctx context.Context, opts task.SessionOptions, sink task.Sink) (task.Session, error) {
+	if err := opts.Check(); err != nil {
+		return nil, err
+	}
 	s := &session{c: c, opts: opts, sink: sink, leases: map[leaseKey]task.Token{}, opening: make(chan error, 1)}
 	for _, t := range opts.Running {
 		s.leases[keyOf(&t)] = t

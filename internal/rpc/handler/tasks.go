@@ -12,7 +12,6 @@ import (
 
 const (
 	waitDefault = 30 * task.Second // of Wait when the caller names none
-	waitMax     = task.Minute      // of one long poll: proxies cut longer ones
 )
 
 // tasks is TaskService.
@@ -141,6 +140,8 @@ func (s tasks) Wait(ctx context.Context, r *pb.WaitRequest) (*pb.WaitResponse, e
 	switch {
 	case wait < 0:
 		return nil, task.Errorf(task.Invalid, "wait of %d ms is negative", wait)
+	case wait > task.PollMax:
+		return nil, errPollMax(wait)
 	case wait == 0:
 		wait = waitDefault
 	}
@@ -148,7 +149,7 @@ func (s tasks) Wait(ctx context.Context, r *pb.WaitRequest) (*pb.WaitResponse, e
 	w := &task.Watch{ID: id, Done: func(*task.Watch) { close(done) }}
 	stop := s.br.Watch(w)
 	defer stop()
-	timer := time.NewTimer(time.Duration(min(wait, waitMax)) * time.Millisecond)
+	timer := time.NewTimer(time.Duration(wait) * time.Millisecond)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -166,6 +167,10 @@ func (s tasks) Wait(ctx context.Context, r *pb.WaitRequest) (*pb.WaitResponse, e
 		return nil, err
 	}
 	return &pb.WaitResponse{Done: info.State.Final(), Task: codec.InfoToProto(&info)}, nil
+}
+
+func errPollMax(wait task.Millis) *task.Error {
+	return task.Errorf(task.Invalid, "wait of %d ms is over the limit of 60s: ask again when it is over", wait)
 }
 
 func (s tasks) Cancel(ctx context.Context, r *pb.CancelRequest) (*pb.CancelResponse, error) {

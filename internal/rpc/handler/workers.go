@@ -73,7 +73,7 @@ func (s workers) poll(ctx context.Context, q task.LeaseRequest) ([]task.Delivery
 func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
 	q := task.LeaseRequest{
 		Queues: codec.WeightsFromProto(r.Queues), Types: r.Types, Max: int(r.Max),
-		Wait: min(task.Millis(r.WaitMs), waitMax), TTL: task.Millis(r.TtlMs), Worker: r.Worker,
+		Wait: task.Millis(r.WaitMs), TTL: task.Millis(r.TtlMs), Worker: r.Worker,
 	}
 	if q.Max == 0 {
 		q.Max = 1
@@ -92,6 +92,8 @@ func leaseRequest(r *pb.LeaseRequest) (task.LeaseRequest, error) {
 		return q, task.Errorf(task.Invalid, "max is %d: use 1 to %d", q.Max, task.LeaseMax)
 	case q.Wait < 0:
 		return q, task.Errorf(task.Invalid, "wait of %d ms is negative", q.Wait)
+	case q.Wait > task.PollMax:
+		return q, errPollMax(q.Wait)
 	case q.TTL < 0 || q.TTL > task.LeaseTTLMax:
 		return q, task.Errorf(task.Invalid, "ttl of %d ms: use up to 12h, or 0 for 30s", q.TTL)
 	case len(r.Queues) > task.SessionQueuesMax:

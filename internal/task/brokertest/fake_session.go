@@ -39,16 +39,10 @@ func (f *Fake) Attach(ctx context.Context, opts task.SessionOptions, sink task.S
 	if e := f.refusal(); e != nil {
 		return nil, e
 	}
-	if opts.ID == "" || len(opts.ID) > 32 {
-		return nil, task.Errorf(task.Invalid, "a worker session's ID has 1 to 32 bytes, not %d", len(opts.ID))
-	}
-	if opts.TTL < 0 || opts.TTL > task.SessionTTLMax {
-		return nil, task.Errorf(task.Invalid, "a session TTL of %d ms is out of range: the most is %d", opts.TTL, task.SessionTTLMax)
-	}
-	c, e := f.newConsumer(opts.Queues, opts.Types)
-	if e != nil {
+	if e := opts.Check(); e != nil {
 		return nil, e
 	}
+	c := f.newConsumer(opts.Queues, opts.Types)
 	s := f.sessions[opts.ID]
 	if s == nil {
 		f.counter++

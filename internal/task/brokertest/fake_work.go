@@ -26,26 +26,9 @@ type share struct {
 
 func (c *consumer) serves(taskType string) bool { return c.types == nil || c.types[taskType] }
 
-func (f *Fake) newConsumer(queues []task.QueueWeight, types []string) (*consumer, *task.Error) {
-	if len(queues) == 0 {
-		return nil, task.Errorf(task.Invalid, "no queue is named: name at least one to work on")
-	}
-	if len(queues) > task.SessionQueuesMax || len(types) > task.SessionTypesMax {
-		return nil, task.Errorf(task.Invalid, "over %d queues or %d types", task.SessionQueuesMax, task.SessionTypesMax)
-	}
+func (f *Fake) newConsumer(queues []task.QueueWeight, types []string) *consumer {
 	c := &consumer{}
-	for _, qw := range queues {
-		if e := task.CheckName("queue", qw.Queue); e != nil {
-			return nil, e
-		}
-		if qw.Weight < 0 {
-			return nil, task.Errorf(task.Invalid, "weight %d of queue %q is negative", qw.Weight, qw.Queue)
-		}
-	}
 	for _, t := range types {
-		if e := task.CheckName("type", t); e != nil {
-			return nil, e
-		}
 		if c.types == nil {
 			c.types = map[string]bool{}
 		}
@@ -54,7 +37,7 @@ func (f *Fake) newConsumer(queues []task.QueueWeight, types []string) (*consumer
 	for _, qw := range queues {
 		c.shares = append(c.shares, share{q: f.queueNamed(qw.Queue), weight: max(qw.Weight, 1)})
 	}
-	return c, nil
+	return c
 }
 
 func (f *Fake) join(c *consumer) {
@@ -278,14 +261,11 @@ func (f *Fake) startLease(r task.LeaseRequest) (*consumer, *waiter, error) {
 	if e := f.refusal(); e != nil {
 		return nil, nil, e
 	}
-	if r.Max <= 0 || r.Max > task.LeaseMax || r.Wait < 0 || r.TTL < 0 || r.TTL > task.LeaseTTLMax {
-		return nil, nil, task.Errorf(task.Invalid, "lease of %d tasks with a wait of %d ms and a TTL of %d ms: one of them is out of range", r.Max, r.Wait, r.TTL)
-	}
-	c, e := f.newConsumer(r.Queues, r.Types)
-	if e != nil {
+	if e := r.Check(); e != nil {
 		return nil, nil, e
 	}
-	c.credit, c.worker, c.ttl = r.Max, r.Worker, r.TTL
+	c := f.newConsumer(r.Queues, r.Types)
+	c.credit, c.worker, c.ttl = max(r.Max, 1), r.Worker, r.TTL
 	if c.ttl == 0 {
 		c.ttl = task.DefaultLease
 	}

@@ -67,6 +67,8 @@ var enqueuePromises = []promise{
 			{Type: "t", Headers: []task.Header{{Name: "big", Value: strings.Repeat("x", task.HeaderBytesMax)}}},
 			{Type: "t", Policy: &task.Policy{MaxAttempts: -1}},
 			{Type: "t", Policy: &task.Policy{Timeout: -2}},
+			{Type: "t", Policy: &task.Policy{Timeout: task.DelayMax + 1}},
+			{Type: "t", Policy: &task.Policy{Backoff: &task.Backoff{Base: task.DelayMax + 1}}},
 			{Type: "t", Policy: &task.Policy{Backoff: &task.Backoff{Kind: task.BackoffList}}},
 			{Type: "t", Payload: make([]byte, task.PayloadMax+1)},
 		}

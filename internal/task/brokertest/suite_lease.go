@@ -127,6 +127,10 @@ var leasePromises = []promise{
 			{Queues: on("q"), Max: 1, TTL: -1},
 			{Queues: on("q"), Max: 1, TTL: task.LeaseTTLMax + 1},
 			{Queues: on("q"), Max: 1, Wait: -1},
+			{Queues: on("q"), Max: 1, Wait: task.LeaseWaitMax + 1},
+			{Queues: on("q"), Max: 1<<32 + 1},
+			{Queues: []task.QueueWeight{{Queue: "q", Weight: -1}}, Max: 1},
+			{Queues: []task.QueueWeight{{Queue: "q", Weight: task.WeightMax + 1}}, Max: 1},
 			{Queues: on(""), Max: 1},
 			{Queues: on("q"), Max: 1, Types: []string{""}},
 		} {

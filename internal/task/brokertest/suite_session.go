@@ -15,6 +15,8 @@ var sessionPromises = []promise{
 			{ID: "s"},
 			{ID: "s", Queues: on("")},
 			{ID: "s", Queues: on("q"), TTL: -1},
+			{ID: "s", Queues: on("q"), Concurrency: -1},
+			{ID: "s", Queues: []task.QueueWeight{{Queue: "q", Weight: -1}}},
 			{ID: "s", Queues: on("q"), TTL: task.SessionTTLMax + 1},
 			{ID: "s", Queues: on("q"), Types: []string{""}},
 			{ID: "s", Queues: on("q"), Types: make([]string, task.SessionTypesMax+1)},
