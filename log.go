@@ -6,19 +6,21 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
 
 const (
-	logTailMax    = 8 << 10 // bytes of an attempt's log that are kept with it
-	logBufferMax  = 2 * logTailMax
+	logBufferMax  = 2 * task.LogMax
+	logCutNote    = "… earlier lines are left out\n"
 	progressEvery = 100 * time.Millisecond // progress is sent no more often than this
 )
 
-// Log is a logger whose lines are kept with the attempt, the last 8 KiB of
-// them, and also go to the worker's Logger with the task's ID, type and attempt.
-// Outside a handler it is slog.Default().
+// Log is a logger whose lines are kept with the attempt and also go to the
+// worker's Logger with the task's ID, type and attempt. Of more than 8 KiB the
+// last lines are kept, after one that says so. Outside a handler it is
+// slog.Default().
 func Log(ctx context.Context) *slog.Logger {
 	a := Current(ctx)
 	if a == nil {
@@ -37,6 +39,7 @@ type attemptLog struct {
 	logger *slog.Logger
 	mu     sync.Mutex
 	buf    []byte
+	cut    bool // earlier lines are gone
 }
 
 func newAttemptLog(a *Attempt) *attemptLog {
@@ -55,19 +58,33 @@ func (l *attemptLog) Write(line []byte) (int, error) {
 	defer l.mu.Unlock()
 	l.buf = append(l.buf, line...)
 	if len(l.buf) > logBufferMax {
-		l.buf = append(l.buf[:0], tail(l.buf)...)
+		l.buf, l.cut = append(l.buf[:0], lastLines(l.buf, task.LogMax)...), true
 	}
 	return len(line), nil
 }
 
-// tail is the whole lines that fit in what is kept.
-func tail(b []byte) []byte {
-	if len(b) <= logTailMax {
+// tail is what is kept: all of it, or the last lines with a note before them.
+func (l *attemptLog) tail() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.cut && len(l.buf) <= task.LogMax {
+		return l.buf
+	}
+	return append([]byte(logCutNote), lastLines(l.buf, task.LogMax-len(logCutNote))...)
+}
+
+// lastLines is the whole lines at the end of b that fit into n bytes; of a last
+// line that does not, its end.
+func lastLines(b []byte, n int) []byte {
+	if len(b) <= n {
 		return b
 	}
-	b = b[len(b)-logTailMax:]
+	b = b[len(b)-n:]
 	if i := bytes.IndexByte(b, '\n'); i >= 0 && i+1 < len(b) {
-		b = b[i+1:]
+		return b[i+1:]
+	}
+	for len(b) > 0 && !utf8.RuneStart(b[0]) {
+		b = b[1:]
 	}
 	return b
 }
@@ -80,9 +97,7 @@ func (a *Attempt) logTail() []byte {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return tail(l.buf)
+	return l.tail()
 }
 
 // teeHandler writes to two handlers.

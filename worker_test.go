@@ -346,7 +346,7 @@ func TestProgressLogAndCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 		log := string(mustInfo(t, c, tk.ID()).Log)
-		if len(log) > logTailMax || !strings.Contains(log, `msg="last line" x=y`) || strings.Contains(log, "first line") || !strings.HasPrefix(log, "time=") {
+		if len(log) > task.LogMax || !strings.Contains(log, `msg="last line" x=y`) || strings.Contains(log, "first line") || !strings.HasPrefix(log, logCutNote+"time=") {
 			t.Errorf("%d bytes of log:\n%s", len(log), log)
 		}
 		cancel()

@@ -32,8 +32,8 @@ func (m *Machine) report(c *Command) {
 }
 
 func (m *Machine) outcome(o *task.Outcome) task.Code {
-	if code := checkOutcome(o); code != task.OK {
-		return code
+	if e := o.Check(); e != nil {
+		return e.Code
 	}
 	i, ok := m.findLease(&o.Token)
 	if !ok {
@@ -53,17 +53,6 @@ func (m *Machine) follow(i uint32, o *task.Outcome) {
 	default:
 		m.release(i, o)
 	}
-}
-
-func checkOutcome(o *task.Outcome) task.Code {
-	least := task.Millis(0)
-	if o.Kind == task.OutcomeFail {
-		least = task.RetryAfterByBackoff
-	}
-	if o.Kind > task.OutcomeRelease || len(o.Result) > task.PayloadMax || o.Delay < least || o.Delay > task.DelayMax {
-		return task.Invalid
-	}
-	return task.OK
 }
 
 // findLease finds the running task of a token: by slot for leases of this epoch,

@@ -5,6 +5,7 @@ package task
 const (
 	PayloadMax       = 1 << 20  // bytes of one payload, and of one result
 	ErrorTextMax     = 8 << 10  // bytes of one error text; a longer one keeps its head and tail and says so
+	LogMax           = 8 << 10  // bytes of one attempt's log
 	AttemptsShownMax = 20       // newest attempts kept with a task
 	NameMax          = 256      // bytes of a queue, type, key, tag or limit key
 	LimitKeysMax     = 3        // extra limit keys of one task

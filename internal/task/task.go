@@ -133,12 +133,12 @@ type Outcome struct {
 	Token      Token
 	Kind       OutcomeKind
 	Result     []byte // OutcomeComplete; ≤ PayloadMax
-	ResultType string // content type; "" = application/json
-	Error      string // OutcomeFail
+	ResultType string // content type, ≤ NameMax; "" = application/json
+	Error      string // OutcomeFail; over ErrorTextMax it keeps its head and tail and says so
 	Permanent  bool   // OutcomeFail: dead at once
 	Delay      Millis // OutcomeFail: RetryAfterByBackoff or the wait asked for; OutcomeRelease: the wait
 	Started    bool   // a handler began it (a release of one that never began costs nothing and shows nothing)
-	Log        []byte // tail of the attempt's log, ≤ 8 KiB
+	Log        []byte // tail of the attempt's log, ≤ LogMax
 }
 
 // Info is all that is known of a task.

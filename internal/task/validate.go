@@ -189,6 +189,26 @@ func (b *Backoff) checkList() *Error {
 	return nil
 }
 
+// Check refuses an outcome that can't be. It is called by the machine for every
+// outcome, whatever the front door.
+func (o *Outcome) Check() *Error {
+	switch {
+	case o.Kind > OutcomeRelease:
+		return Errorf(Invalid, "unknown kind of outcome: use complete, fail or release")
+	case len(o.Result) > PayloadMax:
+		return Errorf(Invalid, "result is %d bytes, the limit is %d: keep large data elsewhere and return its address", len(o.Result), PayloadMax)
+	case len(o.ResultType) > NameMax:
+		return Errorf(Invalid, "content type of the result is %d bytes, the limit is %d", len(o.ResultType), NameMax)
+	case len(o.Log) > LogMax:
+		return Errorf(Invalid, "log is %d bytes, the limit is %d: send its last lines", len(o.Log), LogMax)
+	case o.Delay < 0 && !(o.Kind == OutcomeFail && o.Delay == RetryAfterByBackoff):
+		return Errorf(Invalid, "a wait of %d ms is negative", o.Delay)
+	case o.Delay > DelayMax:
+		return Errorf(Invalid, "a wait of %d ms is over the limit of ten years", o.Delay)
+	}
+	return nil
+}
+
 // Check refuses a unary lease that can't be.
 func (r *LeaseRequest) Check() *Error {
 	switch {

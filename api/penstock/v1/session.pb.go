@@ -1328,7 +1328,7 @@ type Outcome struct {
 	Permanent     bool                   `protobuf:"varint,6,opt,name=permanent,proto3" json:"permanent,omitempty"`
 	DelayMs       int64                  `protobuf:"zigzag64,7,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"` // fail: -1 = by the backoff
 	Started       bool                   `protobuf:"varint,8,opt,name=started,proto3" json:"started,omitempty"`
-	Log           []byte                 `protobuf:"bytes,9,opt,name=log,proto3" json:"log,omitempty"`
+	Log           []byte                 `protobuf:"bytes,9,opt,name=log,proto3" json:"log,omitempty"` // at most 8 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -568,7 +568,7 @@ type Completion struct {
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
 	Result        []byte                 `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
 	ResultType    string                 `protobuf:"bytes,3,opt,name=result_type,json=resultType,proto3" json:"result_type,omitempty"` // content type; "" = application/json
-	Log           []byte                 `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`                                 // text; tail of the attempt's log
+	Log           []byte                 `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`                                 // text; tail of the attempt's log, at most 8 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -294,6 +294,7 @@ func TestBadRequestsAreRefusedClearly(t *testing.T) {
 	bad("WorkerService/Lease", `{"queue":"a","queues":[{"queue":"b"}]}`, "use one")
 	bad("WorkerService/Complete", `{"result":1}`, "not a lease token")
 	bad("WorkerService/Complete", `{}`, "there is no lease")
+	bad("WorkerService/Complete", `{"token":"`+task.Token{}.String()+`","log":"`+strings.Repeat("l", task.LogMax+1)+`"}`, "log is 8193 bytes, the limit is 8192")
 	bad("WorkerService/Fail", `{"token":"x","retryAfter":"-3s"}`, "not a lease token")
 	bad("QueueService/Set", `{"queue":"q","colour":"red"}`, `unknown field "colour"`)
 	bad("QueueService/Set", `{"maxAttempts":3}`, "queue is empty")

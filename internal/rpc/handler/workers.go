@@ -234,11 +234,12 @@ func (s workers) report(ctx context.Context, single bool, n int, item func(i int
 	for i := range n {
 		text, o := item(i)
 		t, err := task.ParseToken(text)
-		if err == nil {
-			err = checkOutcome(&o)
-		}
 		if err != nil {
 			errs[i] = err
+			continue
+		}
+		if e := o.Check(); e != nil { // with a text, where the broker has but a code
+			errs[i] = e
 			continue
 		}
 		o.Token = t
@@ -255,20 +256,6 @@ func (s workers) report(ctx context.Context, single bool, n int, item func(i int
 	return answer(single, errs)
 }
 
-// checkOutcome refuses, with a text, what the broker would refuse with a bare
-// code.
-func checkOutcome(o *task.Outcome) error {
-	switch {
-	case len(o.Result) > task.PayloadMax:
-		return task.Errorf(task.Invalid, "result is %d bytes, the limit is %d: keep large data elsewhere and return its address", len(o.Result), task.PayloadMax)
-	case o.Delay < 0 && !(o.Kind == task.OutcomeFail && o.Delay == task.RetryAfterByBackoff):
-		return task.Errorf(task.Invalid, "a wait of %d ms is negative", o.Delay)
-	case o.Delay > task.DelayMax:
-		return task.Errorf(task.Invalid, "a wait of %d ms is over the limit of ten years", o.Delay)
-	}
-	return nil
-}
-
 func outcomeError(c task.Code) error {
 	switch c {
 	case task.OK:
@@ -278,7 +265,7 @@ func outcomeError(c task.Code) error {
 	case task.NotFound:
 		return task.Errorf(c, "there is no such task any more: drop the outcome")
 	case task.Invalid:
-		return task.Errorf(c, "the outcome is not valid: its token, result or wait is wrong")
+		return task.Errorf(c, "the outcome is not valid: its token, result, log or wait is wrong")
 	}
 	return task.Errorf(c, "the outcome was not taken")
 }

@@ -8,8 +8,6 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-const logMax = 8 << 10
-
 // Report is task.Broker's.
 func (f *Fake) Report(b *task.OutcomeBatch) {
 	f.mu.Lock()
@@ -34,9 +32,8 @@ func (f *Fake) report(b *task.OutcomeBatch) {
 }
 
 func (f *Fake) outcome(o *task.Outcome) task.Code {
-	if o.Kind > task.OutcomeRelease || len(o.Result) > task.PayloadMax || o.Delay > task.DelayMax ||
-		o.Delay < 0 && (o.Kind != task.OutcomeFail || o.Delay != task.RetryAfterByBackoff) {
-		return task.Invalid
+	if e := o.Check(); e != nil {
+		return e.Code
 	}
 	r := f.recs[o.Token.Seq]
 	switch {
@@ -54,7 +51,7 @@ func (f *Fake) outcome(o *task.Outcome) task.Code {
 	}
 	r.answered = true
 	if len(o.Log) > 0 {
-		r.log = bytes.Clone(o.Log[max(0, len(o.Log)-logMax):])
+		r.log = bytes.Clone(o.Log)
 	}
 	switch o.Kind {
 	case task.OutcomeComplete:

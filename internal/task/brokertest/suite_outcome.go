@@ -29,6 +29,21 @@ var outcomePromises = []promise{
 		}
 		h.wantCounts("q", tally{Enqueued: 1, Succeeded: 1})
 	}},
+	{"complete/a log goes up to the limit", false, func(h *harness) {
+		id := h.enqueueOne("q", task.Spec{})
+		w := h.serve(1, "q")
+		o := complete(w.take(1)[0], "")
+		o.Log = []byte(strings.Repeat("l", task.LogMax+1))
+		w.report(task.Invalid, o)
+		h.wantState(id, task.Running)
+		o.Log, o.ResultType = o.Log[1:], strings.Repeat("t", task.NameMax+1)
+		w.report(task.Invalid, o)
+		o.ResultType = ""
+		w.report(task.OK, o)
+		if in := h.wantState(id, task.Succeeded); string(in.Log) != string(o.Log) {
+			h.Fatalf("got a log of %d bytes, or other bytes", len(in.Log))
+		}
+	}},
 	{"complete/a repeat is harmless, another's is refused", false, func(h *harness) {
 		id := h.enqueueOne("q", task.Spec{})
 		w := h.serve(1, "q")
