@@ -266,3 +266,47 @@ func TestLeaseOverBrokenCommit(t *testing.T) {
 		}
 	})
 }
+
+// A listing over partitions of which each may look at few records only goes on to
+// its end, and shows every task once.
+func TestListOfFewAmongMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := openNode(t, func(c *Config) { c.Partitions = 8 })
+		want := map[task.ID]bool{}
+		for q := range 8 {
+			b := &task.EnqueueBatch{Queue: fmt.Sprint("q", q)}
+			for i := range 9_000 {
+				typ := "many"
+				if i%3_000 == q {
+					typ = "few"
+				}
+				b.Specs = append(b.Specs, task.Spec{Type: typ, Delay: task.Hour})
+			}
+			if err := task.EnqueueWait(context.Background(), n, b); err != nil {
+				t.Fatal(err)
+			}
+			for i := range b.Specs {
+				if b.Specs[i].Type == "few" {
+					want[b.Results[i].ID] = true
+				}
+			}
+		}
+		f := task.Filter{Type: "few", Limit: 7}
+		for pages := 0; pages == 0 || f.Cursor != ""; pages++ {
+			page, err := n.List(context.Background(), f)
+			if err != nil || len(page.Tasks) > f.Limit || pages > 100 {
+				t.Fatalf("page %d: %d tasks, %v", pages, len(page.Tasks), err)
+			}
+			for i := range page.Tasks {
+				if id := page.Tasks[i].ID; !want[id] {
+					t.Fatalf("task %s is shown twice, or never was", id)
+				}
+				delete(want, page.Tasks[i].ID)
+			}
+			f.Cursor = page.Next
+		}
+		if len(want) > 0 {
+			t.Fatalf("%d tasks were not shown", len(want))
+		}
+	})
+}

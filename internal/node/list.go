@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/base32"
 	"encoding/binary"
@@ -11,62 +12,166 @@ import (
 
 const (
 	listDefault    = 100
-	listScannedMax = 50_000 // records looked at for one page
+	listBytesMax   = 4 << 20 // payloads, results and logs on one page
+	listScannedMax = 50_000  // records looked at for one page, over all partitions
+	listShareMin   = 500     // of them in each partition
+	listReadMin    = 16      // tasks read of a partition at once, while several are merged
 )
 
 var cursorText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
 var errCursor = task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before")
 
-// List implements task.Inspector: partition by partition, in each the newest
-// first within a state.
+// shelf is one partition's part of a listing.
+type shelf struct {
+	p     uint16
+	after []byte // behind the last task that was listed; nil = the beginning
+	tasks []task.Info
+	spots []partition.Spot // of tasks
+	next  []byte           // where to read on behind tasks
+	ended bool             // there is nothing behind tasks
+}
+
+// List implements task.Inspector: newest first within a state, merged over the
+// partitions by time. A page may be short, or empty, and have a next one.
 func (n *Node) List(ctx context.Context, f task.Filter) (task.Page, error) {
-	p, after, err := checkFilter(&f)
+	shelves, err := n.shelvesOf(&f)
 	if err != nil {
 		return task.Page{}, err
 	}
-	if int(p) >= len(n.members) {
-		return task.Page{}, errCursor
-	}
 	var page task.Page
-	for int(p) < len(n.members) {
-		g := f
-		g.Limit = f.Limit - len(page.Tasks)
-		part, err := ask(ctx, n, p, func(r *partition.Runner, answer func(partition.Page, *task.Error)) { r.List(g, after, answer) })
-		if err != nil {
-			return task.Page{}, err
+	size := 0
+	for len(page.Tasks) < f.Limit && size < listBytesMax {
+		known := true
+		for _, s := range shelves {
+			some, err := n.read(ctx, s, len(shelves), f, len(page.Tasks), &page.Scanned)
+			if err != nil {
+				return task.Page{}, err
+			}
+			known = known && some
 		}
-		page.Tasks = append(page.Tasks, part.Tasks...)
-		page.Scanned += part.Scanned
-		if after = part.Next; after == nil {
-			p++
-		}
-		if len(page.Tasks) >= f.Limit || page.Scanned >= listScannedMax {
+		s := newest(shelves)
+		if !known || s == nil {
 			break
 		}
+		t := &s.tasks[0]
+		size += len(t.Payload) + len(t.Result) + len(t.Log)
+		page.Tasks = append(page.Tasks, *t)
+		s.after = s.spots[0].After
+		s.tasks, s.spots = s.tasks[1:], s.spots[1:]
+		if len(s.tasks) == 0 {
+			s.after = s.next
+		}
 	}
-	if int(p) < len(n.members) {
-		page.Next = cursorText.EncodeToString(append(binary.BigEndian.AppendUint16(nil, p), after...))
-	}
+	page.Next = cursorOf(shelves)
 	return page, nil
 }
 
-func checkFilter(f *task.Filter) (p uint16, after []byte, err error) {
+// read makes sure that what stands first on the shelf is known. False: looking at
+// more records is left to the next page.
+func (n *Node) read(ctx context.Context, s *shelf, shelves int, f task.Filter, have int, scanned *int64) (bool, error) {
+	if f.Limit -= have; shelves > 1 {
+		f.Limit = min(f.Limit, max(2*f.Limit/shelves, listReadMin))
+	}
+	budget := max(listScannedMax/shelves, listShareMin)
+	for first := true; len(s.tasks) == 0 && !s.ended; first = false {
+		if *scanned >= listScannedMax && (!first || s.next != nil) {
+			return false, nil
+		}
+		from := s.next
+		if from == nil {
+			from = s.after
+		}
+		page, err := ask(ctx, n, s.p, func(r *partition.Runner, answer func(partition.Page, *task.Error)) { r.List(f, from, budget, answer) })
+		if err != nil {
+			return false, err
+		}
+		*scanned += page.Scanned
+		s.tasks, s.spots, s.next, s.ended = page.Tasks, page.Spots, page.Next, page.Next == nil
+		if len(s.tasks) == 0 {
+			s.after = s.next
+		}
+	}
+	return true, nil
+}
+
+// newest is the shelf whose first task is listed next; nil if all are empty.
+func newest(shelves []*shelf) *shelf {
+	var best *shelf
+	for _, s := range shelves {
+		if len(s.tasks) == 0 {
+			continue
+		}
+		if best == nil {
+			best = s
+			continue
+		}
+		a, b := &s.spots[0], &best.spots[0]
+		if a.Stage < b.Stage || a.Stage == b.Stage && a.At > b.At {
+			best = s
+		}
+	}
+	return best
+}
+
+// cursorOf names every partition with more to list, and from where.
+func cursorOf(shelves []*shelf) string {
+	var raw []byte
+	for _, s := range shelves {
+		if len(s.tasks) == 0 && s.ended {
+			continue
+		}
+		raw = binary.BigEndian.AppendUint16(raw, s.p)
+		if s.after == nil {
+			raw = append(raw, make([]byte, partition.CursorBytes)...)
+		}
+		raw = append(raw, s.after...)
+	}
+	return cursorText.EncodeToString(raw)
+}
+
+// shelvesOf checks the filter and finds the partitions that have something to
+// list.
+func (n *Node) shelvesOf(f *task.Filter) ([]*shelf, error) {
 	switch {
 	case f.Limit < 0 || f.Limit > task.ListMax:
-		return 0, nil, task.Errorf(task.Invalid, "limit is %d: use 1 to %d", f.Limit, task.ListMax)
+		return nil, task.Errorf(task.Invalid, "limit is %d: use 1 to %d", f.Limit, task.ListMax)
 	case len(f.Queue) > task.NameMax || len(f.Type) > task.NameMax:
-		return 0, nil, task.Errorf(task.Invalid, "the name of a queue or type is over %d bytes", task.NameMax)
+		return nil, task.Errorf(task.Invalid, "the name of a queue or type is over %d bytes", task.NameMax)
 	}
 	if f.Limit == 0 {
 		f.Limit = listDefault
 	}
-	if f.Cursor == "" {
-		return 0, nil, nil
+	var shelves []*shelf
+	switch {
+	case f.Cursor != "":
+		return n.shelvesAt(f.Cursor)
+	case f.Queue != "":
+		n.routes.each(f.Queue, func(p uint16) { shelves = append(shelves, &shelf{p: p}) })
+	default:
+		for _, m := range n.members {
+			shelves = append(shelves, &shelf{p: m.id})
+		}
 	}
-	raw, e := cursorText.DecodeString(f.Cursor)
-	if e != nil || len(raw) < 2 {
-		return 0, nil, errCursor
+	return shelves, nil
+}
+
+func (n *Node) shelvesAt(cursor string) ([]*shelf, error) {
+	const each = 2 + partition.CursorBytes
+	raw, e := cursorText.DecodeString(cursor)
+	if e != nil || len(raw) == 0 || len(raw)%each != 0 {
+		return nil, errCursor
 	}
-	return binary.BigEndian.Uint16(raw), raw[2:], nil
+	var shelves []*shelf
+	for ; len(raw) > 0; raw = raw[each:] {
+		s := &shelf{p: binary.BigEndian.Uint16(raw)}
+		if int(s.p) >= len(n.members) || len(shelves) > 0 && s.p <= shelves[len(shelves)-1].p {
+			return nil, errCursor
+		}
+		if at := raw[2:each]; !bytes.Equal(at, make([]byte, partition.CursorBytes)) {
+			s.after = at
+		}
+		shelves = append(shelves, s)
+	}
+	return shelves, nil
 }

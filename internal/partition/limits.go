@@ -43,7 +43,6 @@ const (
 	arenaKeepMax    = 4 << 20 // bytes of a turn's arena that are kept for the next
 	intakeKeepMax   = 16_384  // mail slots kept after a burst
 	samplesTurnMax  = 64      // waiting and running times reported of one turn
-	scanPageMax     = 50_000  // records looked at for one page of a listing
 	listBytesMax    = 4 << 20 // payloads and results on one page
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20

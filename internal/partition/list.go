@@ -14,9 +14,22 @@ import (
 // Page is a part of a listing. Next goes on where it ends; nil = the end.
 type Page struct {
 	Tasks   []task.Info
+	Spots   []Spot // one a task
 	Next    []byte
 	Scanned int64
 }
+
+// Spot is where a task stands in a listing, so that the pages of several
+// partitions can be merged: by Stage, then the newest first.
+type Spot struct {
+	Stage uint8
+	At    task.Time // what goes for new in its stage: when it was enqueued, is due, or died
+	After []byte    // goes on behind it
+}
+
+// CursorBytes is the length of a Page's Next and a Spot's After. So many zeros are
+// the beginning.
+const CursorBytes = 18
 
 // stage is one kind of place that a listing looks at. Within each the newest come
 // first.
@@ -52,7 +65,7 @@ func parseCursor(b []byte) (cursor, bool) {
 	if len(b) == 0 {
 		return cursor{}, true
 	}
-	if len(b) != 18 || stage(b[0]) >= stageEnd || b[1] > 1 {
+	if len(b) != CursorBytes || stage(b[0]) >= stageEnd || b[1] > 1 {
 		return cursor{}, false
 	}
 	return cursor{stage(b[0]), b[1] == 1, wide{binary.BigEndian.Uint64(b[2:]), binary.BigEndian.Uint64(b[10:])}}, true
@@ -63,12 +76,14 @@ type listing struct {
 	r      *Runner
 	f      task.Filter
 	at     cursor
-	left   int // records that may still be looked at
+	budget int
+	left   int // of budget: records that may still be looked at
 	bytes  int // of payloads and results on the page
 	limit  int
 	dec    record.Decoder
 	tasks  []task.Info
 	kinds  []listKind // of tasks
+	spots  []Spot     // of tasks
 	begin  bool       // this page is the first
 	names  names
 	memory []queue.Place // running and blocked tasks
@@ -92,15 +107,16 @@ type names struct {
 }
 
 // List reads a page of tasks, newest first within each kind of place. It looks at
-// a bounded number of records and bytes: a page may be short, or empty, and have a
-// next one. Payloads that are too large for their task's record are left out.
-func (r *Runner) List(f task.Filter, after []byte, done func(p Page, err *task.Error)) {
+// about budget records, and at a bounded number of bytes: a page may be short, or
+// empty, and have a next one. Payloads that are too large for their task's record
+// are left out.
+func (r *Runner) List(f task.Filter, after []byte, budget int, done func(p Page, err *task.Error)) {
 	at, ok := parseCursor(after)
 	if !ok {
 		done(Page{}, task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before"))
 		return
 	}
-	l := &listing{r: r, f: f, at: at, begin: at == cursor{}, left: scanPageMax, limit: f.Limit}
+	l := &listing{r: r, f: f, at: at, begin: at == cursor{}, budget: budget, left: budget, limit: f.Limit}
 	r.look(l.prepare, func(err *task.Error) {
 		if err != nil {
 			done(Page{}, err)
@@ -209,7 +225,16 @@ func (l *listing) full() bool {
 	return len(l.tasks) >= l.limit || l.left <= 0 || l.bytes >= listBytesMax
 }
 
-func (l *listing) add(info *task.Info, k listKind) {
+// add puts a task on the page; at is its number among those of the stage.
+func (l *listing) add(info *task.Info, k listKind, at wide) {
+	spot := Spot{Stage: uint8(l.at.stage), At: info.EnqueuedAt, After: cursor{l.at.stage, true, at}.bytes()}
+	switch l.at.stage {
+	case stageTimed:
+		spot.At = info.ReadyAt
+	case stageDead:
+		spot.At = info.FinishedAt
+	}
+	l.spots = append(l.spots, spot)
 	info.Queue = l.names.queues[info.ID.Queue]
 	info.Type = l.names.types[[2]uint32{info.ID.Queue, info.ID.Lane}]
 	l.bytes += len(info.Payload) + len(info.Result) + len(info.Log)
@@ -237,7 +262,7 @@ func (l *listing) readMemory() (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
 			return false, l.r.unreadable(key, err)
 		}
-		l.add(&info, listMemory)
+		l.add(&info, listMemory, l.at.at)
 	}
 	return len(l.memory) < l.limit, nil
 }
@@ -257,7 +282,7 @@ func (l *listing) readLanes(c record.Class) (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, x.value, &info); err != nil {
 			return l.r.unreadable(x.key, err)
 		}
-		l.add(&info, listStore)
+		l.add(&info, listStore, x.at)
 		return nil
 	})
 }
@@ -345,7 +370,7 @@ func (l *listing) readDead() (ended bool, err error) {
 			return l.r.unreadable(x.key, err)
 		}
 		if l.typeMatches(info.ID.Queue, info.ID.Lane) {
-			l.add(&info, listEnded)
+			l.add(&info, listEnded, x.at)
 		}
 		return nil
 	})
@@ -381,7 +406,7 @@ func (l *listing) readFinished() (ended bool, err error) {
 				return false, l.r.unreadable(x.key, err)
 			}
 			if l.wants(info.State) && slices.Contains(l.queues, info.ID.Queue) && l.typeMatches(info.ID.Queue, info.ID.Lane) {
-				l.add(&info, listEnded)
+				l.add(&info, listEnded, wide{uint64(s.Segment), x.at.lo})
 			}
 			l.at.set, l.at.at = true, wide{uint64(s.Segment), x.at.lo}
 			d.pop()
@@ -403,6 +428,7 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 	}
 	started := l.at.stage
 	var kept []task.Info
+	var spots []Spot
 	l.r.look(func(m *queue.Machine) {
 		now := l.r.cfg.Now()
 		for i := range l.tasks {
@@ -414,7 +440,7 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 				l.overlay(m, info, now)
 			}
 			if l.wants(info.State) && !l.shownBefore(i) {
-				kept = append(kept, *info)
+				kept, spots = append(kept, *info), append(spots, l.spots[i])
 			}
 		}
 	}, func(err *task.Error) {
@@ -422,7 +448,7 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 			done(Page{}, err)
 			return
 		}
-		p := Page{Tasks: kept, Scanned: int64(scanPageMax - l.left)}
+		p := Page{Tasks: kept, Spots: spots, Scanned: int64(l.budget - l.left)}
 		if started < stageEnd {
 			p.Next = l.at.bytes()
 		}

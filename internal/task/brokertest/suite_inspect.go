@@ -144,6 +144,42 @@ var inspectPromises = []promise{
 			h.Fatalf("got %d tasks %v, want %d %v", len(got), got, len(want), want)
 		}
 	}},
+	{"list/newest first over several queues, page by page", false, func(h *harness) {
+		var want []string
+		for _, end := range []func(q string, id task.ID){
+			func(string, task.ID) {},
+			func(q string, _ task.ID) {
+				h.report(task.Outcome{Token: h.lease(q, 1, 0)[0].Token, Kind: task.OutcomeFail, Permanent: true}, task.OK)
+			},
+			func(q string, _ task.ID) { h.report(complete(h.lease(q, 1, 0)[0], ""), task.OK) },
+		} {
+			for i := range 12 {
+				name := fmt.Sprint("q", i%5)
+				id := h.enqueueOne(name, task.Spec{Priority: uint8(len(want) / 12)}) // later ones are leased first
+				end(name, id)
+				want = append(want, id.String())
+				h.pass(2)
+			}
+		}
+		for i, state := range []task.State{task.Ready, task.Dead, task.Succeeded} {
+			f := task.Filter{States: []task.State{state}, Limit: 5}
+			var got []string
+			for pages := 0; pages == 0 || f.Cursor != ""; pages++ {
+				p, err := h.in.List(h.Context(), f)
+				if err != nil || len(p.Tasks) > f.Limit || pages > 20 {
+					h.Fatalf("page %d: %d tasks, %v", pages, len(p.Tasks), err)
+				}
+				for _, in := range p.Tasks {
+					got = append(got, in.ID.String())
+				}
+				f.Cursor = p.Next
+			}
+			slices.Reverse(got)
+			if !slices.Equal(got, want[12*i:12*i+12]) {
+				h.Fatalf("%v: got, oldest first, %v, want %v", state, got, want[12*i:12*i+12])
+			}
+		}
+	}},
 	{"list/filters", false, func(h *harness) {
 		a := h.enqueueOne("q", task.Spec{Type: "a"})
 		b := h.enqueueOne("q", task.Spec{Type: "b"})
