@@ -106,7 +106,7 @@ func (d *Decoder) policy(c Class, raw []byte) (*task.Policy, error) {
 	if err := r.close(c); err != nil {
 		return nil, err
 	}
-	if e := p.Check(); e != nil { // the machine counts on what Check promises
+	if e := p.Sound(); e != nil { // the machine counts on what Sound promises
 		return nil, &Error{Class: c, Why: e.Text, Kind: ErrCorrupt}
 	}
 	if d.policies == nil || len(d.policies) >= policiesMax {

@@ -395,3 +395,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A policy that may not be asked for any more, but could be once, is still read: a
+// server may not refuse to open what it wrote.
+func TestPolicyOfEarlierDays(t *testing.T) {
+	for _, p := range []task.Policy{
+		{Timeout: task.DelayMax + 1},
+		{Backoff: &task.Backoff{Base: task.Hour}},
+		{Backoff: &task.Backoff{Kind: task.BackoffFixed, Base: 5, Max: 50}},
+	} {
+		if p.Check() == nil {
+			t.Errorf("%+v may be asked for", p)
+		}
+		var d Decoder
+		var w queue.Waiting
+		value := AppendBirth(nil, &queue.Birth{Place: birth, Enqueued: now, Spec: &task.Spec{Type: "t", Policy: &p}})
+		if err := d.Waiting(AppendPlaceKey(nil, part, birth), value, &w); err != nil {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+}

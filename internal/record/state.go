@@ -72,7 +72,7 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 		return err
 	}
 	policy := task.Policy{MaxAttempts: q.Config.MaxAttempts, Timeout: q.Config.Timeout, Backoff: q.Config.Backoff}
-	if e := policy.Check(); e != nil { // the machine counts on what Check promises
+	if e := policy.Sound(); e != nil { // the machine counts on what Sound promises
 		return &Error{Class: ClassQueue, Why: e.Text, Kind: ErrCorrupt}
 	}
 	return nil

@@ -130,13 +130,11 @@ func (s *Spec) checkTexts() *Error {
 	return checkText("content type", s.ContentType, NameMax)
 }
 
-// Check refuses a policy that makes no sense.
+// Check refuses a policy that may not be asked for: it makes no sense, or would
+// not do what it says.
 func (p *Policy) Check() *Error {
-	if p.MaxAttempts < 0 {
-		return Errorf(Invalid, "max attempts of %d is negative", p.MaxAttempts)
-	}
-	if p.Timeout < AttemptTimeoutNone {
-		return Errorf(Invalid, "timeout of %d ms is negative: use -1 for none", p.Timeout)
+	if e := p.Sound(); e != nil {
+		return e
 	}
 	if p.Timeout > DelayMax {
 		return Errorf(Invalid, "timeout of %d ms is over the limit of ten years: use -1 for none", p.Timeout)
@@ -147,44 +145,54 @@ func (p *Policy) Check() *Error {
 	return p.Backoff.check()
 }
 
-// check refuses what the kind would leave unused: who gives it means something
-// else than what they would get.
-func (b *Backoff) check() *Error {
+// Sound refuses a policy that the machine can't follow, so that no record may hold
+// it. What Check refuses beside that may stand in records of earlier days.
+func (p *Policy) Sound() *Error {
+	if p.MaxAttempts < 0 {
+		return Errorf(Invalid, "max attempts of %d is negative", p.MaxAttempts)
+	}
+	if p.Timeout < AttemptTimeoutNone {
+		return Errorf(Invalid, "timeout of %d ms is negative: use -1 for none", p.Timeout)
+	}
+	b := p.Backoff
+	if b == nil {
+		return nil
+	}
 	switch {
 	case b.Kind > BackoffList:
 		return Errorf(Invalid, "unknown kind of backoff: use exponential, linear, fixed or list")
 	case b.Base < 0 || b.Max < 0:
 		return Errorf(Invalid, "backoff times may not be negative")
-	case b.Base > DelayMax || b.Max > DelayMax:
-		return Errorf(Invalid, "backoff of %d ms is over the limit of ten years", max(b.Base, b.Max))
-	case b.Kind != BackoffList && len(b.List) > 0:
-		return Errorf(Invalid, "a backoff has a list, and its kind is not list: use the kind list, or leave the list out")
-	case b.Kind == BackoffList:
-		return b.checkList()
-	case b.Kind == BackoffFixed && b.Max != 0:
-		return Errorf(Invalid, "a fixed backoff has a max of %d ms: leave it out, its base is each wait", b.Max)
-	case b.Kind == BackoffFixed:
-		return nil
-	}
-	if base, most := cmp.Or(b.Base, DefaultBackoffBase), cmp.Or(b.Max, DefaultBackoffMax); base > most {
-		return Errorf(Invalid, "backoff base of %d ms is over its max of %d ms: give a max that is not below the base", base, most)
-	}
-	return nil
-}
-
-func (b *Backoff) checkList() *Error {
-	switch {
-	case len(b.List) == 0:
+	case b.Kind == BackoffList && len(b.List) == 0:
 		return Errorf(Invalid, "a backoff list needs at least one entry")
 	case len(b.List) > BackoffListMax:
 		return Errorf(Invalid, "backoff list has %d entries, the most is %d", len(b.List), BackoffListMax)
-	case b.Base != 0 || b.Max != 0:
-		return Errorf(Invalid, "a backoff list has a base or a max: leave them out, its entries are the waits")
 	}
 	for _, d := range b.List {
 		if d < 0 || d > DelayMax {
 			return Errorf(Invalid, "backoff list entry %d ms is out of range: use 0 up to ten years", d)
 		}
+	}
+	return nil
+}
+
+// check refuses what the kind would leave unused: who gives it means something
+// else than what they would get. b is sound.
+func (b *Backoff) check() *Error {
+	switch {
+	case b.Base > DelayMax || b.Max > DelayMax:
+		return Errorf(Invalid, "backoff of %d ms is over the limit of ten years", max(b.Base, b.Max))
+	case b.Kind != BackoffList && len(b.List) > 0:
+		return Errorf(Invalid, "a backoff has a list, and its kind is not list: use the kind list, or leave the list out")
+	case b.Kind == BackoffList && (b.Base != 0 || b.Max != 0):
+		return Errorf(Invalid, "a backoff list has a base or a max: leave them out, its entries are the waits")
+	case b.Kind == BackoffFixed && b.Max != 0:
+		return Errorf(Invalid, "a fixed backoff has a max of %d ms: leave it out, its base is each wait", b.Max)
+	case b.Kind == BackoffFixed || b.Kind == BackoffList:
+		return nil
+	}
+	if base, most := cmp.Or(b.Base, DefaultBackoffBase), cmp.Or(b.Max, DefaultBackoffMax); base > most {
+		return Errorf(Invalid, "backoff base of %d ms is over its max of %d ms: give a max that is not below the base", base, most)
 	}
 	return nil
 }
