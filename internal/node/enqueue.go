@@ -14,7 +14,16 @@ func (n *Node) Enqueue(b *task.EnqueueBatch) {
 		b.Done(b)
 		return
 	}
-	ps := n.routes.put(b.Queue)
+	w := n.routes.of(b.Queue)
+	if w.earlier != nil && n.mayRepeat(b, &w) {
+		newRepeats(n, b, w).ask()
+		return
+	}
+	n.place(b, w.put)
+}
+
+// place enqueues b where its queue's new tasks go: ps, or nil for its home.
+func (n *Node) place(b *task.EnqueueBatch, ps []uint16) {
 	if ps != nil {
 		n.spread(b, ps)
 		return

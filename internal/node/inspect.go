@@ -108,7 +108,7 @@ func (n *Node) SetQueue(ctx context.Context, name string, p task.QueuePatch) (ta
 	if len(infos) == 0 {
 		return none, task.Errorf(task.Internal, "queue %q is not there after it was set", name)
 	}
-	grew := n.routes.set(name, infos[0].Config.Width)
+	grew := n.routes.set(name, infos[0].Config.Width, infos[0].Earlier)
 	if err := n.follow(ctx, home, infos[0]); err != nil {
 		return none, err
 	}
@@ -135,7 +135,7 @@ func (n *Node) follow(ctx context.Context, home uint16, q task.QueueInfo) error 
 	c := q.Config
 	whole := task.QueuePatch{MaxAttempts: &c.MaxAttempts, Timeout: &c.Timeout, Backoff: c.Backoff, Retention: &c.Retention,
 		History: &c.History, Unserved: &c.Unserved, Claims: &c.Claims, Width: &c.Width, Paused: &q.Paused}
-	wide := n.routes.put(q.Name)
+	wide := n.routes.of(q.Name).put
 	for _, m := range n.members {
 		if m.id == home {
 			continue

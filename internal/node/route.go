@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/penstock-io/penstock/internal/placement"
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 // routes tells which partitions a queue lives in. Queues of one partition, which
@@ -20,8 +21,15 @@ type routes struct {
 
 // route is the way of a queue that lives, or has lived, in several partitions.
 type route struct {
-	put   []uint16 // where new tasks go, its home first; nil = its home alone
-	serve []uint16 // where tasks may be
+	put     []uint16 // where new tasks go, its home first; nil = its home alone
+	serve   []uint16 // where tasks may be
+	earlier []former // where new tasks went before, the last first
+}
+
+// former is where the tasks of a queue went until its width was changed.
+type former struct {
+	put   []uint16
+	until task.Time
 }
 
 func (r *routes) init(partitions int) {
@@ -37,8 +45,8 @@ func (r *routes) home(queue string) uint16 {
 	return placement.Home(queue, r.partitions)
 }
 
-// put is where new tasks of a queue go; nil means its home alone.
-func (r *routes) put(queue string) []uint16 { return (*r.wide.Load())[queue].put }
+// of is the way of a queue; the zero route of one that has always been in its home.
+func (r *routes) of(queue string) route { return (*r.wide.Load())[queue] }
 
 // each calls fn for every partition that may hold tasks of the queue.
 func (r *routes) each(queue string, fn func(p uint16)) {
@@ -52,14 +60,22 @@ func (r *routes) each(queue string, fn func(p uint16)) {
 	}
 }
 
-// set notes the width of a queue and says whether it may now have tasks where it
-// had none. A queue made narrower still has its old tasks where they are.
-func (r *routes) set(queue string, width int) bool {
+// set notes the width of a queue, and those it had, and says whether it may now
+// have tasks where it had none. A queue made narrower still has its old tasks
+// where they are.
+func (r *routes) set(queue string, width int, widths []task.EarlierWidth) bool {
 	var put []uint16
 	if width > 1 {
 		put = placement.Partitions(nil, queue, r.partitions, width)
 	}
-	return r.change(queue, func(w *route) { w.put = put }, put...)
+	serve := slices.Clone(put)
+	var before []former
+	for _, w := range widths {
+		ps := placement.Partitions(nil, queue, r.partitions, w.Width)
+		before = append(before, former{ps, w.Until})
+		serve = append(serve, ps...)
+	}
+	return r.change(queue, func(w *route) { w.put, w.earlier = put, before }, serve...)
 }
 
 // holds notes that a partition knows the queue.
@@ -101,7 +117,7 @@ func (n *Node) loadRoutes(ctx context.Context) error {
 		for i := range infos {
 			q := &infos[i]
 			if n.routes.home(q.Name) == m.id {
-				n.routes.set(q.Name, q.Config.Width)
+				n.routes.set(q.Name, q.Config.Width, q.Earlier)
 			}
 			n.routes.holds(q.Name, m.id)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -263,6 +265,67 @@ func TestWideRepeat(t *testing.T) {
 			if a[i] != b[i] {
 				t.Fatalf("number %d got %s, then %s", i+1, a[i], b[i])
 			}
+		}
+	})
+}
+
+// A repeat gets the same task although the queue's width was changed meanwhile, by
+// its number and by its idempotency key, over a restart too.
+func TestRepeatOverAChangeOfWidth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := store.NewMem(store.MemOptions{PunishSingleDelete: true})
+		open := func() *Node { return openNode(t, func(c *Config) { c.Partitions, c.Store = 8, st }) }
+		n := open()
+		keyed := func(key string) task.Enqueued {
+			b := &task.EnqueueBatch{Queue: "hot", Specs: []task.Spec{{Type: "t", Idempotency: key, Payload: []byte(key)}}}
+			if err := task.EnqueueWait(context.Background(), n, b); err != nil || b.Results[0].Err != nil {
+				t.Fatal(err, b.Results)
+			}
+			return b.Results[0]
+		}
+		numbered, keys := map[string][]task.ID{}, map[string]task.ID{}
+		for round, width := range []int{1, 4, 8, 1, 3} {
+			if _, err := n.SetQueue(context.Background(), "hot", task.QueuePatch{Width: &width}); err != nil {
+				t.Fatal(err)
+			}
+			if round == 3 {
+				if err := n.Close(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				n = open()
+			}
+			name := fmt.Sprint("p", round)
+			numbered[name] = enqueueAll(t, n, "hot", name, 40)
+			for i := range 40 {
+				key := fmt.Sprint(name, "-", i)
+				keys[key] = keyed(key).ID
+			}
+			for name, want := range numbered {
+				if got := enqueueAll(t, n, "hot", name, 40); !slices.Equal(got, want) {
+					t.Fatalf("width %d: producer %s got %v, want %v", width, name, got, want)
+				}
+			}
+			for key, id := range keys {
+				if r := keyed(key); r.ID != id || !r.Existing && !strings.HasPrefix(key, name) {
+					t.Fatalf("width %d: key %s got %+v, want %s", width, key, r, id)
+				}
+			}
+		}
+		// A batch of which a part is known: the rest is taken, each in its place.
+		b := &task.EnqueueBatch{Queue: "hot", Producer: "p0"}
+		for i := range 60 {
+			b.Specs = append(b.Specs, task.Spec{Type: "t", Number: uint64(i + 1), Payload: fmt.Append(nil, i)})
+		}
+		if err := task.EnqueueWait(context.Background(), n, b); err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range b.Results {
+			if r.Err != nil || r.Existing != (i < 40) || i < 40 && r.ID != numbered["p0"][i] {
+				t.Fatalf("number %d: got %+v", i+1, r)
+			}
+		}
+		if qs, err := n.Queues(context.Background(), []string{"hot"}); err != nil || qs[0].Enqueued != 5*80+20 {
+			t.Fatalf("got %+v, %v: want %d enqueued", qs, err, 5*80+20)
 		}
 	})
 }

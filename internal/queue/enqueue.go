@@ -6,6 +6,10 @@ import "github.com/penstock-io/penstock/internal/task"
 // until what is known of the keys has been read; its order is kept.
 func (m *Machine) enqueue(c *Command) {
 	b := c.Enqueue
+	if b.Known {
+		m.enqueueKnown(c)
+		return
+	}
 	q, e := m.queueNamed(b.Queue)
 	if e != nil {
 		b.Err = e
@@ -27,6 +31,31 @@ func (m *Machine) enqueue(c *Command) {
 		m.enqueueOne(q, p, &b.Specs[i], &b.Results[i])
 	}
 	m.touch(q)
+}
+
+// enqueueKnown answers what of a batch has been enqueued before, and takes nothing.
+func (m *Machine) enqueueKnown(c *Command) {
+	b := c.Enqueue
+	q := m.byName[b.Queue]
+	if q != nil && !m.idems.known(m, q, b) {
+		m.later(c)
+		return
+	}
+	b.Err = nil
+	for i := range b.Specs {
+		s, r := &b.Specs[i], &b.Results[i]
+		*r = task.Enqueued{}
+		if q != nil && s.Number != 0 && b.Producer != "" {
+			if p := m.producers.find[producerKey{q.state.Queue, b.Producer}]; p != nil && p.repeat(s.Number, r) {
+				continue
+			}
+		}
+		if q != nil && s.Idempotency != "" && len(s.Idempotency) <= task.IdempotencyMax && m.idems.held(m, q, s) != nil {
+			m.idems.repeat(m, q, s, r)
+			continue
+		}
+		r.Err = task.ErrUnseen
+	}
 }
 
 func (m *Machine) enqueueOne(q *queueOf, p *producer, s *task.Spec, r *task.Enqueued) {

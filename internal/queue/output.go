@@ -226,6 +226,7 @@ type QueueState struct {
 	Canceled  int64
 	Expired   int64
 	IdemBytes int64
+	Earlier   []task.EarlierWidth // the last one first; never changed in place
 }
 
 // TypeName registers a type as a lane of a queue.

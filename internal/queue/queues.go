@@ -72,12 +72,25 @@ func (m *Machine) setQueue(c *SetQueue) {
 	set(&cfg.History, p.History)
 	set(&cfg.Unserved, p.Unserved)
 	set(&cfg.Claims, p.Claims)
+	q.noteWidth(p.Width, m.now)
 	set(&cfg.Width, p.Width)
 	set(&q.state.Paused, p.Paused)
 	if p.Backoff != nil {
 		cfg.Backoff = p.Backoff
 	}
 	m.touch(q)
+}
+
+// noteWidth remembers the width that the queue has had until now, if something may
+// have been enqueued under it.
+func (q *queueOf) noteWidth(p *int, now task.Time) {
+	st := &q.state
+	old := max(st.Config.Width, 1)
+	if p == nil || max(*p, 1) == old || old == 1 && st.Enqueued == 0 {
+		return
+	}
+	kept := append([]task.EarlierWidth{{Width: old, Until: now}}, st.Earlier...)
+	st.Earlier = kept[:min(len(kept), task.EarlierWidthsMax)]
 }
 
 func set[T any](to *T, from *T) {

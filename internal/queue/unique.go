@@ -89,8 +89,7 @@ func (d *idems) known(m *Machine, q *queueOf, b *task.EnqueueBatch) bool {
 
 // repeat answers a spec whose key is held: the earlier task, or a refusal.
 func (d *idems) repeat(m *Machine, q *queueOf, s *task.Spec, r *task.Enqueued) bool {
-	e := d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}]
-	if e != nil && (e.Until > m.now || m.isLive(e.ID.Seq)) {
+	if e := d.held(m, q, s); e != nil {
 		switch {
 		case e.Name != s.Idempotency:
 			r.Err = task.Errorf(task.Conflict, "idempotency key %q collides with another key: change a letter of it", s.Idempotency)
@@ -102,11 +101,20 @@ func (d *idems) repeat(m *Machine, q *queueOf, s *task.Spec, r *task.Enqueued) b
 		return true
 	}
 	size := int64(idemOverhead + len(s.Idempotency))
-	if e == nil && q.state.IdemBytes+size > m.cfg.IdemBytes {
+	if d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}] == nil && q.state.IdemBytes+size > m.cfg.IdemBytes {
 		r.Err = task.Errorf(task.Exhausted, "queue %q holds %d bytes of idempotency keys, the most it may: use shorter windows", q.state.Name, q.state.IdemBytes)
 		return true
 	}
 	return false
+}
+
+// held is the entry that holds a spec's key now, or nil.
+func (d *idems) held(m *Machine, q *queueOf, s *task.Spec) *Idem {
+	e := d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}]
+	if e != nil && (e.Until > m.now || m.isLive(e.ID.Seq)) {
+		return e
+	}
+	return nil
 }
 
 // isLive: in memory, or read as live in this Apply.

@@ -146,7 +146,7 @@ func (m *Machine) infoOf(q *queueOf) task.QueueInfo {
 		Ready:     st.Births + q.timedActive - q.running - q.held,
 		Blocked:   q.held, Running: q.running,
 		Dead: st.Dead, DeadBytes: st.DeadBytes, Enqueued: st.Enqueued, Succeeded: st.Succeeded, Canceled: st.Canceled, Expired: st.Expired,
-		HistoryFrom: m.history.from(),
+		HistoryFrom: m.history.from(), Earlier: st.Earlier,
 	}
 	unserved := map[uint32]int{}
 	for _, l := range q.lanes {

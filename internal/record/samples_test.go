@@ -132,6 +132,8 @@ func stateSamples() []sample {
 		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300})},
 		{"queue", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Births: 5})},
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},
+		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Config: task.QueueConfig{Width: 4},
+			Earlier: []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}})},
 		{"type", AppendTypeKey(nil, part, 2, 9), AppendTypeName(nil, &queue.TypeName{Queue: 2, Lane: 9, Name: "mail"})},
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},

@@ -30,6 +30,7 @@ func DecodeMeta(value []byte, m *queue.Meta) error {
 const (
 	queuePaused byte = 1 << iota
 	queueConfig
+	queueEarlier
 
 	queueKnown = 1<<iota - 1
 )
@@ -43,12 +44,21 @@ func AppendQueue(b []byte, q *queue.QueueState) []byte {
 	if q.Config != (task.QueueConfig{}) {
 		has |= queueConfig
 	}
+	if len(q.Earlier) > 0 {
+		has |= queueEarlier
+	}
 	b = appendString(append(b, version, has), q.Name)
 	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes} {
 		b = binary.AppendVarint(b, n)
 	}
 	if has&queueConfig != 0 {
 		b = appendConfig(b, &q.Config)
+	}
+	if has&queueEarlier != 0 {
+		b = binary.AppendUvarint(b, uint64(len(q.Earlier)))
+		for _, w := range q.Earlier {
+			b = appendTime(binary.AppendUvarint(b, uint64(w.Width)), w.Until)
+		}
 	}
 	return b
 }
@@ -67,6 +77,12 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	}
 	if has&queueConfig != 0 {
 		readConfig(&r, &q.Config)
+	}
+	if has&queueEarlier != 0 {
+		q.Earlier = make([]task.EarlierWidth, r.number(1<<8))
+		for i := range q.Earlier {
+			q.Earlier[i] = task.EarlierWidth{Width: int(r.number(1<<15 - 1)), Until: r.time()}
+		}
 	}
 	if err := r.close(ClassQueue); err != nil {
 		return err

@@ -44,7 +44,8 @@ type EnqueueBatch struct {
 	Queue    string
 	Producer string // producer session, ≤ 32 bytes; "" = none, numbers are ignored
 	AckBelow uint64 // every Number below it is answered and will not be repeated
-	Wide     bool   // set by the node: a part of a batch for a queue of several partitions, which may see only some of a producer's numbers
+	Wide     bool   // set by the node: a part of a batch for a queue that lives, or lived a short time ago, in several partitions: one may see only some of a producer's numbers
+	Known    bool   // set by the node: answer what is known already and take nothing; all else gets ErrUnseen
 	Specs    []Spec
 	Results  []Enqueued // len(Specs); the Broker fills it before Done
 	Err      *Error     // the batch as a whole: set, Results mean nothing
@@ -276,6 +277,14 @@ type QueueInfo struct {
 	Workers     int  // sessions that serve the queue
 	Unserved    []UnservedType
 	HistoryFrom Time // how far back finished tasks are kept now
+	Earlier     []EarlierWidth
+}
+
+// EarlierWidth is a width that a queue had before, the last one first: what was
+// enqueued then may be repeated now.
+type EarlierWidth struct {
+	Width int
+	Until Time // when it was changed
 }
 
 // UnservedType is a type with waiting tasks that no worker serves.

@@ -70,6 +70,7 @@ func (e *Error) Is(target error) bool {
 // Sentinels to compare codes with errors.Is.
 var (
 	ErrInvalid     = &Error{Code: Invalid}
+	ErrUnseen      = &Error{Code: NotFound, Text: "neither its number nor its idempotency key is known here"}
 	ErrNotFound    = &Error{Code: NotFound}
 	ErrConflict    = &Error{Code: Conflict}
 	ErrLeaseLost   = &Error{Code: LeaseLost}

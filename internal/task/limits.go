@@ -20,6 +20,7 @@ const (
 	SessionQueuesMax = 1_000    // queues a worker session may name
 	CreditMax        = 10_000   // deliveries a worker session may have open
 	LeaseMax         = 1_000    // tasks one unary lease may take
+	EarlierWidthsMax = 4        // widths of a queue that are remembered beside its own
 	ListMax          = 1_000    // tasks on one page of a listing
 	WeightMax        = 1 << 20  // share of one queue among those that a worker serves
 	PriorityMax      = 9
