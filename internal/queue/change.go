@@ -178,7 +178,7 @@ func (m *Machine) purge(c *Purge) {
 		c.Err = task.Errorf(task.NotFound, "no queue %q", c.Name)
 		return
 	}
-	var ready, scheduled bool
+	var ready, scheduled, dead bool
 	for _, s := range c.States {
 		switch s {
 		case task.Ready:
@@ -186,11 +186,14 @@ func (m *Machine) purge(c *Purge) {
 		case task.Scheduled:
 			scheduled = true
 		case task.Dead:
-			c.Gone += m.purgeDead(q)
+			dead = true
 		default:
 			c.Err = task.Errorf(task.Invalid, "tasks that are %s can't be purged: purge ready, scheduled or dead ones", s)
 			return
 		}
+	}
+	if dead {
+		c.Gone += m.purgeDead(q)
 	}
 	before := q.state.Births + q.state.Timed
 	for _, l := range q.lanes {

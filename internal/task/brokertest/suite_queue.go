@@ -129,7 +129,10 @@ var queuePromises = []promise{
 		h.wantCode("purge of an unknown queue", err, task.NotFound)
 		_, err = h.in.Purge(h.Context(), "q", []task.State{task.Running})
 		h.wantCode("purge of running tasks", err, task.Invalid)
-		h.wantCounts("q", tally{Ready: 1, Enqueued: 1})
+		h.report(task.Outcome{Token: h.lease("q", 1, 0)[0].Token, Kind: task.OutcomeFail, Permanent: true}, task.OK)
+		_, err = h.in.Purge(h.Context(), "q", []task.State{task.Dead, task.Succeeded})
+		h.wantCode("purge of dead and finished tasks", err, task.Invalid)
+		h.wantCounts("q", tally{Dead: 1, Enqueued: 1})
 	}},
 	{"history/none is kept where none is wanted", false, func(h *harness) {
 		h.setQueue("q", task.QueuePatch{History: ptr(task.HistoryNone)})
