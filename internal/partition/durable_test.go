@@ -12,19 +12,24 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// gated is a partition whose commits become durable one by one, when told.
+// gated is a partition whose commits become durable one by one, when told. After
+// one that fails the others do too, as an engine's would.
 type gated struct {
 	store.Partition
-	gate  chan error
-	begun int
+	gate   chan error
+	failed error // touched by Wait alone: one at a time
+	begun  int
 }
 
 func (p *gated) Begin(b *store.Batch) func() error {
 	wait := p.Partition.Begin(b)
 	p.begun++
 	return func() error {
-		if err := <-p.gate; err != nil {
-			return err
+		if p.failed == nil {
+			p.failed = <-p.gate
+		}
+		if p.failed != nil {
+			return p.failed
 		}
 		return wait()
 	}
