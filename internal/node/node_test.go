@@ -44,7 +44,7 @@ func TestPromises(t *testing.T) {
 		})
 	}
 	t.Run("held clock", func(t *testing.T) {
-		brokertest.Run(t, func(t *testing.T) (task.Broker, task.Inspector, brokertest.Controls) {
+		brokertest.RunInBubble(t, func(t *testing.T) (task.Broker, task.Inspector, brokertest.Controls) {
 			clock := brokertest.NewClock()
 			n := openNode(t, func(c *Config) { c.Now = clock.Now })
 			return n, n, brokertest.Controls{Now: clock.Now, Advance: func(d task.Millis) {

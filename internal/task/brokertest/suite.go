@@ -156,6 +156,8 @@ func (h *harness) long(d task.Millis) {
 		h.ctl.Advance(d)
 		return
 	}
+	h.tick.Stop() // a day has 86 million of its ticks
+	defer h.tick.Reset(time.Millisecond)
 	select {
 	case <-time.After(time.Duration(d) * time.Millisecond):
 	case <-h.Context().Done():
