@@ -17,6 +17,13 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
+// Between two tries. A partition that fails again and again is away for many
+// seconds, in which there is nothing to see.
+const (
+	waitMin = 5 * time.Millisecond
+	waitMax = 160 * time.Millisecond
+)
+
 // hand is a worker session that completes what it gets, unless told to hold it.
 type hand struct {
 	t    *testing.T
@@ -45,7 +52,7 @@ func newHand(t *testing.T, n *Node, id string, credit int, queues ...string) *ha
 
 func (h *hand) attach() {
 	h.t.Helper()
-	for {
+	for wait := waitMin; ; wait = min(2*wait, waitMax) {
 		h.mu.Lock()
 		h.lost = nil // it may be set again before Attach returns
 		h.mu.Unlock()
@@ -59,7 +66,7 @@ func (h *hand) attach() {
 		if !errors.Is(err, task.ErrUnavailable) {
 			h.t.Fatalf("attach %s: %v", h.opts.ID, err)
 		}
-		<-time.After(10 * time.Millisecond) // of the bubble's time
+		<-time.After(wait) // of the bubble's time
 	}
 }
 
@@ -89,8 +96,9 @@ func (h *hand) Lost(err *task.Error) {
 	h.mu.Unlock()
 }
 
-// work completes all that is held and gives as much credit again.
-func (h *hand) work() {
+// work completes all that is held and gives as much credit again. It says whether
+// there was anything to do.
+func (h *hand) work() bool {
 	h.mu.Lock()
 	ds, s, lost := h.held, h.s, h.lost
 	h.held = nil
@@ -106,7 +114,7 @@ func (h *hand) work() {
 	}
 	_ = s.Heartbeat()
 	if len(ds) == 0 {
-		return
+		return lost != nil
 	}
 	b := &task.OutcomeBatch{}
 	for _, d := range ds {
@@ -116,7 +124,7 @@ func (h *hand) work() {
 		h.mu.Lock()
 		h.held = append(h.held, ds...) // it is kept, and said again
 		h.mu.Unlock()
-		return
+		return true
 	}
 	h.mu.Lock()
 	for i, d := range ds {
@@ -126,6 +134,7 @@ func (h *hand) work() {
 	}
 	h.mu.Unlock()
 	h.credit(len(ds))
+	return true
 }
 
 // enqueueAll puts n tasks, repeating what is unavailable under its number.
@@ -136,7 +145,7 @@ func enqueueAll(t *testing.T, n *Node, queue, producer string, total int) []task
 		for i := first; i < min(first+20, total+1); i++ {
 			b.Specs = append(b.Specs, task.Spec{Number: uint64(i), Type: "t", Payload: fmt.Append(nil, i)})
 		}
-		for len(b.Specs) > 0 {
+		for wait := waitMin; len(b.Specs) > 0; wait = min(2*wait, waitMax) {
 			err := task.EnqueueWait(context.Background(), n, b)
 			if err != nil && !errors.Is(err, task.ErrUnavailable) && task.CodeOf(err) != task.Unavailable {
 				t.Errorf("enqueue: %v", err)
@@ -151,7 +160,7 @@ func enqueueAll(t *testing.T, n *Node, queue, producer string, total int) []task
 				}
 			}
 			if b = again; len(b.Specs) > 0 {
-				<-time.After(20 * time.Millisecond)
+				<-time.After(wait)
 			}
 		}
 	}
@@ -366,12 +375,14 @@ func TestPartitionsComeBack(t *testing.T) {
 			var working sync.WaitGroup
 			for _, h := range hands {
 				working.Go(func() {
-					for {
+					for wait := waitMin; ; wait = min(2*wait, waitMax) {
 						select {
 						case <-stop:
 							return
-						case <-time.After(5 * time.Millisecond):
-							h.work()
+						case <-time.After(wait):
+						}
+						if h.work() {
+							wait = waitMin
 						}
 					}
 				})
