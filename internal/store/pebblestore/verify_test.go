@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -17,7 +20,23 @@ import (
 )
 
 // filled makes a folder with tables, and a log with batches that are in no table.
+// It is written once: the tests damage copies.
 func filled(t *testing.T) string {
+	t.Helper()
+	wholeOnce.Do(func() { whole = wholeFolder(t) })
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, whole); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var (
+	wholeOnce sync.Once
+	whole     = fstest.MapFS{}
+)
+
+func wholeFolder(t *testing.T) fstest.MapFS {
 	t.Helper()
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{})
@@ -49,7 +68,19 @@ func filled(t *testing.T) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	all := fstest.MapFS{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Join(dir, path))
+		all[path] = &fstest.MapFile{Data: b, Mode: 0o600}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func files(t *testing.T, dir, pattern string) []string {
