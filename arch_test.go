@@ -2,6 +2,7 @@ package penstock_test
 
 import (
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -79,6 +80,11 @@ func TestLayers(t *testing.T) {
 				t.Errorf("%s imports %s: %s", f, imp, why)
 			}
 		}
+		if l.pure {
+			for _, line := range goroutines(t, f, nil) {
+				t.Errorf("%s:%d: the package is pure: it starts no goroutine, and its tests run without the race detector", f, line)
+			}
+		}
 	}
 	for pkg, l := range layers {
 		for _, a := range l.allowed {
@@ -123,6 +129,27 @@ func TestLayersCry(t *testing.T) {
 	f("internal/rpc/wire", "google.golang.org/grpc/codes", false, false)
 	f("b", "example.com/new", false, true)
 	f("b", "C", false, true)
+	if got := goroutines(t, "x.go", "package x\nfunc f() {\n\tgo f()\n}\n"); !slices.Equal(got, []int{3}) {
+		t.Errorf("goroutines: got lines %v, want 3", got)
+	}
+}
+
+// goroutines are the lines of a file, or of src, that start one.
+func goroutines(t *testing.T, file string, src any) []int {
+	t.Helper()
+	set := token.NewFileSet()
+	parsed, err := parser.ParseFile(set, file, src, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []int
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if g, ok := n.(*ast.GoStmt); ok {
+			lines = append(lines, set.Position(g.Pos()).Line)
+		}
+		return true
+	})
+	return lines
 }
 
 // refuses says why pkg may not import imp, or "". Tests may also import what
