@@ -140,7 +140,7 @@ func (m *member) ended() error {
 }
 
 // step is one turn of a Manual node's partition.
-func (m *member) step() bool {
+func (m *member) step(turn func(*partition.Runner) (bool, error)) bool {
 	r := m.runner()
 	if r == nil {
 		if m.waited++; m.waited < 3 { // let others see that it is away
@@ -153,7 +153,7 @@ func (m *member) step() bool {
 		}
 		return true
 	}
-	made, err := r.Step()
+	made, err := turn(r)
 	if err != nil {
 		m.now.Store(nil)
 		m.lost(err)

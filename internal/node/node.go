@@ -154,7 +154,19 @@ func (n *Node) Tick() {
 func (n *Node) Step() bool {
 	busy := false
 	for _, m := range n.members {
-		if m.step() {
+		if m.step((*partition.Runner).Step) {
+			busy = true
+		}
+	}
+	return busy
+}
+
+// Begin is Step that leaves commits under way, of several partitions at once: see
+// partition.Runner.Begin.
+func (n *Node) Begin() bool {
+	busy := false
+	for _, m := range n.members {
+		if m.step((*partition.Runner).Begin) {
 			busy = true
 		}
 	}

@@ -93,6 +93,7 @@ type Runner struct {
 
 	free     chan *turn
 	begun    chan *turn
+	alone    bool          // driven by Begin and Await: no waiter
 	settled  chan struct{} // rung by the waiter; holds one
 	inflight atomic.Int32  // commits begun and not yet known to be durable
 	broken   atomic.Pointer[fault]
@@ -147,6 +148,7 @@ func (r *Runner) Tick() { r.box.ring() }
 // returns nil; or until a fault, which it returns. Either way the partition is
 // released and nothing that was asked stays unanswered.
 func (r *Runner) Run(ctx context.Context) error {
+	r.alone = false
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
 		for t := range r.begun {
@@ -237,23 +239,54 @@ func (r *Runner) now() task.Time {
 // by Refill. It is for those who own time and order themselves, and not to be
 // mixed with Run. After an error the runner has ended.
 func (r *Runner) Step() (bool, error) {
+	made, err := r.Begin()
+	if err == nil {
+		err = r.Await()
+	}
+	return made, err
+}
+
+// Begin is Step up to where the commit has begun. What it stands before is let
+// out by Await, or when a later turn must wait for it: so a crash may come
+// between, as it may beside Run.
+func (r *Runner) Begin() (bool, error) {
+	r.alone = true
 	if f := r.broken.Load(); f != nil { // a read beside the loop found it broken
+		r.settleBegun()
 		return false, r.end(f.err)
+	}
+	if len(r.free) == 0 {
+		r.settleBegun()
 	}
 	t := <-r.free
 	made, err := r.turn(t)
 	if err == nil && made {
-		err = r.afterTurn()
-		r.settle(t) // what has begun is answered, come what may
-		if err == nil {
-			err = r.Err()
-		}
+		err = r.passOn(t)
+	} else {
+		r.free <- t
 	}
-	r.free <- t
 	if err != nil {
+		r.settleBegun() // what has begun is answered, come what may
 		return made, r.end(err)
 	}
 	return made, nil
+}
+
+// Await waits for what Begin has begun, and lets out what stood behind it.
+func (r *Runner) Await() error {
+	r.settleBegun()
+	if err := r.Err(); err != nil {
+		return r.end(err)
+	}
+	return nil
+}
+
+func (r *Runner) settleBegun() {
+	for len(r.begun) > 0 {
+		t := <-r.begun
+		r.settle(t)
+		r.free <- t
+	}
 }
 
 // Close ends a runner that was driven by Step, in order.
@@ -261,13 +294,13 @@ func (r *Runner) Close() error {
 	if r.Err() != nil {
 		return nil
 	}
+	r.settleBegun()
 	return r.end(r.handOver(func(t *turn) error {
-		err := r.afterTurn()
-		r.settle(t)
+		err := r.passOn(t)
+		r.settleBegun()
 		if err == nil {
 			err = r.Err()
 		}
-		r.free <- t
 		return err
 	}))
 }

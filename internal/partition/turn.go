@@ -251,7 +251,11 @@ func (r *Runner) commit(t *turn) error {
 		return fmt.Errorf("encode a batch of partition %d: %w", r.p, err)
 	}
 	for r.inflight.Load() >= pipelineDepth {
-		<-r.settled
+		if r.alone {
+			r.settleBegun()
+		} else {
+			<-r.settled
+		}
 		if f := r.broken.Load(); f != nil {
 			return f.err
 		}
