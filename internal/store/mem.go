@@ -41,6 +41,12 @@ type MemOptions struct {
 	PunishSingleDelete bool
 	// Nonce is the source of fences' nonces; nil means a random one.
 	Nonce func() uint64
+	// Keep says how many of the batches that a partition has begun and that are
+	// not durable outlive a Tear (0 ≤ keep ≤ pending); nil means none.
+	Keep func(partition uint16, pending int) int
+	// KeepTorn lets half of a torn batch through, as no engine may: for tests of
+	// those who would have to notice.
+	KeepTorn bool
 	// Fault, when set, is asked at every Acquire, Begin and read what shall go
 	// wrong there. It must not call the Mem.
 	Fault func(at FaultPoint, partition uint16) Fault
@@ -58,6 +64,7 @@ type memPart struct {
 type memCommit struct {
 	hold    *memHold
 	root    *node // the partition after it
+	torn    *node // after half of it; with KeepTorn
 	fault   Fault
 	settled bool
 	err     error
@@ -194,8 +201,8 @@ func (m *Mem) settleThrough(c *memCommit) {
 	}
 }
 
-// apply returns the partition after b.
-func (m *Mem) apply(root *node, b *Batch) *node {
+// apply returns the partition after the first n operations of b.
+func (m *Mem) apply(root *node, b *Batch, n int) *node {
 	m.tx++
 	e := edit{tx: m.tx, punish: m.o.PunishSingleDelete}
 	b.Each(func(op Op, key, value []byte) {
@@ -204,6 +211,9 @@ func (m *Mem) apply(root *node, b *Batch) *node {
 		}
 	})
 	b.Each(func(op Op, key, value []byte) {
+		if n--; n < 0 {
+			return
+		}
 		switch op {
 		case OpSet:
 			root = e.set(root, key, value)
@@ -326,12 +336,18 @@ func (h *memHold) Begin(b *Batch) (wait func() error) {
 		h.fail(ErrDead) // what follows must not become durable without this one
 		return failedWait(ErrFull)
 	}
-	c.root = m.apply(h.part.visible, b)
+	if m.o.KeepTorn {
+		c.torn = m.apply(h.part.visible, b, b.Len()/2)
+	}
+	c.root = m.apply(h.part.visible, b, b.Len())
 	h.part.visible = c.root
 	m.log = append(m.log, c)
 	switch {
 	case c.fault == FaultCrash:
 		m.crash(0)
+	case c.fault == FaultTear:
+		c.fault = FaultNone
+		m.tear()
 	case c.fault == FaultCrashKept:
 		c.fault = FaultNone
 		m.crash(len(m.log))

@@ -26,9 +26,10 @@ const (
 	FaultUnknownKept       // visible, then ErrUnknown: written
 	FaultCrash             // the process dies: what was not durable is gone, this batch too
 	FaultCrashKept         // the process dies just after all that was begun became durable
+	FaultTear              // the process dies in the middle of writing: see Tear
 )
 
-var faultNames = [...]string{"none", "full", "error", "unknown, lost", "unknown, kept", "crash", "crash, kept"}
+var faultNames = [...]string{"none", "full", "error", "unknown, lost", "unknown, kept", "crash", "crash, kept", "tear"}
 
 // String names the fault in a simulator's log.
 func (f Fault) String() string {
@@ -63,6 +64,47 @@ func (m *Mem) Crash(keep int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.crash(keep)
+}
+
+// Tear ends the process like Crash, in the middle of writes that went on side by
+// side: each partition keeps as many of its own batches as Keep says, in order,
+// and the next one is torn. A torn batch is dropped whole, as an engine drops the
+// torn end of its log.
+func (m *Mem) Tear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tear()
+}
+
+func (m *Mem) tear() {
+	pending := map[uint16]int{}
+	for _, c := range m.log {
+		pending[c.hold.part.id]++
+	}
+	left := map[uint16]int{}
+	var kept, lost []*memCommit
+	for _, c := range m.log {
+		p := c.hold.part.id
+		if n, asked := pending[p]; asked {
+			delete(pending, p)
+			if m.o.Keep != nil {
+				left[p] = m.o.Keep(p, n)
+			}
+		}
+		if left[p]--; left[p] >= 0 {
+			kept = append(kept, c)
+		} else {
+			lost = append(lost, c)
+		}
+	}
+	m.log = append(kept, lost...)
+	m.settle(len(kept))
+	for _, c := range m.log {
+		if p := c.hold.part; left[p.id] < 0 && c.torn != nil {
+			p.durable, left[p.id] = c.torn, 0
+		}
+	}
+	m.crash(0)
 }
 
 func (m *Mem) crash(keep int) {

@@ -88,6 +88,59 @@ func TestMemCrash(t *testing.T) {
 	f(3, "a=durable b=begun d=begun", "c=begun")
 }
 
+// TestMemTear: each partition keeps a prefix of its own of what was begun, and of
+// the next batch nothing; with KeepTorn the half of it.
+func TestMemTear(t *testing.T) {
+	f := func(o store.MemOptions, byFault bool, keep1, keep2 int, want1, want2 string) {
+		t.Helper()
+		o.Manual = true
+		o.Keep = func(p uint16, pending int) int {
+			if pending != 2 {
+				t.Fatalf("partition %d has %d batches pending, want 2", p, pending)
+			}
+			return []int{1: keep1, 2: keep2}[p]
+		}
+		m := store.NewMem(o)
+		h := []store.Partition{1: acquire(t, m, 1), 2: acquire(t, m, 2)}
+		for p := uint16(1); p <= 2; p++ {
+			must(t, set(h[p], p, "a", "durable")())
+		}
+		var waits []func() error
+		for i, k := range []string{"b", "c"} {
+			for p := uint16(1); p <= 2; p++ {
+				if byFault && i == 1 && p == 2 {
+					m.Fail(store.FaultTear)
+				}
+				b := new(store.Batch)
+				b.Set(key(p, k), []byte("1"))
+				b.Set(key(p, k+k), []byte("2"))
+				waits = append(waits, h[p].Begin(b))
+			}
+		}
+		if !byFault {
+			m.Tear()
+		}
+		for i, w := range waits {
+			if err := w(); (err == nil) != (i/2 < []int{keep1, keep2}[i%2]) {
+				t.Fatalf("keep %d and %d: wait %d: got %v", keep1, keep2, i, err)
+			}
+		}
+		wantErr(t, "begin after the crash", set(h[1], 1, "e", "late")(), store.ErrDead)
+		if got := all(t, acquire(t, m, 1)); got != want1 {
+			t.Fatalf("keep %d and %d: partition 1: got %q, want %q", keep1, keep2, got, want1)
+		}
+		if got := all(t, acquire(t, m, 2)); got != want2 {
+			t.Fatalf("keep %d and %d: partition 2: got %q, want %q", keep1, keep2, got, want2)
+		}
+	}
+	for _, byFault := range []bool{false, true} {
+		f(store.MemOptions{}, byFault, 0, 2, "a=durable", "a=durable b=1 bb=2 c=1 cc=2")
+		f(store.MemOptions{}, byFault, 1, 0, "a=durable b=1 bb=2", "a=durable")
+		f(store.MemOptions{}, byFault, 2, 1, "a=durable b=1 bb=2 c=1 cc=2", "a=durable b=1 bb=2")
+		f(store.MemOptions{KeepTorn: true}, byFault, 2, 1, "a=durable b=1 bb=2 c=1 cc=2", "a=durable b=1 bb=2 c=1")
+	}
+}
+
 func TestMemSync(t *testing.T) {
 	m := store.NewMem(store.MemOptions{Manual: true})
 	h := acquire(t, m, 1)
