@@ -147,13 +147,13 @@ func (r *Runner) deletePrefix(t *turn) {
 	t.batch.DeleteRange(r.enc.key, r.enc.end)
 }
 
-// deletePurged deletes a stretch of a lane, with the payloads that hang on it.
+// deletePurged deletes a stretch of a lane.
 func (r *Runner) deletePurged(t *turn, g *queue.Range) {
 	e := &r.enc
 	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
 	e.end = record.AppendPlaceKey(e.end[:0], r.p, g.To)
 	t.batch.DeleteRange(e.key, e.end)
-	if g.From.Class == task.ClassBirth {
+	if g.Payloads {
 		e.key = record.AppendChunkPrefix(e.key[:0], r.p, g.From)
 		e.end = record.AppendChunkPrefix(e.end[:0], r.p, g.To)
 		t.batch.DeleteRange(e.key, e.end)

@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -78,12 +80,7 @@ func (r *Runner) Watch(id task.ID, fn func(info task.Info, err *task.Error)) (st
 			case full:
 				w.finish(task.Info{}, errWatches)
 			case !known:
-				r.Get(id, func(info task.Info, err *task.Error) {
-					if err != nil || info.State.Final() {
-						r.unwatch(w)
-						w.finish(info, err)
-					}
-				})
+				r.lookUp(w)
 			}
 		},
 	})
@@ -95,6 +92,16 @@ func (r *Runner) Watch(id task.ID, fn func(info task.Info, err *task.Error)) (st
 			r.unwatch(w)
 		}
 	}
+}
+
+// lookUp answers w if its task has ended or is not known.
+func (r *Runner) lookUp(w *watch) {
+	r.Get(w.id, func(info task.Info, err *task.Error) {
+		if err != nil || info.State.Final() {
+			r.unwatch(w)
+			w.finish(info, err)
+		}
+	})
 }
 
 var errWatches = task.Errorf(task.Exhausted, "%d tasks are waited for already, the most there can be: wait for fewer at once", watchesMax)
@@ -185,6 +192,27 @@ func (r *Runner) noteGone(t *turn) {
 		e := endedWatch{first: w, state: x.State, outcome: outcomeOf(t, x.Seq)}
 		e.queue, e.taskType = r.m.QueueName(w.id.Queue), r.m.TypeName(w.id.Queue, w.id.Lane)
 		t.ended = append(t.ended, e)
+	}
+	if len(r.out.Purges) > 0 {
+		r.notePurged(t)
+	}
+}
+
+// notePurged has everyone looked up who waits for a task of a purged queue that
+// is not in memory: of what a purge takes from the store alone it names no task.
+func (r *Runner) notePurged(t *turn) {
+	for _, seq := range slices.Sorted(maps.Keys(r.watches.bySeq)) {
+		w := r.watches.bySeq[seq]
+		if _, here := r.m.Find(seq); here || !slices.ContainsFunc(r.out.Purges, func(g queue.Range) bool { return g.From.Queue == w.id.Queue }) {
+			continue
+		}
+		for x := w; x != nil; x = x.next {
+			t.views = append(t.views, view{look: func(*queue.Machine) {}, done: func(err *task.Error) {
+				if err == nil { // otherwise the runner ends, and all are told
+					r.lookUp(x)
+				}
+			}})
+		}
 	}
 }
 

@@ -197,10 +197,10 @@ func (m *Machine) purge(c *Purge) {
 	}
 	before := q.state.Births + q.state.Timed
 	for _, l := range q.lanes {
+		m.purgeTimed(l, ready, scheduled)
 		if ready {
 			m.purgeBirths(l)
 		}
-		m.purgeTimed(l, ready, scheduled)
 		m.fixTail(l)
 	}
 	if ready {
@@ -263,7 +263,8 @@ func (m *Machine) purgeBirths(l *lane) {
 	}
 	end := from
 	end.Seq = to
-	m.out.Purges = append(m.out.Purges, Range{from, end})
+	alone := l.timedCount == 0 && !l.timedMore && l.queue.state.Dead == 0 // no other task can have a payload there
+	m.out.Purges = append(m.out.Purges, Range{from, end, alone})
 	m.dirty = true
 }
 
@@ -340,7 +341,7 @@ func (m *Machine) purgeRange(base Place, from, to timedKey) {
 	a, b := base, base
 	a.Due, a.Seq = from.due, from.seq
 	b.Due, b.Seq = to.due, to.seq
-	m.out.Purges = append(m.out.Purges, Range{a, b})
+	m.out.Purges = append(m.out.Purges, Range{From: a, To: b})
 }
 
 // birthsLeft counts the births of the queue that a purge left: running ones, and

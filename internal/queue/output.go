@@ -296,11 +296,13 @@ type Meta struct {
 	NextLoad     uint32
 }
 
-// Range is a stretch of one lane's records in one class: [From, To). For births
-// the chunks of large payloads go with it.
+// Range is a stretch of one lane's records in one class: [From, To).
 type Range struct {
 	From Place
 	To   Place
+	// Payloads says that large payloads of births in the stretch go too. Those of
+	// other tasks stand among them: they stay wherever there may be one.
+	Payloads bool
 }
 
 // Leased is one dispatch. Exactly one of Lease (unary) and Session (a session's
