@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"slices"
 
@@ -28,6 +29,15 @@ func (w *world) checkEnds() {
 		in, err := w.sys.Get(context.Background(), k.id)
 		switch {
 		case k.deleted > 0 && task.CodeOf(err) == task.NotFound:
+			continue
+		case l.sent[k.key].purged && task.CodeOf(err) == task.NotFound:
+			l.gone[l.sent[k.key].queue]++
+			if k.completed != nil {
+				l.cry("purged", "%s was completed with %q, and is gone", k.key, k.completed.Result)
+			}
+			continue
+		case k.purged:
+			l.cry("purged", "%s was purged and is %v", k.key, in.State)
 			continue
 		case k.deleted == 2:
 			l.cry("ended", "%s was deleted and is %v", k.key, in.State)
@@ -167,6 +177,11 @@ func (w *world) checkCounts() {
 				}
 			}
 		}
+		if w.led.purges[name] > 0 {
+			w.checkPurged(name, c, w.led.gone[name], known)
+			gone += w.led.gone[name] + c.enqueued - known
+			known = c.enqueued
+		}
 		// What was deleted while it waited is in no count but the first; what was
 		// deleted after its end is in no list.
 		ended := c.succeeded + c.dead + c.canceled + c.expired
@@ -251,7 +266,11 @@ func (w *world) checkLeftovers() {
 		}
 		count := func(c record.Class) (n int, last []byte) {
 			from := record.AppendPrefix(nil, p, c)
-			it := part.Scan(from, record.AppendPrefixEnd(nil, from))
+			to := record.AppendPrefixEnd(nil, from)
+			if c == record.ClassExpiry && len(w.led.purges) > 0 { // what a purge left goes when its time has come
+				to = binary.BigEndian.AppendUint64(slices.Clone(from), uint64(w.now))
+			}
+			it := part.Scan(from, to)
 			for it.Next() {
 				n++
 				last = append(last[:0], it.Key()...)
@@ -266,6 +285,9 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
+		if len(w.led.purges) > 0 { // it takes what waits by range, and leaves what that had elsewhere
+			continue
+		}
 		dead, _ := count(record.ClassDead)
 		if n, key := count(record.ClassWhere); n != dead {
 			w.led.cry("leftovers", "%d tasks are said to have moved, such as %s; %d are dead letters", n, hex.EncodeToString(key), dead)
@@ -278,7 +300,10 @@ func (w *world) checkLeftovers() {
 
 // result sums a run up.
 func (w *world) result() Result {
-	r := Result{Faults: w.led.cries, Sum: w.led.sum, Sent: len(w.led.sent), Restarts: w.restart, Broken: w.broken, Repeats: w.led.repeats}
+	r := Result{Faults: w.led.cries, Sum: w.led.sum, Sent: len(w.led.sent), Restarts: w.restart, Broken: w.broken, Torn: w.torn, Repeats: w.led.repeats}
+	for _, q := range queueNames {
+		r.Purged += int(w.led.purged[q])
+	}
 	for _, k := range w.led.order {
 		if k.acked {
 			r.Answered++

@@ -20,6 +20,7 @@ type broken struct {
 	queues  func([]task.QueueInfo)
 	get     func(*task.Info)
 	watch   func(*task.Watch)
+	purge   func(int64) int64
 	close   func()
 }
 
@@ -83,6 +84,14 @@ func (b *broken) Watch(w *task.Watch) func() {
 		return func() {}
 	}
 	return b.System.Watch(w)
+}
+
+func (b *broken) Purge(ctx context.Context, queue string, states []task.State) (int64, error) {
+	n, err := b.System.Purge(ctx, queue, states)
+	if err == nil && b.purge != nil {
+		n = b.purge(n)
+	}
+	return n, err
 }
 
 func (b *broken) Close(ctx context.Context) error {
@@ -177,6 +186,9 @@ var faults = []struct {
 				qs[i].Succeeded += int64(life)
 			}
 		}
+	}},
+	{"purged", false, func(b *broken, _ *store.Mem, _ int) {
+		b.purge = func(n int64) int64 { return n + 1 }
 	}},
 	{"watch", true, func(b *broken, _ *store.Mem, _ int) {
 		b.watch = func(*task.Watch) {}
@@ -283,6 +295,18 @@ func write(mem *store.Mem, fill func(*store.Batch)) {
 	if err := part.Begin(&x)(); err != nil {
 		panic(err)
 	}
+}
+
+// A store that keeps half of a torn batch is noticed, whichever checker sees it
+// first.
+func TestTornBatchIsNoticed(t *testing.T) {
+	for s := uint64(1); s <= 60; s++ {
+		if r := run(Options{Seed: s, Steps: 300, Torn: true}); len(r.Faults) > 0 {
+			t.Logf("seed %d: %s", s, r.Faults[0])
+			return
+		}
+	}
+	t.Error("no seed noticed a torn batch")
 }
 
 func TestCheckersCry(t *testing.T) {

@@ -14,6 +14,8 @@ type sent struct {
 	queue string
 	spec  task.Spec
 	times int
+
+	purged bool // perhaps
 }
 
 // known is what has been seen of one task.
@@ -24,8 +26,9 @@ type known struct {
 	ackedAt   int             // step
 	seen      []task.Delivery // in the order of arrival
 	outcomes  []told
-	canceled  int // 1 = perhaps, 2 = surely
-	deleted   int // likewise
+	canceled  int  // 1 = perhaps, 2 = surely
+	deleted   int  // likewise
+	purged    bool // surely; see sent
 	retried   bool
 	completed *told // the first completion that was accepted
 }
@@ -50,6 +53,10 @@ type ledger struct {
 	firsts   []task.Delivery   // first deliveries before the drain, for the order
 	repeats  int               // enqueues that were answered to a repeat
 	unnamed  map[string]int64  // by queue: tasks that nobody was told of and that have no payload any more
+	purges   map[string]int    // by queue
+	purged   map[string]int64  // by queue, what the purges counted
+	gone     map[string]int64  // by queue, tasks known that are missing at the end for a purge
+	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
 	draining bool              // those who had tasks before it are gone
 	cries    []string
 	sum      uint64
@@ -57,7 +64,8 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{sent: map[string]*sent{}, tasks: map[task.ID]*known{}, byKey: map[string]task.ID{}, bySeq: map[uint64]*known{}, unnamed: map[string]int64{}}
+	return &ledger{sent: map[string]*sent{}, tasks: map[task.ID]*known{}, byKey: map[string]task.ID{}, bySeq: map[uint64]*known{}, unnamed: map[string]int64{},
+		purges: map[string]int{}, purged: map[string]int64{}, gone: map[string]int64{}, unsure: map[string]bool{}}
 }
 
 // cry notes a broken promise under the name of the checker that saw it.
@@ -128,6 +136,9 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 	k := l.taskOf(d.ID, key)
 	if k.completed != nil {
 		l.cry("twice", "%s got %s after it was completed under fence %d", who, key, k.completed.Token.Fence())
+	}
+	if k.purged {
+		l.cry("purged", "%s got %s after it was purged", who, key)
 	}
 	if n := len(k.seen); n > 0 && k.seen[n-1].Token.Fence() >= d.Token.Fence() {
 		l.cry("fence", "%s: the fencing number does not rise: %d after %d", key, d.Token.Fence(), k.seen[n-1].Token.Fence())
@@ -212,7 +223,7 @@ func (l *ledger) changed(id task.ID, v task.Verb, err error) {
 		}
 	case v == task.VerbDelete && code == task.OK:
 		k.deleted = 2
-	case code == task.NotFound && k.deleted > 0:
+	case code == task.NotFound && (k.deleted > 0 || l.sent[k.key].purged):
 	case code == task.NotFound:
 		l.cry("lost", "%s (%v) is not found by a change", k.key, id)
 	case code != task.OK && code != task.Conflict && code != task.Unavailable:

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +15,13 @@ var (
 	seeds = flag.Int("seeds", 200, "how many seeds")
 	first = flag.Uint64("first", 1, "the first of them")
 	steps = flag.Int("steps", stepsDefault, "steps a seed")
+	plain = flag.Bool("plain", false, "no purges, no changes of width, nothing under way in a crash")
 	soak  = flag.Duration("soak", 0, "run new seeds for so long")
 )
 
 func TestSeeds(t *testing.T) {
 	if *seed != 0 {
-		r := run(*seed, func(format string, args ...any) { t.Logf(format, args...) })
+		r := run(Options{Seed: *seed, Steps: *steps, Plain: *plain, Log: func(format string, args ...any) { t.Logf(format, args...) }})
 		t.Logf("%+v", r)
 		for _, f := range r.Faults {
 			t.Error(f)
@@ -42,16 +42,18 @@ func TestSeeds(t *testing.T) {
 		sum.Completed += r.Completed
 		sum.Restarts += r.Restarts
 		sum.Broken += r.Broken
+		sum.Torn += r.Torn
+		sum.Purged += r.Purged
 	}
-	t.Logf("%d seeds: %d tasks sent, %d deliveries, %d completed, %d answered to a repeat, %d never answered and there, %d restarts, %d faults of the store",
-		n, sum.Sent, sum.Delivered, sum.Completed, sum.Repeats, sum.Recovered, sum.Restarts, sum.Broken)
-	if !t.Failed() && (sum.Recovered == 0 || sum.Repeats == 0 || sum.Restarts == 0 || sum.Broken == 0 || sum.Completed == 0) {
+	t.Logf("%d seeds: %d tasks sent, %d deliveries, %d completed, %d purged, %d answered to a repeat, %d never answered and there, %d restarts, %d batches torn, %d faults of the store",
+		n, sum.Sent, sum.Delivered, sum.Completed, sum.Purged, sum.Repeats, sum.Recovered, sum.Restarts, sum.Torn, sum.Broken)
+	if !t.Failed() && (sum.Purged == 0 || sum.Torn == 0 || sum.Recovered == 0 || sum.Repeats == 0 || sum.Restarts == 0 || sum.Broken == 0 || sum.Completed == 0) {
 		t.Errorf("too little happened to show anything: %+v", sum)
 	}
 }
 
-// TestKeptSeeds runs every seed that ever failed. A file holds a seed and its
-// steps, and says what was wrong.
+// TestKeptSeeds runs every seed that ever failed. A file holds a seed, its steps
+// and "plain" if it is, and says what was wrong.
 func TestKeptSeeds(t *testing.T) {
 	files, err := filepath.Glob("testdata/seeds/*.txt")
 	if err != nil {
@@ -68,8 +70,9 @@ func TestKeptSeeds(t *testing.T) {
 		if _, err := fmt.Sscanf(line, "seed %d steps %d", &s, &n); err != nil {
 			t.Fatalf("%s: %q: %v", f, line, err)
 		}
-		if r := Run(Options{Seed: s, Steps: n}); len(r.Faults) > 0 {
-			fail(t, s, n, r)
+		o := Options{Seed: s, Steps: n, Plain: strings.HasSuffix(line, " plain")}
+		if r := Run(o); len(r.Faults) > 0 {
+			fail(t, o, r)
 		}
 	}
 }
@@ -88,37 +91,43 @@ func TestSoak(t *testing.T) {
 	t.Logf("%d seeds", n)
 }
 
-func run(s uint64, log func(string, ...any)) (r Result) {
+func run(o Options) (r Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			if log != nil {
+			if o.Log != nil {
 				panic(p)
 			}
 			r.Faults = append(r.Faults, fmt.Sprintf("panic: %v", p))
 		}
 	}()
-	return Run(Options{Seed: s, Steps: *steps, Log: log})
+	return Run(o)
 }
 
 func try(t *testing.T, s uint64) Result {
 	t.Helper()
-	r := run(s, nil)
+	o := Options{Seed: s, Steps: *steps, Plain: *plain}
+	r := run(o)
 	if len(r.Faults) > 0 {
-		fail(t, s, *steps, r)
+		fail(t, o, r)
 	}
 	return r
 }
 
 // fail names the seed first, and the one command that replays it.
-func fail(t *testing.T, s uint64, n int, r Result) {
+func fail(t *testing.T, o Options, r Result) {
 	t.Helper()
-	t.Errorf("seed %d\n\tgo test ./internal/sim -run TestSeeds -v -seed=%s -steps=%d\n\t%s", s, strconv.FormatUint(s, 10), n, strings.Join(r.Faults, "\n\t"))
+	plain := ""
+	if o.Plain {
+		plain = " -plain"
+	}
+	t.Errorf("seed %d\n\tgo test ./internal/sim -run TestSeeds -v -seed=%d -steps=%d%s\n\t%s", o.Seed, o.Seed, o.Steps, plain, strings.Join(r.Faults, "\n\t"))
 }
 
 // TestSameAgain: a seed that leads to two histories could not be replayed.
 func TestSameAgain(t *testing.T) {
 	for s := uint64(1); s <= 12; s++ {
-		if a, b := run(s, nil), run(s, nil); a.Sum != b.Sum {
+		o := Options{Seed: s, Steps: *steps}
+		if a, b := run(o), run(o); a.Sum != b.Sum {
 			t.Errorf("seed %d is not the same run again: %+v, then %+v", s, a, b)
 		}
 	}

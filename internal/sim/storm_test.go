@@ -100,6 +100,7 @@ type steady struct{ *serving }
 type serving = node.Node // an embedded Node would hide the method of that name
 
 func (steady) Step() bool   { return false }
+func (steady) Begin() bool  { return false }
 func (steady) Refill() bool { return false }
 
 func (s *storm) fault(at store.FaultPoint, _ uint16) store.Fault {

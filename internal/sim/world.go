@@ -24,6 +24,7 @@ type System interface {
 	task.Broker
 	task.Inspector
 	Step() bool
+	Begin() bool
 	Refill() bool
 	Close(context.Context) error
 }
@@ -33,7 +34,9 @@ type Options struct {
 	Seed   uint64
 	Steps  int                              // 0 = 500
 	Calm   bool                             // no faults and nobody misbehaves, so that order is exact
+	Plain  bool                             // no purge, no change of width, nothing under way in a crash: as seeds were run before
 	Tamper func(System, *store.Mem) System  // tests of the checkers
+	Torn   bool                             // likewise: the store keeps half of a torn batch
 	Log    func(format string, args ...any) // nil = no one listens
 }
 
@@ -49,6 +52,8 @@ type Result struct {
 	Completed int
 	Restarts  int
 	Broken    int // faults of the store
+	Torn      int // batches that were under way in a crash
+	Purged    int
 }
 
 const (
@@ -66,6 +71,7 @@ var typeNames = []string{"x", "y"}
 type world struct {
 	o       Options
 	rng     *rand.Rand
+	dice    *rand.Rand // for what a Plain run has not
 	now     task.Time
 	mem     *store.Mem
 	sys     System
@@ -73,6 +79,7 @@ type world struct {
 	faulty  bool // the store may fail
 	dying   bool // a crash of the store took the process with it
 	broken  int
+	torn    int // batches that were under way in a crash
 	restart int
 	life    int // counts processes: answers to callers of an earlier one never come
 
@@ -93,13 +100,15 @@ func Run(o Options) Result {
 		o.Steps = stepsDefault
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
+	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
 	w.led.log = w.log
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
 	w.deletes = w.often(25)
 	w.wide = 1 + w.rng.IntN(w.parts)
-	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault})
+	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
+		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn})
 	for i := range 1 + w.rng.IntN(3) {
 		w.producers = append(w.producers, newProducer(w, i))
 	}
@@ -168,7 +177,11 @@ func (w *world) act() {
 		w.watch()
 	case k < 98:
 		if !w.calm {
-			w.operate()
+			if !w.o.Plain && w.dice.IntN(3) == 0 {
+				w.reshape()
+			} else {
+				w.operate()
+			}
 		}
 	default:
 		if !w.calm && w.often(40) {
@@ -211,7 +224,12 @@ func (w *world) turns(n int) {
 		if w.sys == nil {
 			return
 		}
-		busy := w.sys.Step()
+		busy := false
+		if !w.o.Plain && w.dice.IntN(2) == 0 {
+			busy = w.sys.Begin()
+		} else {
+			busy = w.sys.Step()
+		}
 		if w.often(60) {
 			busy = w.sys.Refill() || busy
 		}
@@ -252,6 +270,9 @@ func (w *world) fault(at store.FaultPoint, _ uint16) store.Fault {
 	f := []store.Fault{store.FaultFull, store.FaultError, store.FaultUnknownLost, store.FaultUnknownKept, store.FaultCrash, store.FaultCrashKept}[w.rng.IntN(6)]
 	if f == store.FaultCrash || f == store.FaultCrashKept {
 		w.dying = true
+		if !w.o.Plain && w.dice.IntN(2) == 0 {
+			f = store.FaultTear
+		}
 	}
 	w.log("the store fails a commit: %v", f)
 	return f
@@ -334,7 +355,12 @@ func (w *world) crash() {
 		w.mirror()
 		return
 	}
-	w.mem.Crash(w.rng.IntN(w.mem.Pending() + 1))
+	if w.o.Plain {
+		w.mem.Crash(w.rng.IntN(w.mem.Pending() + 1))
+	} else {
+		w.torn += w.mem.Pending()
+		w.mem.Tear()
+	}
 	w.reborn("the process crashes")
 }
 
@@ -484,7 +510,7 @@ func (w *world) watch() {
 			w.led.cry("watch", "the watch of %s ended %d times", k.key, x.calls)
 		case x.Err != nil && x.Err.Code == task.Unavailable:
 		case x.Err != nil:
-			if k.deleted == 0 {
+			if k.deleted == 0 && !w.led.sent[k.key].purged {
 				w.led.cry("watch", "the watch of %s ended with %v", k.key, x.Err)
 			}
 		case !x.Info.State.Final() || x.Info.ID != id:
