@@ -1,46 +1,59 @@
 package pebblestore
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/record"
-	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/cockroachdb/pebble/v2/wal"
 )
 
-// Report is what Verify found. Nothing on the disk was changed.
+// Report is what Inspect found out about a folder's files.
 type Report struct {
 	Dir     string
 	Format  string // first line of the PENSTOCK file
 	Opens   bool   // the database opens as it is
+	Listed  bool   // the manifest tells which tables count; if not, all are read
 	Tables  int    // files looked at
 	Logs    int
 	Damaged []Damage
 
-	// What can be read. Where the database does not open, these come from the
-	// tables one by one: a key may be counted in several of them, and deleted
-	// ones are counted too.
+	// What can be read, by Verify only.
 	Keys, Bytes int64
 	Partitions  []PartitionReport
 }
 
 // Damage is one file, or the folder, with what is wrong with it.
 type Damage struct {
+	Kind  DamageKind
 	Path  string
 	What  string
-	Saved string // what can still be read of it
+	Saved string // what can still be read of it; "" if nothing is known
+
+	// What can't be read. -1 is "not known".
+	LostBytes, LostKeys int64
+	Lost                []KeyRange // where the lost keys are; nil is "anywhere"
 }
+
+// DamageKind is the kind of thing that is damaged.
+type DamageKind string
+
+// The kinds of damage.
+const (
+	DamagedFolder   DamageKind = "folder"
+	DamagedFormat   DamageKind = "format"
+	DamagedDatabase DamageKind = "database"
+	DamagedManifest DamageKind = "manifest"
+	DamagedTable    DamageKind = "table"
+	DamagedLog      DamageKind = "log"
+)
+
+// KeyRange is a stretch of keys, both ends in it.
+type KeyRange struct{ From, To []byte }
 
 // PartitionReport is what can be read of one partition.
 type PartitionReport struct {
@@ -51,108 +64,108 @@ type PartitionReport struct {
 }
 
 // OK says whether nothing is damaged.
-func (r Report) OK() bool { return r.Opens && len(r.Damaged) == 0 }
-
-// WriteTo writes the report for people.
-func (r Report) WriteTo(w io.Writer) (int64, error) {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "data folder  %s\nformat       %s\nfiles        %d tables, %d logs\n", r.Dir, r.Format, r.Tables, r.Logs)
-	what := "readable"
-	if !r.Opens {
-		what = "readable, table by table"
-	}
-	fmt.Fprintf(&b, "%s  %d keys, %d bytes\n", what, r.Keys, r.Bytes)
-	for _, p := range r.Partitions {
-		fmt.Fprintf(&b, "  partition %d: epoch %d, last owner %q, %d keys, %d bytes\n", p.Partition, p.Epoch, p.Owner, p.Keys, p.Bytes)
-	}
-	for _, d := range r.Damaged {
-		fmt.Fprintf(&b, "DAMAGED  %s\n  %s\n", d.Path, strings.ReplaceAll(d.What, "\n", "\n  "))
-		if d.Saved != "" {
-			fmt.Fprintf(&b, "  can be saved: %s\n", d.Saved)
-		}
-	}
-	switch {
-	case r.OK():
-		b.WriteString("nothing is damaged\n")
-	case r.Opens:
-		b.WriteString("the database opens, but not all of it can be read: restore it from a backup, or keep a copy of the folder before anything else\n")
-	default:
-		b.WriteString("the database does not open: restore it from a backup, or keep a copy of the folder before anything else\n")
-	}
-	return b.WriteTo(w)
-}
+func (r *Report) OK() bool { return r.Opens && len(r.Damaged) == 0 }
 
 // Verify reads every byte of a data folder that no server has open, and changes
 // none. An error means that it could not look; what it found is in the report.
-func Verify(dir string) (Report, error) { return verify(vfs.Default, dir) }
-
-func verify(fs vfs.FS, dir string) (Report, error) {
-	f := &folder{fs: fs, dir: dir}
-	if _, err := fs.Stat(dir); err != nil {
-		return Report{}, fmt.Errorf("verify data folder: %w", err)
-	}
-	if err := f.take(); err != nil {
+func Verify(dir string) (Report, error) {
+	n, err := Inspect(dir)
+	if err != nil {
 		return Report{}, err
 	}
-	defer f.close()
-	v := &verifier{folder: f, r: Report{Dir: dir}, parts: make(map[uint16]*PartitionReport)}
-	if !v.format() {
-		return v.r, nil
-	}
-	v.logs()
-	if err := v.open(); err != nil {
-		v.damage(f.dbDir(), fmt.Sprintf("the database does not open: %v", err), "")
-	}
-	v.tables()
-	for _, p := range v.parts {
-		v.r.Partitions = append(v.r.Partitions, *p)
-	}
-	slices.SortFunc(v.r.Partitions, func(a, b PartitionReport) int { return int(a.Partition) - int(b.Partition) })
-	return v.r, nil
+	n.count()
+	return n.Report, n.Close()
 }
 
-type verifier struct {
+// Inspection is a data folder that is open to be looked at and never written to.
+// What is damaged is left out of what it reads.
+type Inspection struct {
+	Report
 	folder *folder
-	r      Report
-	parts  map[uint16]*PartitionReport
-
-	mu    sync.Mutex
-	spans []pebble.DataCorruptionInfo // told by Pebble while it reads; guarded by mu
-	seen  map[string]bool             // damaged paths
-	live  map[string]bool             // names of the tables that count
+	cache  *pebble.Cache
+	db     *pebble.DB // nil: nothing can be read
+	dbErr  error      // why
+	merged *merged    // in its stead, without a manifest
+	tables map[string]*tableFound
+	logs   []*logFound
 }
 
-func (v *verifier) damage(path, what, saved string) {
-	if v.seen == nil {
-		v.seen = make(map[string]bool)
+// Inspect looks at every file of a data folder that no server has open. Close
+// must be called after it.
+func Inspect(dir string) (*Inspection, error) { return inspect(vfs.Default, dir) }
+
+func inspect(fs vfs.FS, dir string) (*Inspection, error) {
+	f := &folder{fs: fs, dir: dir}
+	if _, err := fs.Stat(dir); err != nil {
+		return nil, fmt.Errorf("look at data folder: %w", err)
 	}
-	if !v.seen[path] {
-		v.seen[path] = true
-		v.r.Damaged = append(v.r.Damaged, Damage{Path: path, What: what, Saved: saved})
+	if err := lockToRead(f); err != nil {
+		return nil, err
 	}
+	n := &Inspection{Report: Report{Dir: dir}, folder: f, cache: pebble.NewCache(cacheBytesDefault)}
+	if !n.format() {
+		n.dbErr = errors.New("there is no database to read")
+		return n, nil
+	}
+	n.look()
+	return n, nil
+}
+
+// Close gives the folder back.
+func (n *Inspection) Close() error {
+	var err error
+	if n.db != nil {
+		err = closePebble(n.db)
+	}
+	if n.merged != nil {
+		n.merged.close()
+	}
+	n.cache.Unref()
+	return errors.Join(err, n.folder.close())
+}
+
+func (n *Inspection) damage(d Damage) { n.Damaged = append(n.Damaged, d) }
+
+// plain is err's text without what only Pebble's authors can use.
+func plain(err error) string {
+	var lines []string
+	for _, l := range strings.Split(err.Error(), "\n") {
+		if l = strings.TrimSpace(l); l != "" && l != "<corruption detail carrier>" && !slices.Contains(lines, l) {
+			lines = append(lines, strings.TrimPrefix(l, ErrCorrupt.Error()+": "))
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // format looks at the PENSTOCK file; false: there is nothing else to look at.
-func (v *verifier) format() bool {
-	f := v.folder
+func (n *Inspection) format() bool {
+	f := n.folder
 	line, err := f.read(formatName)
-	v.r.Format = strings.TrimSpace(line)
+	n.Format = strings.TrimSpace(line)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := f.read(formatNew); err == nil {
-			v.damage(f.path(formatNew), "the folder was begun and never finished, so it holds no tasks", "nothing is lost: the next start begins it again")
+			n.damage(Damage{Kind: DamagedFolder, Path: f.path(formatNew),
+				What: "the folder was begun and never finished, so it holds no tasks", Saved: "nothing is lost: the next start begins it again"})
 			return false
 		}
-		v.damage(f.path(formatName), "the file is missing", "put it back if you know that the folder is penstock's: it holds the line \""+strings.TrimSpace(formatLine)+"\"")
+		n.damage(Damage{Kind: DamagedFormat, Path: f.path(formatName), What: "the file is missing"})
 	} else if err != nil {
-		v.damage(f.path(formatName), fmt.Sprintf("read: %v", err), "")
-	} else if err := f.version(line); err != nil {
-		v.damage(f.path(formatName), err.Error(), "")
+		n.damage(Damage{Kind: DamagedFormat, Path: f.path(formatName), What: "it can't be read: " + err.Error()})
+	} else if v, ok := strings.CutPrefix(n.Format, strings.TrimSpace(formatWords)+" "); ok && line != formatLine && v != "1" && isNumber(v) {
+		n.damage(Damage{Kind: DamagedFormat, Path: f.path(formatName), What: fmt.Sprintf("the folder has format version %s, this penstock reads version 1", v)})
+		return false
+	} else if line != formatLine {
+		n.damage(Damage{Kind: DamagedFormat, Path: f.path(formatName), What: fmt.Sprintf("the file says %q instead of %q", line, formatLine)})
 	}
 	if _, err := f.fs.Stat(f.dbDir()); err != nil {
-		v.damage(f.dbDir(), fmt.Sprintf("the database is gone: %v", err), "")
+		n.damage(Damage{Kind: DamagedDatabase, Path: f.dbDir(), What: "the database is gone: " + err.Error(), LostBytes: -1, LostKeys: -1})
 		return false
 	}
 	return true
+}
+
+func isNumber(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }
 
 // quiet is a logger that lets Pebble finish whatever it says.
@@ -162,223 +175,139 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(string, ...any) {}
 
-func (v *verifier) options(cache *pebble.Cache) *pebble.Options {
-	o, _ := Options{fs: v.folder.fs, MemtableBytes: memtableBytesDefault}.withDefaults()
-	p := o.pebble(o.fs, cache)
+func (n *Inspection) options(fs vfs.FS) *pebble.Options {
+	o, _ := Options{MemtableBytes: memtableBytesDefault, OpenFiles: openFilesMin}.withDefaults()
+	p := o.pebble(fs, n.cache)
 	p.ReadOnly = true
+	p.DisableTableStats = true
 	p.Logger = quiet{}
-	p.EventListener = &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.spans = append(v.spans, i)
-	}}
+	p.EventListener = &pebble.EventListener{}
 	p.EventListener.EnsureDefaults(quiet{})
 	return p
 }
 
-// open reads the database whole, as a server sees it.
-func (v *verifier) open() error {
-	cache := pebble.NewCache(cacheBytesDefault)
-	defer cache.Unref()
-	if err := checkManifest(v.folder.fs, v.folder.dbDir()); err != nil {
-		return err
+// look opens the database as it is, checks every table and log that counts, and
+// if anything is damaged opens it again with that mended.
+func (n *Inspection) look() {
+	db, err := n.wouldOpen()
+	n.Opens = err == nil
+	n.findFiles()
+	n.checkTables()
+	n.checkLogs()
+	if err != nil && len(n.Damaged) == 0 {
+		n.damage(Damage{Kind: DamagedDatabase, Path: n.folder.dbDir(), What: "the database does not open: " + plain(err), LostBytes: -1, LostKeys: -1})
 	}
-	db, err := openPebble(v.folder.dbDir(), v.options(cache))
-	if err != nil {
-		return err
-	}
-	v.r.Opens = true
-	v.live = make(map[string]bool)
-	levels, err := db.SSTables()
-	for _, l := range levels {
-		for _, t := range l {
-			v.live[fmt.Sprintf("%s.sst", t.BackingSSTNum)] = true
-		}
-	}
-	if err == nil {
-		err = v.walk(db)
-	}
-	return errors.Join(err, closePebble(db))
-}
-
-// walk counts what can be read. Past a damaged table it goes on where that ends.
-func (v *verifier) walk(db *pebble.DB) error {
-	var from []byte
-	for {
-		it, err := db.NewIter(&pebble.IterOptions{LowerBound: from})
-		if err != nil {
-			return err
-		}
-		last := from
-		for ok := it.First(); ok; ok = it.Next() {
-			last = append(last[:0:0], it.Key()...)
-			v.count(it.Key(), it.Value())
-		}
-		err = it.Close()
-		if err == nil {
-			return nil
-		}
-		next := v.past(last)
-		if next == nil {
-			v.damage(v.folder.dbDir(), fmt.Sprintf("reading stops after key %x: %v", last, err), "")
-			return nil
-		}
-		from = next
-	}
-}
-
-// past is the end of the damaged tables that were met after key, nil when that
-// is not known.
-func (v *verifier) past(key []byte) []byte {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var next []byte
-	for _, s := range v.spans {
-		v.damage(s.Path, s.Details.Error(), "")
-		if end := s.Bounds.End.Key; bytes.Compare(end, key) >= 0 && bytes.Compare(end, next) > 0 {
-			next = append(append([]byte(nil), end...), 0)
-		}
-	}
-	v.spans = nil
-	return next
-}
-
-func (v *verifier) count(key, value []byte) {
-	v.r.Keys++
-	v.r.Bytes += int64(len(key) + len(value))
-	if len(key) < 2 {
+	if n.Opens && !n.filesDamaged() {
+		n.db = db
 		return
 	}
-	id := binary.BigEndian.Uint16(key)
-	if id == ownKeys {
-		if len(key) == 5 && key[2] == epochKind {
-			p := v.part(binary.BigEndian.Uint16(key[3:]))
-			f, err := parseEpoch(value)
-			if err != nil {
-				v.damage(fmt.Sprintf("partition %d", p.Partition), err.Error(), "")
-				return
+	if db != nil {
+		_ = closePebble(db)
+	}
+	if n.Listed {
+		n.db, n.dbErr = openPebble(n.folder.dbDir(), n.mended())
+	} else {
+		n.merged, n.dbErr = n.merge()
+	}
+}
+
+// wouldOpen opens the database with the checks of a server's start.
+func (n *Inspection) wouldOpen() (*pebble.DB, error) {
+	if err := checkManifest(n.folder.fs, n.folder.dbDir()); err != nil {
+		return nil, err
+	}
+	return openPebble(n.folder.dbDir(), n.options(&readFS{FS: n.folder.fs}))
+}
+
+func (n *Inspection) filesDamaged() bool {
+	return slices.ContainsFunc(n.Damaged, func(d Damage) bool {
+		return d.Kind != DamagedFormat && d.Kind != DamagedFolder
+	})
+}
+
+// Lossy: records that were written may be missing from what is read, deletions
+// too, so that some that were deleted may be there.
+func (n *Inspection) Lossy() bool { return n.filesDamaged() }
+
+// Scan calls f for each key from from on and before to (nil: all), in order. What
+// f is given is good until it returns; its error ends the scan.
+//
+// The scan may be called anew from within f.
+func (n *Inspection) Scan(from, to []byte, f func(key, value []byte) error) (err error) {
+	defer recovered(&err)
+	if n.merged != nil {
+		return n.merged.scan(from, to, f)
+	}
+	if n.db == nil {
+		return n.dbErr
+	}
+	it, err := n.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("read: %s", plain(err))
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		err = f(it.Key(), it.Value())
+	}
+	if e := it.Close(); err == nil && e != nil {
+		err = fmt.Errorf("read: %s", plain(e))
+	}
+	return err
+}
+
+// recovered turns the panics with which Pebble meets some damage into errors.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+	}
+}
+
+// count fills in what the report says of keys.
+func (n *Inspection) count() {
+	parts := make(map[uint16]*PartitionReport)
+	part := func(id uint16) *PartitionReport {
+		if parts[id] == nil {
+			parts[id] = &PartitionReport{Partition: id}
+		}
+		return parts[id]
+	}
+	err := n.Scan(nil, nil, func(key, value []byte) error {
+		n.Keys++
+		n.Bytes += int64(len(key) + len(value))
+		if len(key) < 2 {
+			return nil
+		}
+		p := part(binary.BigEndian.Uint16(key))
+		if p.Partition != ownKeys {
+			p.Keys++
+			p.Bytes += int64(len(key) + len(value))
+		} else if len(key) == 5 && key[2] == epochKind {
+			p = part(binary.BigEndian.Uint16(key[3:]))
+			if f, err := parseEpoch(value); err == nil {
+				p.Epoch, p.Owner = f.Epoch, string(value[epochHead:])
 			}
-			p.Epoch, p.Owner = f.Epoch, string(value[epochHead:])
 		}
-		return
+		return nil
+	})
+	if err != nil {
+		n.damage(Damage{Kind: DamagedDatabase, Path: n.folder.dbDir(), What: plain(err), LostBytes: -1, LostKeys: -1})
 	}
-	p := v.part(id)
-	p.Keys++
-	p.Bytes += int64(len(key) + len(value))
+	delete(parts, ownKeys)
+	for _, p := range parts {
+		n.Partitions = append(n.Partitions, *p)
+	}
+	slices.SortFunc(n.Partitions, func(a, b PartitionReport) int { return int(a.Partition) - int(b.Partition) })
 }
 
-func (v *verifier) part(id uint16) *PartitionReport {
-	p := v.parts[id]
-	if p == nil {
-		p = &PartitionReport{Partition: id}
-		v.parts[id] = p
-	}
-	return p
+// InUseError: a process has the folder open.
+type InUseError struct {
+	Dir     string
+	Process string // its number; "" is not known
 }
 
-// tables checks every block of every table. If the database opens, what does not
-// belong to it is left out: an interrupted write may be half a table.
-func (v *verifier) tables() {
-	f := v.folder
-	names, err := f.fs.List(f.dbDir())
-	if err != nil {
-		v.damage(f.dbDir(), fmt.Sprintf("list: %v", err), "")
-		return
+func (e *InUseError) Error() string {
+	who := "another penstock"
+	if e.Process != "" {
+		who = "process " + e.Process
 	}
-	slices.Sort(names)
-	cache := pebble.NewCache(cacheBytesDefault)
-	defer cache.Unref()
-	o := v.options(cache)
-	o.EnsureDefaults()
-	for _, n := range names {
-		if !strings.HasSuffix(n, ".sst") || v.r.Opens && !v.live[n] {
-			continue
-		}
-		v.r.Tables++
-		path := f.fs.PathJoin(f.dbDir(), n)
-		keys, err := v.table(path, o)
-		if err != nil {
-			delete(v.seen, path) // say it better than Pebble did
-			v.r.Damaged = slices.DeleteFunc(v.r.Damaged, func(d Damage) bool { return d.Path == path })
-			v.damage(path, err.Error(), fmt.Sprintf("%d keys before the damage", keys))
-		}
-	}
-}
-
-// table returns how many keys can be read before the first error.
-func (v *verifier) table(path string, o *pebble.Options) (keys int64, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("read table: %v", r)
-		}
-	}()
-	file, err := v.folder.fs.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	readable, err := sstable.NewSimpleReadable(file)
-	if err != nil {
-		return 0, errors.Join(err, file.Close())
-	}
-	r, err := sstable.NewReader(context.Background(), readable, o.MakeReaderOptions())
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("open table: %w", err), readable.Close())
-	}
-	defer r.Close()
-	it, err := r.NewIter(sstable.NoTransforms, nil, nil, sstable.AssertNoBlobHandles)
-	if err != nil {
-		return 0, fmt.Errorf("read table: %w", err)
-	}
-	for kv := it.First(); kv != nil; kv = it.Next() {
-		keys++
-		if value, _, err := kv.Value(nil); err == nil && !v.r.Opens {
-			v.count(kv.K.UserKey, value)
-		}
-	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		return keys, fmt.Errorf("read table: %w", err)
-	}
-	return keys, r.ValidateBlockChecksums()
-}
-
-// logs reads the write-ahead logs, record by record.
-func (v *verifier) logs() {
-	f := v.folder
-	logs, err := wal.Scan(wal.Dir{FS: f.fs, Dirname: f.dbDir()})
-	if err != nil {
-		v.damage(f.dbDir(), fmt.Sprintf("find the logs: %v", err), "")
-		return
-	}
-	for i, l := range logs {
-		v.r.Logs++
-		records, err := readLog(l)
-		if err == nil || (i == len(logs)-1 && errors.Is(err, record.ErrUnexpectedEOF)) {
-			continue // the last log may end anywhere: what was not synced was promised to nobody
-		}
-		_, path := l.SegmentLocation(0)
-		v.damage(path, fmt.Sprintf("read log: %v", err), fmt.Sprintf("%d batches before the damage", records))
-	}
-}
-
-func readLog(l wal.LogicalLog) (records int, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", pebble.ErrCorruption, r)
-		}
-	}()
-	r := l.OpenForRead()
-	defer r.Close()
-	for {
-		rec, _, err := r.NextRecord()
-		if err == nil {
-			_, err = io.Copy(io.Discard, rec)
-		}
-		if errors.Is(err, io.EOF) {
-			return records, nil
-		}
-		if err != nil {
-			return records, err
-		}
-		records++
-	}
+	return fmt.Sprintf("data folder %s is in use by %s: stop it first", e.Dir, who)
 }

@@ -2,9 +2,11 @@ package pebblestore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -114,10 +116,6 @@ func TestVerifyWhole(t *testing.T) {
 	if len(r.Partitions) != 2 || r.Partitions[1].Keys != 6000 || r.Partitions[1].Epoch != 1 || r.Partitions[1].Owner != "filler" {
 		t.Fatalf("partitions: got %+v", r.Partitions)
 	}
-	var text strings.Builder
-	if _, err := r.WriteTo(&text); err != nil || !strings.Contains(text.String(), "nothing is damaged") {
-		t.Fatalf("text: %q, %v", &text, err)
-	}
 	s := mustOpen(t, dir, Options{}) // it changed nothing
 	defer s.Close()
 	if _, err := Verify(filepath.Join(dir, "none")); err == nil {
@@ -144,8 +142,10 @@ func TestDamagedTable(t *testing.T) {
 			if d := r.Damaged[len(r.Damaged)-1]; d.Path != table || d.Saved == "" {
 				t.Fatalf("verify: got damage %+v, want one of %s with what can be saved", r.Damaged, table)
 			}
-			if r.Keys == 0 {
-				t.Fatal("verify: nothing can be saved")
+			if n := keysOf(r); share < 0.99 && n < 12000-400 {
+				t.Fatalf("verify: %d of 12000 keys can be read, and one block is damaged: %+v", n, r.Damaged)
+			} else if d := r.Damaged[len(r.Damaged)-1]; d.LostKeys >= 0 && n+d.LostKeys != 12000 {
+				t.Fatalf("verify: %d keys read and %d lost, of 12000", n, d.LostKeys)
 			}
 			s, err := Open(dir, Options{})
 			if err != nil {
@@ -202,10 +202,10 @@ func TestDamagedLog(t *testing.T) {
 	}
 	found := false
 	for _, d := range r.Damaged {
-		found = found || (d.Path == logs[len(logs)-1] && strings.Contains(d.Saved, "batches before the damage"))
+		found = found || (d.Path == logs[len(logs)-1] && strings.Contains(d.Saved, "behind it"))
 	}
-	if !found || r.Keys == 0 {
-		t.Fatalf("verify: got %+v, want the log and what can be saved", r)
+	if n := keysOf(r); !found || n < 12000-2 || n == 12000 {
+		t.Fatalf("verify: got %d keys of 12000 and %+v, want all but a batch or two", n, r.Damaged)
 	}
 
 	dir = filled(t)
@@ -244,8 +244,8 @@ func TestDamagedManifest(t *testing.T) {
 	}
 	wantOpenError(t, dir, "penstock doctor --data "+dir)
 	r, err := Verify(dir)
-	if err != nil || r.Opens || r.Keys == 0 {
-		t.Fatalf("verify: got %+v, %v; want what can be saved from the tables", r, err)
+	if err != nil || r.Opens || keysOf(r) != 12000 || r.Damaged[0].Kind != DamagedManifest {
+		t.Fatalf("verify: got %+v, %v; want all keys, without the manifest", r, err)
 	}
 	// A power cut tears the end off, or leaves zeros there.
 	for i := 1; i < 40; i++ {
@@ -264,11 +264,140 @@ func TestDamagedManifest(t *testing.T) {
 
 func TestLostTable(t *testing.T) {
 	dir := filled(t)
-	if err := os.Remove(files(t, dir, "*.sst")[0]); err != nil {
+	lost := files(t, dir, "*.sst")[0]
+	if err := os.Remove(lost); err != nil {
 		t.Fatal(err)
 	}
 	wantOpenError(t, dir, "penstock doctor --data "+dir)
-	if r, err := Verify(dir); err != nil || r.Opens {
+	r, err := Verify(dir)
+	if err != nil || r.Opens || len(r.Damaged) != 1 || r.Damaged[0].Path != lost || r.Damaged[0].Lost == nil {
 		t.Fatalf("verify: got %+v, %v", r, err)
 	}
+	if n := keysOf(r); n == 0 || n == 12000 {
+		t.Fatalf("verify: %d keys of 12000 can be read", n)
+	}
+}
+
+// keysOf counts the keys of partitions.
+func keysOf(r Report) (n int64) {
+	for _, p := range r.Partitions {
+		n += p.Keys
+	}
+	return n
+}
+
+// TestInspectHistory: with or without damage the newest value of a key is read,
+// and what was deleted, by key or by range, is not; not a byte of the folder is
+// changed.
+func TestInspectHistory(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{})
+	h, err := s.Acquire(context.Background(), 1, "historian")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	put := func(f func(b *store.Batch)) {
+		t.Helper()
+		var b store.Batch
+		f(&b)
+		if err := h.Begin(&b)(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 4 {
+		for i := range 2000 {
+			k, v := fmt.Sprintf("%08d", i*(round+1)), fmt.Sprintf("%d of round %d %0100d", i, round, i)
+			put(func(b *store.Batch) { b.Set(key(1, k), []byte(v)) })
+			want[k] = v
+			if i%3 == round%3 {
+				k := fmt.Sprintf("%08d", i)
+				put(func(b *store.Batch) { b.Delete(key(1, k)) })
+				delete(want, k)
+			}
+		}
+		from, to := fmt.Sprintf("%08d", 300*round), fmt.Sprintf("%08d", 300*round+100)
+		put(func(b *store.Batch) { b.DeleteRange(key(1, from), key(1, to)) })
+		for k := range want {
+			if k >= from && k < to {
+				delete(want, k)
+			}
+		}
+		if round < 3 {
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := map[string][]byte{}
+	for _, name := range files(t, dir, "*.sst") {
+		if before[name], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.db.Compact(context.Background(), key(0, ""), key(2, ""), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range before { // as if the process had died before they were removed
+		write(t, name, string(b))
+	}
+	read := func(what string) {
+		t.Helper()
+		before := sums(t, dir)
+		n, err := Inspect(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		err = n.Scan(key(1, ""), key(2, ""), func(k, v []byte) error {
+			got[string(k[2:])] = string(v)
+			return nil
+		})
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: read %d keys, want %d: %v, %+v", what, len(got), len(want), err, n.Damaged)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		if !maps.Equal(before, sums(t, dir)) {
+			t.Errorf("%s: looking changed the folder", what)
+		}
+	}
+	read("whole")
+	m := files(t, dir, "MANIFEST-*")
+	for _, name := range m {
+		flip(t, name, 0.5)
+	}
+	read("without a manifest")
+	for _, name := range m {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range files(t, dir, "marker.*") {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read("without a trace of a manifest")
+}
+
+func sums(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		out[path] = fmt.Sprintf("%x", sha256.Sum256(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
