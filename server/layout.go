@@ -42,11 +42,17 @@ func layoutKey() []byte { return binary.BigEndian.AppendUint16(nil, layoutPartit
 // readLayout returns 0 when none was written.
 func readLayout(part store.Partition) (int, error) {
 	v, found, err := part.Get(layoutKey(), nil)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, fmt.Errorf("read the number of partitions: %w", err)
-	case !found:
+	}
+	if !found {
 		return 0, nil
+	}
+	return parseLayout(v)
+}
+
+func parseLayout(v []byte) (int, error) {
+	switch {
 	case len(v) > 0 && v[0] > layoutVersion:
 		return 0, fmt.Errorf("its layout (format %d) was written by a newer Penstock: open it with that version or a later one", v[0])
 	case len(v) != 3 || v[0] != layoutVersion || binary.BigEndian.Uint16(v[1:]) == 0 || int(binary.BigEndian.Uint16(v[1:])) > partitionsMax:

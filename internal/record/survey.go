@@ -1,9 +1,9 @@
 package record
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -13,6 +13,13 @@ import (
 // Survey looks over all records of one partition, given to Add in key order, and
 // says which can't be read and what doesn't add up. It keeps counts, not records.
 type Survey struct {
+	// Lossy: records are missing, deletions among them, so that what was deleted
+	// may be there. Set before the first Add, it makes Stale tell; that takes
+	// memory for each task that has ended or moved.
+	Lossy bool
+	// Windows has Window know what idempotency keys hold. Set before the first Add.
+	Windows bool
+
 	Records [len(Classes)]int64 // by place in Classes
 	Bytes   int64
 	Faults  []Finding // the first faultsMax
@@ -20,7 +27,19 @@ type Survey struct {
 
 	dec    Decoder
 	queues map[uint32]*tally
-	lanes  map[laneName]bool // true: registered
+	lanes  map[laneName]string // names of types; "": not registered
+	chunks map[task.Seq]int32  // of large payloads: how many too many; a task's are counted down
+	trail  trail
+	until  map[task.Seq]task.Time
+}
+
+// Queue is what a partition holds of a queue. Running is among Waiting and
+// Scheduled: those whose lease is on disk, as it is after a second.
+type Queue struct {
+	Num                         uint32
+	State                       *queue.QueueState // nil: its record is lost
+	Waiting, Scheduled, Running int64
+	Dead, Finished              int64
 }
 
 // Finding is one thing that is wrong. Key is nil when it isn't about one record.
@@ -34,6 +53,7 @@ const faultsMax = 100
 type tally struct {
 	state               *queue.QueueState
 	births, timed, dead int64
+	running, finished   int64
 }
 
 type laneName struct{ queue, lane uint32 }
@@ -47,7 +67,7 @@ func (s *Survey) fault(key []byte, format string, args ...any) {
 
 func (s *Survey) queue(num uint32) *tally {
 	if s.queues == nil {
-		s.queues, s.lanes = make(map[uint32]*tally), make(map[laneName]bool)
+		s.queues, s.lanes = make(map[uint32]*tally), make(map[laneName]string)
 	}
 	q := s.queues[num]
 	if q == nil {
@@ -76,9 +96,11 @@ func (s *Survey) Add(key, value []byte) {
 			s.queue(st.Queue).state = &st
 		}
 	case ClassType:
-		num, lane, _ := ParseTypeKey(key)
-		s.queue(num)
-		s.lanes[laneName{num, lane}] = true
+		var t queue.TypeName
+		if DecodeTypeName(key, value, &t) == nil {
+			s.queue(t.Queue)
+			s.lanes[laneName{t.Queue, t.Lane}] = t.Name
+		}
 	case ClassBirth, ClassTimed:
 		pl, _ := ParsePlaceKey(key)
 		q := s.queue(pl.Queue)
@@ -87,23 +109,80 @@ func (s *Survey) Add(key, value []byte) {
 		} else {
 			q.births++
 		}
-		if l := (laneName{pl.Queue, pl.Lane}); !s.lanes[l] {
-			s.lanes[l] = true // say it once
-			s.fault(key, "the type of lane %d of queue %d is not known: its tasks can't be dispatched", l.lane, l.queue)
+		if l := (laneName{pl.Queue, pl.Lane}); s.lanes[l] == "" {
+			if _, said := s.lanes[l]; !said {
+				s.lanes[l] = ""
+				s.fault(key, "the type of lane %d of queue %d is not known: its tasks can't be dispatched", l.lane, l.queue)
+			}
+		}
+		s.large(pl.Seq, -chunksOf(value))
+		s.trail.live(s.Lossy, pl)
+	default:
+		s.addRest(c, key, value)
+	}
+}
+
+// addRest is Add for what is not a queue's or a waiting task's.
+func (s *Survey) addRest(c Class, key, value []byte) {
+	switch c {
+	case ClassChunk:
+		born, _, _ := ParseChunkKey(key)
+		s.large(born.Seq, 1)
+	case ClassWhere:
+		var w queue.Where
+		if s.Lossy && DecodeWhere(key, value, &w) == nil {
+			s.trail.where(&w)
+		}
+	case ClassIdem:
+		var m queue.Idem
+		if s.Windows && DecodeIdem(key, value, &m) == nil {
+			if s.until == nil {
+				s.until = make(map[task.Seq]task.Time)
+			}
+			s.until[m.ID.Seq] = m.Until
 		}
 	case ClassDead:
 		s.queue(binary.BigEndian.Uint32(key[headLen:])).dead++
+		s.large(seqAtEnd(key), -chunksOf(value))
+		s.trail.died(s.Lossy, seqAtEnd(key))
+	case ClassFinished:
+		var f queue.Finished
+		if s.dec.Finished(key, value, &f) == nil {
+			s.queue(f.Place.Queue).finished++
+			s.trail.finished(s.Lossy, f.Key.Seq)
+		}
+	case ClassClaim:
+		var l queue.Claim
+		if DecodeClaim(key, value, &l) == nil {
+			s.queue(l.Place.Queue).running++
+		}
+	}
+}
+
+func (s *Survey) large(seq task.Seq, n int32) {
+	if n == 0 {
+		return
+	}
+	if s.chunks == nil {
+		s.chunks = make(map[task.Seq]int32)
+	}
+	if s.chunks[seq] += n; s.chunks[seq] == 0 {
+		delete(s.chunks, seq)
 	}
 }
 
 // Finish says what doesn't add up over the whole partition.
 func (s *Survey) Finish() {
-	nums := make([]uint32, 0, len(s.queues))
-	for num := range s.queues {
-		nums = append(nums, num)
+	short := 0
+	for _, n := range s.chunks {
+		if n < 0 {
+			short++
+		}
 	}
-	slices.SortFunc(nums, cmp.Compare[uint32])
-	for _, num := range nums {
+	if short > 0 {
+		s.fault(nil, "%d payloads over %d bytes are not whole: their tasks can't be read", short, InlineMax)
+	}
+	for _, num := range slices.Sorted(maps.Keys(s.queues)) {
 		q := s.queues[num]
 		if q.state == nil {
 			if q.births+q.timed+q.dead > 0 {
@@ -118,5 +197,33 @@ func (s *Survey) Finish() {
 	}
 }
 
+// Queues are what the partition holds, by number.
+func (s *Survey) Queues() []Queue {
+	var out []Queue
+	for _, num := range slices.Sorted(maps.Keys(s.queues)) {
+		q := s.queues[num]
+		out = append(out, Queue{num, q.state, q.births, q.timed, q.running, q.dead, q.finished})
+	}
+	return out
+}
+
+// Type is the name of a lane's type, "" if that is not known.
+func (s *Survey) Type(queueNum, lane uint32) string { return s.lanes[laneName{queueNum, lane}] }
+
+// Window is how long the idempotency key of a task holds; 0 if that is not known.
+func (s *Survey) Window(seq task.Seq) task.Time { return s.until[seq] }
+
+// Stale says, after the last Add, of a live record or dead letter that it had been
+// deleted: another record tells that its task has moved on or ended.
+func (s *Survey) Stale(u *Unfinished) bool { return s.Lossy && s.trail.stale(u) }
+
 // Count is how many records of the class were read.
 func (s *Survey) Count(c Class) int64 { return s.Records[slices.Index(Classes[:], c)] }
+
+// QueueName is the name of a queue, "" if its record was not read.
+func (s *Survey) QueueName(num uint32) string {
+	if q := s.queues[num]; q != nil && q.state != nil {
+		return q.state.Name
+	}
+	return ""
+}

@@ -304,6 +304,7 @@ type InUseError struct {
 	Process string // its number; "" is not known
 }
 
+// Error names the folder, the process and the next step.
 func (e *InUseError) Error() string {
 	who := "another penstock"
 	if e.Process != "" {

@@ -290,13 +290,59 @@ func keysOf(r Report) (n int64) {
 // and what was deleted, by key or by range, is not; not a byte of the folder is
 // changed.
 func TestInspectHistory(t *testing.T) {
-	dir := t.TempDir()
+	dir, want := history(t)
+	read := func(what string) {
+		t.Helper()
+		before := sums(t, dir)
+		n, err := Inspect(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		err = n.Scan(key(1, ""), key(2, ""), func(k, v []byte) error {
+			got[string(k[2:])] = string(v)
+			return nil
+		})
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: read %d keys, want %d: %v, %+v", what, len(got), len(want), err, n.Damaged)
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+		if !maps.Equal(before, sums(t, dir)) {
+			t.Errorf("%s: looking changed the folder", what)
+		}
+	}
+	read("whole")
+	m := files(t, dir, "MANIFEST-*")
+	for _, name := range m {
+		flip(t, name, 0.5)
+	}
+	read("without a manifest")
+	for _, name := range m {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range files(t, dir, "marker.*") {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read("without a trace of a manifest")
+}
+
+// history makes a folder in which keys are written again and deleted, one by one
+// and in ranges, with tables that were compacted and not yet removed.
+func history(t *testing.T) (dir string, want map[string]string) {
+	t.Helper()
+	dir = t.TempDir()
 	s := mustOpen(t, dir, Options{})
 	h, err := s.Acquire(context.Background(), 1, "historian")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{}
+	want = map[string]string{}
 	put := func(f func(b *store.Batch)) {
 		t.Helper()
 		var b store.Batch
@@ -344,45 +390,7 @@ func TestInspectHistory(t *testing.T) {
 	for name, b := range before { // as if the process had died before they were removed
 		write(t, name, string(b))
 	}
-	read := func(what string) {
-		t.Helper()
-		before := sums(t, dir)
-		n, err := Inspect(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]string{}
-		err = n.Scan(key(1, ""), key(2, ""), func(k, v []byte) error {
-			got[string(k[2:])] = string(v)
-			return nil
-		})
-		if err != nil || !maps.Equal(got, want) {
-			t.Errorf("%s: read %d keys, want %d: %v, %+v", what, len(got), len(want), err, n.Damaged)
-		}
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-		if !maps.Equal(before, sums(t, dir)) {
-			t.Errorf("%s: looking changed the folder", what)
-		}
-	}
-	read("whole")
-	m := files(t, dir, "MANIFEST-*")
-	for _, name := range m {
-		flip(t, name, 0.5)
-	}
-	read("without a manifest")
-	for _, name := range m {
-		if err := os.Remove(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range files(t, dir, "marker.*") {
-		if err := os.Remove(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	read("without a trace of a manifest")
+	return dir, want
 }
 
 func sums(t *testing.T, dir string) map[string]string {

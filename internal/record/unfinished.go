@@ -1,0 +1,98 @@
+package record
+
+import (
+	"encoding/binary"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Unfinished is a task that has not ended, or a dead letter, as it would be
+// enqueued anew. Names of queues and types stand in records of their own.
+type Unfinished struct {
+	ID          task.ID
+	Queue, Lane uint32
+	State       task.State // Scheduled, Ready or Dead
+	Spec        task.Spec  // without Type; RunAt is when it becomes ready; Payload aliases the value
+	Large       int        // length of a payload that stands in chunks; 0: it is in Spec
+	Enqueued    task.Time
+	Expires     task.Time // when it will have waited too long; 0 is never
+	Counts      task.Counts
+	Reason      string // of a dead letter
+}
+
+// Unfinished reads a live record or a dead letter.
+func (d *Decoder) Unfinished(key, value []byte, u *Unfinished) error {
+	p, c, err := ClassOf(key)
+	if err != nil {
+		return err
+	}
+	*u = Unfinished{State: task.Ready}
+	var v view
+	var pl queue.Place
+	if c == ClassDead {
+		if _, v, err = parseDead(key, value); err != nil {
+			return err
+		}
+		pl, u.State = v.born, task.Dead
+		pl.Class, pl.Due = task.ClassBirth, 0
+	} else {
+		if pl, err = ParsePlaceKey(key); err != nil {
+			return err
+		}
+		if err := v.parse(c, value); err != nil {
+			return err
+		}
+		if !v.moved {
+			v.born = pl
+		}
+		v.born.Seq = pl.Seq
+	}
+	u.ID, u.Queue, u.Lane = IDOf(p, v.born), pl.Queue, pl.Lane
+	u.Enqueued, u.Counts, u.Reason = v.enqueued, v.counts, string(v.reason)
+	u.Spec = task.Spec{Priority: pl.Prio}
+	if v.expires != 0 && c != ClassDead { // one that was brought back has left its deadline behind
+		u.Spec.Deadline = v.deadline
+		if v.expires != v.deadline {
+			u.Expires = v.expires
+		}
+	}
+	if pl.Class == task.ClassTimed {
+		u.State, u.Spec.RunAt = task.Scheduled, pl.Due
+	}
+	if v.policy != nil {
+		if u.Spec.Policy, err = d.policy(c, v.policy); err != nil {
+			return err
+		}
+	}
+	var b body
+	if err := b.read(d, v.body, c); err != nil {
+		return err
+	}
+	u.Spec.Key, u.Spec.LimitKeys, u.Spec.Tags, u.Spec.Headers = b.key, b.limitKeys, b.tags, b.headers
+	u.Spec.ContentType, u.Spec.Idempotency = b.contentType, b.idem
+	u.Spec.Payload, u.Large = b.payload, b.large
+	return nil
+}
+
+// Place is where a live record stands.
+func (u *Unfinished) Place() queue.Place {
+	pl := queue.Place{Prio: u.Spec.Priority, Queue: u.Queue, Lane: u.Lane, Seq: u.ID.Seq}
+	if u.State == task.Scheduled {
+		pl.Class, pl.Due = task.ClassTimed, u.Spec.RunAt
+	}
+	return pl
+}
+
+// chunksOf is how many chunks belong to a live record or dead letter.
+func chunksOf(value []byte) int32 {
+	var d Decoder
+	var v view
+	var b body
+	if v.parse(ClassBirth, value) != nil || b.read(&d, v.body, ClassBirth) != nil {
+		return 0
+	}
+	return int32(ChunkCount(b.large))
+}
+
+func seqAtEnd(key []byte) task.Seq { return task.Seq(binary.BigEndian.Uint64(key[len(key)-8:])) }
