@@ -43,7 +43,7 @@ type Damage struct {
 
 // Fault is one thing that is wrong with the records of a folder.
 type Fault struct {
-	Partition int
+	Partition int    // -1: it is about the folder
 	Key       string // of the record in question, in hex; "" when it is about several
 	Record    string // what it is, in words; "" when that is not known
 	Why       string
@@ -73,6 +73,10 @@ func (f *Findings) Dead() int64 { return f.sum(func(q *QueueFound) int64 { retur
 
 // Finished counts finished tasks still remembered.
 func (f *Findings) Finished() int64 { return f.sum(func(q *QueueFound) int64 { return q.Finished }) }
+
+// Running counts tasks whose lease was on disk; they are among the waiting and the
+// scheduled.
+func (f *Findings) Running() int64 { return f.sum(func(q *QueueFound) int64 { return q.Running }) }
 
 // Missing counts tasks that were there once and can't be read.
 func (f *Findings) Missing() int64 { return f.sum(func(q *QueueFound) int64 { return q.Missing }) }
@@ -127,7 +131,7 @@ func openExamination(ctx context.Context, dir string, o RescueOptions) (*examina
 
 // survey reads every record once.
 func (x *examination) survey() error {
-	n, layoutErr := 0, errors.New("the number of partitions is missing; tasks are looked for in all that there may be")
+	n, layoutErr := 0, errors.New("it is missing; tasks are looked for in all that there may be")
 	err := x.files.Scan(nil, nil, func(key, value []byte) error {
 		if len(key) < 2 {
 			return x.ctx.Err()
@@ -153,8 +157,8 @@ func (x *examination) survey() error {
 		x.Files = append(x.Files, Damage{Kind: string(pebblestore.DamagedDatabase), File: x.Dir, What: err.Error(), Bytes: -1, Records: -1})
 		return nil
 	}
-	if layoutErr != nil {
-		x.fault(Fault{Partition: layoutPartition, Key: fmt.Sprintf("%x", layoutKey()), Why: layoutErr.Error()})
+	if layoutErr != nil && len(x.surveys) > 0 {
+		x.fault(Fault{Partition: -1, Key: fmt.Sprintf("%x", layoutKey()), Record: "the number of partitions", Why: layoutErr.Error()})
 		n = len(x.surveys)
 	}
 	x.Partitions = n

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,19 +17,12 @@ const (
 	checkFail = "fail"
 )
 
-// finding is one line of the doctor.
-type finding struct {
-	Check   string `json:"check"`
-	Verdict string `json:"verdict"`
-	Detail  string `json:"detail,omitempty"`
-	Do      string `json:"do,omitempty"` // the next step
-}
-
 // skewMax is how far apart the clocks of client and server may be.
 const skewMax = 2 * time.Second
 
 func (a *app) doctorCommand() *cobra.Command {
 	var data string
+	var save saveFlags
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		GroupID: groupMore,
@@ -41,19 +32,30 @@ func (a *app) doctorCommand() *cobra.Command {
 Without --data: is the server there and ready, do the clocks agree, is it of this
 version, are there queues without workers, types that nobody serves, dead letters.
 
-With --data: read a data folder whole while no server uses it, check every record, and
-tell what is damaged and what can still be read. It opens the folder as a server does,
-which replays its log: copy the folder first if you may need it as it is.
+With --data: read a data folder whole while no server uses it, past what is damaged.
+It tells which files and records are damaged, what each queue still holds and what is
+missing, and writes nothing into the folder.
 
-Exit status: 0 all is well or only warnings, 1 something is wrong.`,
+With --save FILE (- is stdout) every task that has not ended and can be read is also
+written to a new file, a line each, for "penstock enqueue --json": payload, type,
+queue, key, priority, moment to run at, deadline, policy, tags, headers and idempotency
+key. --dead adds the dead letters, which then run again. Not carried over: the old ID,
+attempts behind it and their errors, results and the history of finished tasks.
+
+Exit status: 0 all is well or only warnings, 1 something is wrong, after --save too.`,
 		Example: `  penstock doctor
   penstock doctor --url http://queue.internal:7070 -o json
-  penstock doctor --data /var/lib/penstock`,
+  penstock doctor --data /var/lib/penstock
+  penstock doctor --data /var/lib/penstock --save tasks.jsonl
+  penstock enqueue --json < tasks.jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &doctor{a: a, rows: newRows(a, a.findingListing())}
+			if err := save.check(cmd.Flags().Changed("data")); err != nil {
+				return err
+			}
+			d := &doctor{a: a, rows: newFindings(a, save.file == "-")}
 			if cmd.Flags().Changed("data") {
-				d.folder(cmd.Context(), data)
+				d.folder(cmd.Context(), data, &save)
 			} else {
 				d.server(cmd.Context())
 			}
@@ -66,36 +68,26 @@ Exit status: 0 all is well or only warnings, 1 something is wrong.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "", "check this data folder instead of a running server")
+	fs := cmd.Flags()
+	fs.StringVar(&data, "data", "", "check this data folder instead of a running server")
+	fs.StringVar(&save.file, "save", "", "with --data: write the tasks that can be read to this new file; - is stdout")
+	fs.BoolVar(&save.dead, "dead", false, "with --save: dead letters too")
 	return cmd
-}
-
-func (a *app) findingListing() listing[finding] {
-	return listing[finding]{
-		columns: []column[finding]{
-			{head: "CHECK", cell: func(f finding) string { return f.Check }},
-			{head: "VERDICT", cell: func(f finding) string { return f.Verdict }},
-			{head: "DETAIL", cell: func(f finding) string {
-				if f.Do != "" && f.Detail != "" {
-					return f.Detail + ": " + f.Do
-				}
-				return f.Detail + f.Do
-			}},
-		},
-		name:   func(f finding) string { return f.Check },
-		object: func(f finding) any { return f },
-	}
 }
 
 type doctor struct {
 	a      *app
-	rows   *rows[finding]
+	rows   *findings
 	failed bool
 }
 
 func (d *doctor) say(check, verdict, detail, do string) {
-	d.failed = d.failed || verdict == checkFail
-	d.rows.add(finding{check, verdict, detail, do})
+	d.tell(finding{Check: check, Verdict: verdict, Detail: detail, Do: do})
+}
+
+func (d *doctor) tell(f finding) {
+	d.failed = d.failed || f.Verdict == checkFail
+	d.rows.add(f)
 }
 
 // server examines a running server from outside.
@@ -181,9 +173,4 @@ func (d *doctor) queue(q *task.QueueInfo, now time.Time) {
 		d.say(name, checkWarn, plural(q.Dead, "dead letter", "dead letters"),
 			fmt.Sprintf("see why with penstock ls queue:%s state:dead, then penstock retry or purge", q.Name))
 	}
-}
-
-// oneOrMore joins errors that came together on one line.
-func oneOrMore(err error) string {
-	return strings.ReplaceAll(errors.Join(err).Error(), "\n", "; ")
 }

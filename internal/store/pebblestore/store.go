@@ -284,7 +284,7 @@ func (s *Store) caught(err *error) {
 // readError names damage as such.
 func (s *Store) readError(err error) error {
 	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: %w", ErrCorrupt, plainError{err})
 	}
 	return fmt.Errorf("read: %w", err)
 }

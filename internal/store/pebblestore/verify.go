@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -126,16 +127,28 @@ func (n *Inspection) Close() error {
 
 func (n *Inspection) damage(d Damage) { n.Damaged = append(n.Damaged, d) }
 
+var badChecksum = regexp.MustCompile(`^.*file (\d+): block (\d+)/\d+: .*checksum mismatch.*$`)
+
 // plain is err's text without what only Pebble's authors can use.
 func plain(err error) string {
 	var lines []string
 	for _, l := range strings.Split(err.Error(), "\n") {
-		if l = strings.TrimSpace(l); l != "" && l != "<corruption detail carrier>" && !slices.Contains(lines, l) {
+		if l = badChecksum.ReplaceAllString(strings.TrimSpace(l), "wrong checksum at byte $2 of table $1"); l != "" && l != "<corruption detail carrier>" && !slices.Contains(lines, l) {
+			l = strings.TrimSuffix(l, " of table 000000") // a table that was opened by its path
 			lines = append(lines, strings.TrimPrefix(l, ErrCorrupt.Error()+": "))
 		}
 	}
 	return strings.Join(lines, "; ")
 }
+
+// plainError is err with its text plain.
+type plainError struct{ err error }
+
+// Error is one line.
+func (e plainError) Error() string { return plain(e.err) }
+
+// Unwrap is the error as it came.
+func (e plainError) Unwrap() error { return e.err }
 
 // format looks at the PENSTOCK file; false: there is nothing else to look at.
 func (n *Inspection) format() bool {

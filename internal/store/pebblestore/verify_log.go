@@ -46,14 +46,17 @@ func (n *Inspection) checkLogs() {
 			continue
 		}
 		l.bad, l.mended = true, mended.Bytes()
-		d := Damage{Kind: DamagedLog, Path: l.path, LostBytes: -1, LostKeys: -1}
-		if read.size > 0 {
-			d.LostBytes = read.size - read.good
-			d.What = fmt.Sprintf("it can't be read at byte %d of %d: %s", read.at, read.size, plain(err))
-		} else {
-			d.What = plain(err)
+		d := Damage{Kind: DamagedLog, Path: l.path, What: plain(err), LostBytes: -1, LostKeys: -1}
+		if record.IsInvalidRecord(err) || errors.Is(err, record.ErrInvalidChunk) {
+			d.What = fmt.Sprintf("it can't be read at byte %d of %d: wrong checksum", read.at, read.size)
 		}
-		d.Saved = fmt.Sprintf("%d batches before the damage and %d behind it", read.before, read.after)
+		if read.after > 0 {
+			d.LostBytes = read.gaps
+		}
+		d.Saved = fmt.Sprintf("%d batches before the damage, %d behind it", read.before, read.after)
+		if read.parts > 0 {
+			d.Saved += fmt.Sprintf(", parts of %d", read.parts)
+		}
 		n.damage(d)
 	}
 }
@@ -61,8 +64,9 @@ func (n *Inspection) checkLogs() {
 // logRead is what can be read of a log.
 type logRead struct {
 	size, at      int64 // of the file, and of the first damage
-	good          int64 // bytes of the batches that were read
+	gaps          int64 // bytes between what can be read
 	before, after int   // batches before and behind the first damage
+	parts         int   // batches of which only the head can be read
 }
 
 // readLog gives each every batch of a log that can be read, those behind damage
@@ -93,6 +97,9 @@ func (n *Inspection) readLog(l *logFound, each func(batch []byte) error) (read l
 			first, read.at = err, int64(end)
 		}
 		from = nextChunk(b, uint32(num), max(end, from)+1)
+		if from < len(b) {
+			read.gaps += int64(from - end)
+		}
 	}
 	return read, first
 }
@@ -112,16 +119,21 @@ func (read *logRead) stretch(b []byte, num uint64, from int, behind bool, each f
 		if err == nil {
 			batch, err = io.ReadAll(rec)
 		}
-		if err != nil {
-			return end, err
+		if err == nil && !whole(batch) {
+			err = errors.New("a batch is cut short")
 		}
-		if !whole(batch) {
-			return end, errors.New("a batch is cut short")
+		if err != nil {
+			if head := headOf(batch); head != nil {
+				if err := each(head); err != nil {
+					return end, err
+				}
+				read.parts++
+			}
+			return end, err
 		}
 		if err := each(batch); err != nil {
 			return end, err
 		}
-		read.good += int64(len(batch))
 		if behind {
 			read.after++
 		} else {
@@ -186,6 +198,35 @@ func whole(batch []byte) bool {
 			return true
 		}
 	}
+}
+
+// headOf is a batch of what a batch puts that is cut short; nil is none. What it
+// deletes is left out: its place may be taken by something that was cut off.
+func headOf(cut []byte) []byte {
+	h, ok := batchrepr.ReadHeader(cut)
+	if !ok || batchrepr.IsEmpty(cut) {
+		return nil
+	}
+	out := bytes.Clone(cut[:batchrepr.HeaderLen])
+	text := func(s []byte) { out = append(binary.AppendUvarint(out, uint64(len(s))), s...) }
+	count := uint32(0)
+	for r := batchrepr.Read(cut); count < h.Count; {
+		kind, key, value, ok, err := r.Next()
+		if err != nil || !ok {
+			break
+		}
+		if isSet(kind) {
+			count++
+			out = append(out, byte(kind))
+			text(key)
+			text(value)
+		}
+	}
+	batchrepr.SetCount(out, count)
+	if count == 0 {
+		return nil
+	}
+	return out
 }
 
 // logReader calls NewReader, the type of whose number has no name outside Pebble.
