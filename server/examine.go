@@ -32,7 +32,7 @@ type Findings struct {
 
 // Damage is a file of which not all can be read.
 type Damage struct {
-	Kind    string // folder, format, database, manifest, table or log
+	Kind    string // folder, format, database, start, manifest, table or log
 	File    string
 	What    string
 	Saved   string // what can be read of it

@@ -17,7 +17,8 @@ type RescueOptions struct {
 	// priority and type in the order in which they would have run. What it is given
 	// is good until it returns; its error ends the rescue. nil: only look.
 	Each func(*Rescued) error
-	Dead bool // dead letters too
+	Dead bool      // dead letters too
+	Now  time.Time // which tasks are over their deadline; zero is the present
 }
 
 // Rescued is a task to be enqueued anew.
@@ -53,7 +54,10 @@ func Rescue(ctx context.Context, dir string, o RescueOptions) (*Findings, error)
 	if err == nil {
 		x.sumUp()
 		if x.files.Lossy() || o.Each != nil {
-			err = x.rescue(task.Time(time.Now().UnixMilli()))
+			if o.Now.IsZero() {
+				o.Now = time.Now()
+			}
+			err = x.rescue(task.Time(o.Now.UnixMilli()))
 		}
 		x.missing()
 	}

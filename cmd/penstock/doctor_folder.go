@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/penstock/server"
@@ -94,6 +95,8 @@ func meansOf(x *server.Damage) string {
 		return x.Saved
 	case x.Kind == "database":
 		return "no task can be read"
+	case x.Kind == "start":
+		return "a server does not start on it; " + x.Saved + " can be read"
 	case x.Kind == "manifest":
 		return "the list of the database's files is lost, the files are not: " + x.Saved + ", has been read; tasks that had ended may show up again"
 	case x.Records == 0:
@@ -126,6 +129,8 @@ func doFor(x *server.Damage) string {
 		return "put the file back from a backup; if you know that the folder is penstock's, write the one line \"penstock data 1\" into it"
 	case "folder":
 		return "start the server"
+	case "start":
+		return "do what it says if it says so; if not, restore the folder from the last backup, or save the tasks (see next)"
 	case "database":
 		return "restore the folder from the last backup"
 	}
@@ -165,7 +170,7 @@ func (d *doctor) queueFound(q *server.QueueFound) {
 	}
 	if q.Missing > 0 {
 		f.Verdict = checkFail
-		f.Means = fmt.Sprintf("about %s missing: by the queue's own count there were so many more", plural(q.Missing, "task is", "tasks are"))
+		f.Means = fmt.Sprintf("at least %s missing: by the queue's own count there were so many more", plural(q.Missing, "task is", "tasks are"))
 	}
 	if q.Nameless {
 		f.Verdict = checkFail
@@ -187,7 +192,9 @@ func (d *doctor) total(found *server.Findings) {
 	}
 	f := finding{Check: "rescue", Verdict: checkWarn, Detail: "tasks that can still be read: " + text}
 	if n := found.Missing(); n > 0 {
-		f.Means = fmt.Sprintf("about %s missing", plural(n, "task is", "tasks are"))
+		f.Means = fmt.Sprintf("at least %s missing", plural(n, "task is", "tasks are"))
+	} else if slices.ContainsFunc(found.Files, func(x server.Damage) bool { return x.Kind == "table" || x.Kind == "log" }) {
+		f.Means = "whether tasks are missing can't be told: counts of queues may be missing with them"
 	}
 	if found.Stale > 0 {
 		f.Do = fmt.Sprintf("not counted: %s whose task has moved on or ended; their deletion was lost", plural(found.Stale, "record", "records"))

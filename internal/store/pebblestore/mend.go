@@ -84,12 +84,15 @@ func (f *readFS) Remove(string) error         { return errReadOnly }
 func (f *readFS) RemoveAll(string) error      { return errReadOnly }
 func (f *readFS) Rename(string, string) error { return errReadOnly }
 
+// isOptions: what Pebble noted of its options holds no records, and may be damaged.
+func isOptions(name string) bool { return strings.HasPrefix(name, "OPTIONS-") }
+
 func content(b []byte) func() ([]byte, error) { return func() ([]byte, error) { return b, nil } }
 
 // findFiles tells the tables and logs that count. The manifest names the tables;
 // the logs are those that Pebble asks for when it opens by that manifest.
 func (n *Inspection) findFiles() {
-	fs := &readFS{FS: n.folder.fs, instead: make(map[string]func() ([]byte, error))}
+	fs := &readFS{FS: n.folder.fs, instead: make(map[string]func() ([]byte, error)), hidden: isOptions}
 	logs := n.allLogs()
 	for _, l := range logs {
 		fs.instead[l.name] = content(nil)
@@ -166,7 +169,7 @@ func (n *Inspection) allLogs() (logs []*logFound) {
 // mended opens what is there, with the readable parts of the damaged files in
 // their place, made anew in memory whenever they are opened.
 func (n *Inspection) mended() *pebble.Options {
-	fs := &readFS{FS: n.folder.fs, instead: make(map[string]func() ([]byte, error))}
+	fs := &readFS{FS: n.folder.fs, instead: make(map[string]func() ([]byte, error)), hidden: isOptions}
 	for _, l := range n.logs {
 		if l.bad {
 			fs.instead[l.name] = content(l.mended)

@@ -48,6 +48,7 @@ const (
 	DamagedFolder   DamageKind = "folder"
 	DamagedFormat   DamageKind = "format"
 	DamagedDatabase DamageKind = "database"
+	DamagedStart    DamageKind = "start" // a server would not start for another reason
 	DamagedManifest DamageKind = "manifest"
 	DamagedTable    DamageKind = "table"
 	DamagedLog      DamageKind = "log"
@@ -207,8 +208,8 @@ func (n *Inspection) look() {
 	n.findFiles()
 	n.checkTables()
 	n.checkLogs()
-	if err != nil && len(n.Damaged) == 0 {
-		n.damage(Damage{Kind: DamagedDatabase, Path: n.folder.dbDir(), What: "the database does not open: " + plain(err), LostBytes: -1, LostKeys: -1})
+	if err != nil && !n.told(err) {
+		n.damage(Damage{Kind: DamagedStart, Path: n.folder.dbDir(), What: plain(err), Saved: "all that is in the files", LostBytes: -1, LostKeys: -1})
 	}
 	if n.Opens && !n.filesDamaged() {
 		n.db = db
@@ -222,6 +223,19 @@ func (n *Inspection) look() {
 	} else {
 		n.merged, n.dbErr = n.merge()
 	}
+}
+
+var fileNames = regexp.MustCompile(`\d{6,}\.(?:log|sst)|(?:MANIFEST|OPTIONS)-\d{6,}|SYNCED`)
+
+// told says whether the damage that was found is what keeps a server from
+// starting: the error names no other file.
+func (n *Inspection) told(err error) bool {
+	for _, name := range fileNames.FindAllString(err.Error(), -1) {
+		if !slices.ContainsFunc(n.Damaged, func(d Damage) bool { return n.folder.fs.PathBase(d.Path) == name }) {
+			return false
+		}
+	}
+	return n.filesDamaged()
 }
 
 // wouldOpen opens the database with the checks of a server's start.
