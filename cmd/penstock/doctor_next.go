@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/penstock-io/penstock/internal/task"
 	"github.com/penstock-io/penstock/server"
@@ -121,16 +120,15 @@ func settingFlags(c *task.QueueConfig) string {
 			fmt.Fprintf(&b, " --%s %v", flag, value)
 		}
 	}
-	millis := func(m task.Millis) time.Duration { return time.Duration(m) * time.Millisecond }
 	add(c.MaxAttempts != 0, "max-attempts", c.MaxAttempts)
 	if c.Timeout == task.AttemptTimeoutNone {
 		add(true, "timeout", "none")
 	} else {
-		add(c.Timeout != 0, "timeout", millis(c.Timeout))
+		add(c.Timeout != 0, "timeout", lengthText(c.Timeout))
 	}
 	add(c.Backoff != nil, "backoff", backoffText(c.Backoff))
-	add(c.Retention != 0, "retention", millis(c.Retention))
-	add(c.Unserved != 0, "unserved", millis(c.Unserved))
+	add(c.Retention != 0, "retention", lengthText(c.Retention))
+	add(c.Unserved != 0, "unserved", lengthText(c.Unserved))
 	add(c.Width != 0, "width", c.Width)
 	if int(c.History) < len(historyNames) {
 		add(c.History != 0, "history", historyNames[c.History])
