@@ -193,13 +193,26 @@ func (d *doctor) total(found *server.Findings) {
 	f := finding{Check: "rescue", Verdict: checkWarn, Detail: "tasks that can still be read: " + text}
 	if n := found.Missing(); n > 0 {
 		f.Means = fmt.Sprintf("at least %s missing", plural(n, "task is", "tasks are"))
-	} else if slices.ContainsFunc(found.Files, func(x server.Damage) bool { return x.Kind == "table" || x.Kind == "log" }) {
+	} else if slices.ContainsFunc(found.Files, heldTasks) {
 		f.Means = "whether tasks are missing can't be told: counts of queues may be missing with them"
 	}
 	if found.Stale > 0 {
 		f.Do = fmt.Sprintf("not counted: %s whose task has moved on or ended; their deletion was lost", plural(found.Stale, "record", "records"))
 	}
 	d.tell(f)
+}
+
+// heldTasks says whether tasks that have not ended may be among what is lost.
+func heldTasks(x server.Damage) bool {
+	if x.Kind != "table" || x.Holds == "" {
+		return x.Kind == "table" || x.Kind == "log"
+	}
+	for _, word := range strings.Split(x.Holds, ", ") {
+		if !slices.Contains([]string{"finished tasks", "the index of finished tasks", "the expiry index", "worker sessions", "producer sessions"}, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func whole(found *server.Findings) bool {

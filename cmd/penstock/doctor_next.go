@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -64,8 +65,9 @@ func (d *doctor) saved(found *server.Findings, save *saveFlags) {
 
 // next says what to do, in commands.
 func (d *doctor) next(found *server.Findings, dir string, save *saveFlags) {
-	if whole(found) && save.file == "" {
-		return
+	asIs := found.Faulty == 0 && !slices.ContainsFunc(found.Files, func(x server.Damage) bool { return x.Kind != "format" && x.Kind != "folder" })
+	if asIs && save.file == "" {
+		return // nothing to do, or what the finding says
 	}
 	dir = quoted(strings.TrimRight(dir, "/"))
 	f := finding{Check: "next", Verdict: checkWarn}
