@@ -98,6 +98,9 @@ func (n *Inspection) findFiles() {
 		fs.instead[l.name] = content(nil)
 	}
 	err := checkManifest(n.folder.fs, n.folder.dbDir())
+	if _, _, lost := checkSynced(n.folder); err == nil && lost != nil && strings.Contains(lost.Error(), manifestPrefix) {
+		err = lost // it was longer once
+	}
 	if err == nil {
 		err = n.listed(fs)
 	}

@@ -243,6 +243,12 @@ func (n *Inspection) wouldOpen() (*pebble.DB, error) {
 	if err := checkManifest(n.folder.fs, n.folder.dbDir()); err != nil {
 		return nil, err
 	}
+	if _, _, err := checkSynced(n.folder); err != nil {
+		return nil, err
+	}
+	if err := n.folder.checkOptions(n.options(n.folder.fs)); err != nil {
+		return nil, err
+	}
 	return openPebble(n.folder.dbDir(), n.options(&readFS{FS: n.folder.fs}))
 }
 
