@@ -25,17 +25,17 @@ import (
 // It is written once: the tests damage copies.
 func filled(t *testing.T) string {
 	t.Helper()
-	wholeOnce.Do(func() { whole = wholeFolder(t) })
+	filledOnce.Do(func() { filledFS = wholeFolder(t) })
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, whole); err != nil {
+	if err := os.CopyFS(dir, filledFS); err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
 var (
-	wholeOnce sync.Once
-	whole     = fstest.MapFS{}
+	filledOnce sync.Once
+	filledFS   = fstest.MapFS{}
 )
 
 func wholeFolder(t *testing.T) fstest.MapFS {
