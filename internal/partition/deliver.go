@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -117,11 +118,11 @@ func (r *Runner) deliver(t *turn) {
 // lease is over, and the session is told by other means.
 func (r *Runner) deliverLarge(t *turn, g *group) {
 	part := make([]task.Delivery, 0, g.to-g.from)
-	bytes := 0
+	bytes, sent := 0, false
 	flush := func() {
 		if len(part) > 0 {
 			g.recv.Deliver(part)
-			part, bytes = part[:0], 0
+			part, bytes, sent = part[:0], 0, true
 		}
 	}
 	for i := g.from; i < g.to; i++ {
@@ -133,6 +134,9 @@ func (r *Runner) deliverLarge(t *turn, g *group) {
 				return
 			}
 			if !ok {
+				if r.stillBorn(d.ID) {
+					return
+				}
 				continue
 			}
 			d.Payload = payload
@@ -144,7 +148,23 @@ func (r *Runner) deliverLarge(t *turn, g *group) {
 		}
 		part = append(part, d)
 	}
-	flush()
+	if flush(); !sent && g.poll != nil {
+		g.recv.Deliver(nil) // nobody else would answer it
+	}
+}
+
+// stillBorn says whether a task whose payload is gone stands where it was born:
+// then it has not ended, the payload is lost, and the partition ends.
+func (r *Runner) stillBorn(id task.ID) bool {
+	key := record.AppendPlaceKey(nil, r.p, record.PlaceOf(id))
+	_, found, err := r.part.Get(key, nil)
+	if err == nil && found {
+		err = r.unreadable(key, errors.New("its payload is missing"))
+	}
+	if err != nil {
+		r.die(err)
+	}
+	return err != nil
 }
 
 // readChunks puts a large payload together; false when it is not all there.

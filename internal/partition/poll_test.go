@@ -1,8 +1,12 @@
 package partition
 
 import (
+	"bytes"
+	"strings"
 	"testing"
+	"testing/synctest"
 
+	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -44,5 +48,61 @@ func TestPollWhileCreditIsElsewhere(t *testing.T) {
 				t.Fatalf("with the credit back: %d noes, got %v", noes, w.got)
 			}
 		})
+	}
+}
+
+// answered is a receiver that counts how often it is called.
+type answered struct {
+	worker
+	calls int
+}
+
+func (a *answered) Deliver(ds []task.Delivery) {
+	a.calls++
+	a.worker.Deliver(ds)
+}
+
+// A lease is answered though its only task ended before its large payload was
+// read; when it has not ended, the payload is lost, and the partition says so.
+func TestPollOfTaskWithoutPayload(t *testing.T) {
+	for _, fate := range []string{"ended", "lost"} {
+		t.Run(fate, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { pollWithoutPayload(t, fate) })
+		})
+	}
+}
+
+func pollWithoutPayload(t *testing.T, fate string) {
+	r, p, end := running(t)
+	p.gate <- nil
+	b := &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{{Type: "t", Payload: bytes.Repeat([]byte("x"), 2*record.ChunkBytes)}}}
+	done := make(chan struct{})
+	b.Done = func(*task.EnqueueBatch) { close(done) }
+	r.Enqueue(b)
+	<-done
+	var c Credit
+	c.Undivided()
+	c.Add(1)
+	a := &answered{}
+	born := record.PlaceOf(b.Results[0].ID)
+	drop := &store.Batch{}
+	drop.Delete(record.AppendChunkKey(nil, r.p, born, 0))
+	if fate == "ended" {
+		drop.Delete(record.AppendPlaceKey(nil, r.p, born))
+	}
+	p.gate <- nil
+	p.Begin(drop)()
+	for range 10 {
+		p.gate <- nil
+	}
+	q := &task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 1}
+	r.Poll(q, &c, a, true, func(*task.Error) {})
+	synctest.Wait()
+	err := end()
+	if fate == "ended" && (a.calls != 1 || len(a.got) != 0 || err != nil) {
+		t.Errorf("answered %d times with %v; the partition ended with %v", a.calls, a.got, err)
+	}
+	if fate == "lost" && (err == nil || !strings.Contains(err.Error(), "payload is missing")) {
+		t.Errorf("the partition ended with %v", err)
 	}
 }
