@@ -119,6 +119,9 @@ type waited struct {
 
 func (a *app) wait(ctx context.Context, ids io.Reader, unordered, single bool) error {
 	c, err := a.connect(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &statusError{exitTimedOut, fmt.Errorf("the time is over and the server has not answered: wait longer, or see penstock doctor")}
+	}
 	if err != nil {
 		return err
 	}
