@@ -94,6 +94,9 @@ shows ages; -o chooses another format. JSON has the names of the HTTP interface.
 
 Lengths of time are written 500ms, 90s, 1h30m or 7d, bytes 64MiB or 1000.
 
+A server of this machine (127.0.0.1, ::1, localhost) that has just been started may
+not be there yet: where nobody listens, a command tries on for 2 s before it says so.
+
 Exit status: 0 done, 1 error, 2 wrong usage, 3 the task failed, 4 timed out.`,
 		Example: `  find . -name '*.go' | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin`,
 		Args:    unknownCommand,

@@ -76,7 +76,7 @@ func (a *app) typeNames(ctx context.Context) (names []string) {
 func (a *app) ask(ctx context.Context, f func(context.Context, task.Inspector)) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if c, err := a.inspect(ctx); err == nil {
+	if c, err := a.inspectBy(ctx, dialTCP); err == nil { // a shell waits for it
 		f(ctx, c)
 		_ = c.Close()
 	}

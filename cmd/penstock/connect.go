@@ -27,6 +27,7 @@ func (a *app) connect(ctx context.Context, opts ...penstock.DialOption) (*pensto
 		penstock.WithToken(token),
 		penstock.WithName("penstock " + version),
 		penstock.WithLogger(slog.New(a.notices())),
+		penstock.WithDialer(patient(dialTCP)),
 	}, opts...)
 	return penstock.Dial(ctx, address, opts...)
 }
@@ -105,6 +106,10 @@ func (h *noticeHandler) WithGroup(string) slog.Handler { return h }
 
 // inspect dials for commands that ask and tell what the SDK has no use for.
 func (a *app) inspect(ctx context.Context) (*client.Conn, error) {
+	return a.inspectBy(ctx, patient(dialTCP))
+}
+
+func (a *app) inspectBy(ctx context.Context, dial dialFunc) (*client.Conn, error) {
 	address, err := serverURL(a.url)
 	if err != nil {
 		return nil, err
@@ -114,5 +119,7 @@ func (a *app) inspect(ctx context.Context) (*client.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Dial(ctx, address, client.Options{Token: token, Name: "penstock " + version, Logger: slog.New(a.notices())})
+	return client.Dial(ctx, address, client.Options{
+		Token: token, Name: "penstock " + version, Logger: slog.New(a.notices()), Dialer: dial,
+	})
 }

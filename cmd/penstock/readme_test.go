@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,11 +81,9 @@ func readmeScript(t *testing.T, text, check string) {
 			t.Fatal(err)
 		}
 	}
-	// "penstock dev &" is the one line that a person waits for.
-	address := freeAddress(t)
-	const dev = "penstock dev &"
-	if strings.Contains(text, dev) {
-		text = strings.Replace(text, dev, dev+"\nuntil curl -sf http://127.0.0.1:7070/readyz >/dev/null; do :; done #", 1)
+	address, path := freeAddress(t), os.Getenv("PATH")
+	if strings.Contains(text, "penstock dev &") {
+		path = readmeBinary(t, dir, path)
 	} else {
 		address = strings.TrimPrefix(readmeServer(t).URL(), "http://")
 	}
@@ -96,7 +95,7 @@ func readmeScript(t *testing.T, text, check string) {
 	defer out.Close()
 	cmd := exec.Command("sh", "-euc", text+"\n"+check+"\n")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
-	cmd.Env = append(os.Environ(), "PENSTOCK_URL=http://"+address, "PENSTOCK_HTTP="+address)
+	cmd.Env = append(os.Environ(), "PENSTOCK_URL=http://"+address, "PENSTOCK_HTTP="+address, "PATH="+path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
 	if err == nil {
@@ -108,6 +107,28 @@ func readmeScript(t *testing.T, text, check string) {
 		said, _ := os.ReadFile(out.Name())
 		t.Errorf("%v\n%s", err, said)
 	}
+}
+
+// readmeBinary puts the binary where make build does, and returns path without it.
+func readmeBinary(t *testing.T, dir, path string) string {
+	t.Helper()
+	binary, err := exec.LookPath("penstock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = os.Mkdir(filepath.Join(dir, "bin"), 0o700)
+	if err == nil {
+		err = os.Symlink(binary, filepath.Join(dir, "bin", "penstock"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := filepath.SplitList(path)
+	folders = slices.DeleteFunc(folders, func(folder string) bool {
+		_, err := os.Stat(filepath.Join(folder, "penstock"))
+		return err == nil
+	})
+	return strings.Join(folders, string(filepath.ListSeparator))
 }
 
 func readmeProgram(t *testing.T, name, text string) {
