@@ -127,8 +127,8 @@ func buildVersion() string {
 	return version
 }
 
-// validate names every fault at once.
-func (c *Config) validate() error {
+// Validate names every fault at once, as Open does before it touches anything.
+func (c *Config) Validate() error {
 	var faults []error
 	fault := func(bad bool, format string, args ...any) {
 		if bad {

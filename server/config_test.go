@@ -12,7 +12,7 @@ import (
 func TestValidate(t *testing.T) {
 	f := func(c Config, want ...string) {
 		t.Helper()
-		err := c.validate()
+		err := c.Validate()
 		if len(want) == 0 {
 			if err != nil {
 				t.Errorf("%+v: %v", c, err)

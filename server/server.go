@@ -48,7 +48,7 @@ type Server struct {
 // once tasks are accepted. An error says what to do about it, and leaves nothing
 // open.
 func Open(cfg Config) (*Server, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -53,21 +52,13 @@ variable that is no setting is told of on stderr.`,
 }
 
 func (a *app) openServer(s *settings) (*server.Server, error) {
-	cfg := server.Config{
-		Dir: s.Data, HTTP: s.HTTP, Token: s.Token, Insecure: s.Insecure, Admin: s.Admin,
-		Partitions: s.Partitions, Memory: int64(s.Memory), HistoryBytes: int64(s.HistoryBytes),
-		IdempotencyBytes: int64(s.IdempotencyBytes), DiskLow: int64(s.DiskLow), DiskHard: int64(s.DiskHard),
-		DrainTimeout: s.DrainTimeout, Name: s.Name, Logger: a.logger(s),
+	cfg, err := s.config()
+	if err != nil {
+		return nil, err
 	}
+	cfg.Logger = a.logger(s)
 	if version != "dev" {
 		cfg.Version = version
-	}
-	if s.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("read TLS certificate: %w", err)
-		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	return server.Open(cfg)
 }

@@ -127,7 +127,11 @@ func (s *settings) load(changed *pflag.FlagSet, getenv func(string) string) erro
 		faults = append(faults, s.loadToken())
 		faults = append(faults, s.validate()...)
 	}
-	if err := errors.Join(faults...); err != nil {
+	err := errors.Join(faults...)
+	if err == nil {
+		err = s.accepted()
+	}
+	if err != nil {
 		return &statusError{exitUsage, err}
 	}
 	return nil
@@ -298,45 +302,6 @@ func readToken(name string) (string, error) {
 		return "", fmt.Errorf("%s is empty: put the access token in it, such as the output of \"openssl rand -hex 32\"", name)
 	}
 	return token, nil
-}
-
-func (s *settings) validate() (faults []error) {
-	bad := func(name, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s: %s", s.origins[name].text, fmt.Sprintf(format, args...)))
-	}
-	if s.Data == "" {
-		bad("data", "data is empty: name a folder")
-	}
-	if host, _, err := net.SplitHostPort(s.HTTP); err != nil {
-		bad("http", "http is %q: write host:port, such as 127.0.0.1:7070", s.HTTP)
-	} else if !loopback(host) && s.Token == "" && !s.Insecure {
-		bad("http", "http is %s, which other machines can reach: give --token-file FILE, or --insecure to let everybody in", s.HTTP)
-	}
-	if s.Memory < 4<<20 {
-		bad("memory", "memory is %s: at least 4MiB is needed", &s.Memory)
-	}
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		bad("tls-cert", "tls_cert and tls_key belong together: give both or none")
-	}
-	if host, _, err := net.SplitHostPort(s.Admin); s.Admin != "" && (err != nil || !loopback(host)) {
-		bad("admin", "admin is %q: it asks for no token, so write a loopback address, such as 127.0.0.1:7071", s.Admin)
-	}
-	if s.DiskLow > 0 && s.DiskHard > s.DiskLow {
-		bad("disk-hard", "disk_hard of %s is above disk_low of %s: new tasks must be refused first", &s.DiskHard, &s.DiskLow)
-	}
-	if s.HistoryBytes < 1<<20 {
-		bad("history-bytes", "history_bytes is %s: at least 1MiB is needed; a queue set to --history none keeps nothing", &s.HistoryBytes)
-	}
-	if s.DrainTimeout < 0 {
-		bad("drain-timeout", "drain_timeout of %s is negative", s.DrainTimeout)
-	}
-	if _, err := parseLogLevel(s.LogLevel); err != nil {
-		bad("log-level", "log_level is %q: use debug, info, warn or error", s.LogLevel)
-	}
-	if s.LogFormat != "text" && s.LogFormat != "json" {
-		bad("log-format", "log_format is %q: use text or json", s.LogFormat)
-	}
-	return faults
 }
 
 func loopback(host string) bool {

@@ -97,6 +97,16 @@ func TestSettingsRefused(t *testing.T) {
 	f([]string{"--token-file", empty}, nil, "", "is empty")
 	f(nil, map[string]string{"PENSTOCK_TOKEN": "a", "PENSTOCK_TOKEN_FILE": token}, "", "both token (PENSTOCK_TOKEN) and token_file (PENSTOCK_TOKEN_FILE)")
 	f([]string{"--config", "/no/such/file"}, nil, "", "read settings")
+	// Whatever the server would refuse.
+	f(nil, map[string]string{"PENSTOCK_PARTITIONS": "-3"}, "", "PENSTOCK_PARTITIONS: partitions is -3: use 1 to 1024, or 0")
+	f(nil, nil, "partitions: 1025\n", ":1: partitions is 1025")
+	f([]string{"--http", "127.0.0.1:70707"}, nil, "", "flag --http: http is \"127.0.0.1:70707\"")
+	f([]string{"--admin", "127.0.0.1:7070"}, nil, "", "flag --admin: admin and http are both 127.0.0.1:7070")
+	f([]string{"--admin", "127.0.0.1:admin"}, nil, "", "flag --admin: admin is \"127.0.0.1:admin\"")
+	f([]string{"--name", "a\xff"}, nil, "", "flag --name: name ")
+	f(nil, map[string]string{"PENSTOCK_TOKEN": "a b"}, "", "PENSTOCK_TOKEN: token has blanks")
+	f(nil, map[string]string{"PENSTOCK_TOKEN": strings.Repeat("a", 9000)}, "", "Token is 9000 bytes long")
+	f([]string{"--tls-cert", token, "--tls-key", token}, nil, "", "read TLS certificate")
 
 	ok := func(args []string, env map[string]string, file, want string) {
 		t.Helper()
