@@ -37,6 +37,8 @@ func (s *Server) newHTTP() http.Handler {
 	// A page of another site may not make the user's browser call us.
 	protect := http.NewCrossOriginProtection()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		r, drain := drained(w, r)
+		defer drain()
 		if !s.gate.admits(r.Header.Get("Authorization")) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="penstock"`)
 			writeRefusal(w, refusal{code: codes.Unauthenticated, message: unauthorized(r.Header.Get("Authorization"))})
@@ -85,6 +87,12 @@ func (s *Server) serveCall(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	u := &undo{}
 	resp, err := s.invoke(m.name, func() (any, error) { return s.call(context.WithValue(ctx, undoKey{}, u), m, enc, w, r) })
+	if err == errBodyTooLarge {
+		r := refusalOf(err)
+		name, _ := connectCode(r.code)
+		writeJSON(w, http.StatusRequestEntityTooLarge, errorBody(name, r.message, r.detail))
+		return
+	}
 	if err != nil {
 		writeRefusal(w, refusalOf(err))
 		return
@@ -142,7 +150,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(bodyReadMax))
 	if r.ContentLength > bodyBytesMax {
-		return nil, tooLarge()
+		return nil, errBodyTooLarge
 	}
 	var src io.Reader = http.MaxBytesReader(w, r.Body, bodyBytesMax)
 	switch ce := r.Header.Get("Content-Encoding"); ce {
@@ -159,7 +167,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(src)
 	var big *http.MaxBytesError
 	if errors.As(err, &big) || len(body) > bodyBytesMax {
-		return nil, tooLarge()
+		return nil, errBodyTooLarge
 	}
 	if err != nil {
 		return nil, task.Errorf(task.Invalid, "the body ended early: %v", err)
@@ -168,9 +176,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-func tooLarge() error {
-	return task.Errorf(task.Exhausted, "the body is over %d bytes: send several calls", bodyBytesMax)
-}
+var errBodyTooLarge error = task.Errorf(task.Invalid, "the body is over the limit of %d bytes: send several calls", bodyBytesMax)
 
 // encoding is how a call's messages are written.
 type encoding struct {

@@ -395,7 +395,7 @@ func TestFormsOfARequest(t *testing.T) {
 	f(200, "node: ok")(get("GET", "/readyz?verbose", "", ""))
 	f(400, "Connect-Timeout-Ms")(get("POST", enqueue, js, `{"type":"t"}`, "Connect-Timeout-Ms", "soon"))
 	f(504, "deadline_exceeded")(get("POST", "/penstock.v1.WorkerService/Lease", js, `{"queue":"x","wait":"10s"}`, "Connect-Timeout-Ms", "20"))
-	f(429, "the body is over")(get("POST", enqueue, js, `{"type":"t","payload":"`+strings.Repeat("x", 33<<20)+`"}`))
+	f(413, `"code":"invalid_argument","message":"invalid: the body is over the limit of 33554432 bytes`)(get("POST", enqueue, js, `{"type":"t","payload":"`+strings.Repeat("x", 33<<20)+`"}`))
 	var z bytes.Buffer
 	w := gzip.NewWriter(&z)
 	_, _ = w.Write([]byte(`{"type":"t"}`))
