@@ -137,7 +137,7 @@ func (p *Policy) Check() *Error {
 		return e
 	}
 	if p.Timeout > DelayMax {
-		return Errorf(Invalid, "timeout of %d ms is over the limit of ten years: use -1 for none", p.Timeout)
+		return Errorf(Invalid, "timeout of %d ms is over the limit of ten years: use \"none\", or -1 ms, for none", p.Timeout)
 	}
 	if p.Backoff == nil {
 		return nil
@@ -152,7 +152,7 @@ func (p *Policy) Sound() *Error {
 		return Errorf(Invalid, "max attempts of %d is negative", p.MaxAttempts)
 	}
 	if p.Timeout < AttemptTimeoutNone {
-		return Errorf(Invalid, "timeout of %d ms is negative: use -1 for none", p.Timeout)
+		return Errorf(Invalid, "timeout of %d ms is negative: use \"none\", or -1 ms, for none", p.Timeout)
 	}
 	b := p.Backoff
 	if b == nil {

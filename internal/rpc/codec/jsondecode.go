@@ -399,7 +399,9 @@ func (d *jsonDecoder) scalar(sp spelling, at string) (protoreflect.Value, *task.
 func (f *jsonField) enumNames() string {
 	var names []string
 	for i := range f.fd.Enum().Values().Len() {
-		names = append(names, enumText(f.fd.Enum().Values().Get(i)))
+		if name := enumText(f.fd.Enum().Values().Get(i)); name != "unknown" { // of a newer server
+			names = append(names, name)
+		}
 	}
 	return strings.Join(names, ", ")
 }
@@ -465,8 +467,8 @@ func parseDuration(s, at string) (protoreflect.Value, *task.Error) {
 		return protoreflect.Value{}, task.Errorf(task.Invalid, "%s is %s: the shortest length of time is 1ms", at, clip(s))
 	}
 	ms := days*int64(task.Day) + d.Milliseconds()
-	if ms == -1 {
-		ms = -2 // -1 means none; the check refuses any other negative length
+	if ms == -1 { // that means none; the check refuses any other negative length
+		return protoreflect.Value{}, task.Errorf(task.Invalid, "%s is %s: a length of time is not negative", at, clip(s))
 	}
 	return protoreflect.ValueOfInt64(ms), nil
 }
