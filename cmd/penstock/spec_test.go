@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -172,9 +173,10 @@ func TestRecords(t *testing.T) {
 }
 
 func TestQueueWeights(t *testing.T) {
-	got, err := queueWeights([]string{"a", "b=3"})
-	if err != nil || got["a"] != 1 || got["b"] != 3 || len(got) != 2 {
-		t.Errorf("got %v, %v", got, err)
+	got, err := queueWeights([]string{"a", "b=3", "k=v", "x=", "c=3=1", "d=-1"})
+	want := map[string]int{"a": 1, "b": 3, "k=v": 1, "x=": 1, "c=3": 1, "d=-1": 1}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 }
 

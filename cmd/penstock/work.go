@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/penstock-io/penstock"
 	"github.com/penstock-io/penstock/internal/task"
@@ -65,6 +66,10 @@ that is longer than an argument may be, or holds a NUL byte. For a pipe, say so:
                PENSTOCK_FENCE (rises with every attempt), PENSTOCK_QUEUE, PENSTOCK_TYPE,
                PENSTOCK_KEY, PENSTOCK_URL
 
+--queue takes a name, or name=weight. Only digits behind the last = are a weight, so
+a name may hold an =; one that itself ends in = and digits is given with a weight:
+a=3=1 is the queue "a=3".
+
 A program whose task is canceled or out of time gets SIGTERM and, after --grace,
 SIGKILL, and so does all that it has started. SIGTERM or Ctrl-C to the worker: it
 takes no more tasks, lets running ones finish for --drain, and hands the others back
@@ -96,7 +101,11 @@ tasks; 1 it could not go on.`,
 			return a.work(cmd.Context(), &f, words)
 		},
 	}
-	fs := cmd.Flags()
+	f.add(cmd.Flags())
+	return cmd
+}
+
+func (f *workFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVarP(&f.queues, "queue", "q", []string{"default"}, "`queue` to serve, or queue=weight; repeat it for several")
 	fs.StringSliceVarP(&f.types, "type", "t", nil, "serve only tasks of this `type`; repeat it for several (default: all types)")
 	fs.StringVar(&f.exec, "exec", "", "the `program` and its arguments; {} is the payload, which stands on stdin too")
@@ -107,7 +116,6 @@ tasks; 1 it could not go on.`,
 	fs.StringVar(&f.name, "name", "", "name of the worker, for people (default: host and process)")
 	fs.Int64Var(&f.limit, "limit", 0, "end after so many tasks; 0 is never")
 	fs.BoolVar(&f.quiet, "quiet", false, "do not tell of attempts that fail")
-	return cmd
 }
 
 func (a *app) work(ctx context.Context, f *workFlags, words []string) error {
@@ -186,15 +194,16 @@ func (f *workFlags) check() error {
 	return nil
 }
 
-// queueWeights reads name=weight.
+// queueWeights reads name=weight. A name may hold "=" as well: only digits behind
+// the last one are a weight.
 func queueWeights(words []string) (map[string]int, error) {
 	out := map[string]int{}
 	for _, word := range words {
 		name, weight := word, 1
-		if i := strings.LastIndexByte(word, '='); i >= 0 {
+		if i := strings.LastIndexByte(word, '='); i >= 0 && isDigits(word[i+1:]) {
 			n, err := strconv.Atoi(word[i+1:])
-			if err != nil || n < 1 {
-				return nil, usagef("--queue %s: the weight is a whole number from 1", word)
+			if err != nil || n < 1 || n > task.WeightMax {
+				return nil, usagef("--queue %s: the weight is a whole number from 1 to %d; a queue of that name is --queue %s=1", word, task.WeightMax, word)
 			}
 			name, weight = word[:i], n
 		}
@@ -207,6 +216,10 @@ func queueWeights(words []string) (map[string]int, error) {
 		out[name] = weight
 	}
 	return out, nil
+}
+
+func isDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // signalsApart is how far apart two signals are that mean two: a terminal and a

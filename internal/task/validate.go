@@ -259,10 +259,15 @@ func checkServed(queues []QueueWeight, types []string) *Error {
 	if len(types) > SessionTypesMax {
 		return Errorf(Invalid, "%d types are named, the most is %d: serve every type instead", len(types), SessionTypesMax)
 	}
+	seen := make(map[string]bool, len(queues))
 	for _, q := range queues {
 		if e := CheckName("queue", q.Queue); e != nil {
 			return e
 		}
+		if seen[q.Queue] {
+			return Errorf(Invalid, "queue %q is named twice: name it once, with the weight it is to have", q.Queue)
+		}
+		seen[q.Queue] = true
 		if q.Weight < 0 || q.Weight > WeightMax {
 			return Errorf(Invalid, "the weight %d of queue %q is out of range: use 1 to %d", q.Weight, q.Queue, WeightMax)
 		}

@@ -294,6 +294,8 @@ func TestBadRequestsAreRefusedClearly(t *testing.T) {
 	bad("WorkerService/Lease", `{"max":5000}`, "max is 5000")
 	bad("WorkerService/Lease", `{"max":-1}`, "max is -1")
 	bad("WorkerService/Lease", `{"queue":"a","queues":[{"queue":"b"}]}`, "use one")
+	bad("WorkerService/Lease", `{"queues":[{"queue":"a","weight":3},{"queue":"b"},{"queue":"a"}]}`, `queue "a" is named twice`)
+	bad("WorkerService/Lease", `{"queues":[{"queue":"a","weight":-1}]}`, "send a whole number, 0 or more")
 	bad("WorkerService/Complete", `{"result":1}`, "not a lease token")
 	bad("WorkerService/Complete", `{}`, "there is no lease")
 	bad("WorkerService/Complete", `{"token":"`+task.Token{}.String()+`","log":"`+strings.Repeat("l", task.LogMax+1)+`"}`, "log is 8193 bytes, the limit is 8192")
