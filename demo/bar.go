@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -26,68 +25,17 @@ func say(format string, args ...any) {
 	fmt.Fprint(os.Stderr, screen.bar)
 }
 
-// lineCounter collects what wait prints, and lets things happen on the way.
-type lineCounter struct {
-	total int
-	begin time.Time
-	at    map[int]func() error
-
-	mu   sync.Mutex
-	all  bytes.Buffer // guarded by mu
-	done int          // guarded by mu
-	err  error        // guarded by mu
-}
-
-// Write implements io.Writer.
-func (l *lineCounter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	before := l.done
-	l.all.Write(p)
-	l.done += bytes.Count(p, []byte{'\n'})
-	after := l.done
-	l.mu.Unlock()
-	for n, happens := range l.at {
-		if before < n && n <= after {
-			if err := happens(); err != nil {
-				l.mu.Lock()
-				l.err = err
-				l.mu.Unlock()
-				return 0, err
-			}
-		}
-	}
-	return len(p), nil
-}
-
-func (l *lineCounter) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.done
-}
-
-func (l *lineCounter) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return splitLines(l.all.Bytes())
-}
-
-func (l *lineCounter) failed() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err
-}
-
-// bar shows how far the counter is: on a terminal ten times a second in place,
+// bar shows how many tasks are finished: on a terminal ten times a second in place,
 // elsewhere as a line every two seconds.
 type bar struct {
-	l     *lineCounter
+	w     *watch
 	tty   bool
 	end   chan struct{}
 	ended chan struct{}
 }
 
-func startBar(l *lineCounter) *bar {
-	b := &bar{l: l, end: make(chan struct{}), ended: make(chan struct{})}
+func startBar(w *watch) *bar {
+	b := &bar{w: w, end: make(chan struct{}), ended: make(chan struct{})}
 	if info, err := os.Stderr.Stat(); err == nil {
 		b.tty = info.Mode()&os.ModeCharDevice != 0
 	}
@@ -124,7 +72,7 @@ func (b *bar) stop() {
 }
 
 func (b *bar) draw() {
-	text := progress(b.l.count(), b.l.total, time.Since(b.l.begin))
+	text := progress(b.w.count(), b.w.total, time.Since(b.w.begin))
 	if !b.tty {
 		say("%s", text)
 		return

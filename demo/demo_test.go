@@ -21,13 +21,16 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, kill := range []bool{false, true} {
-		d := demo{bin: bin, root: goroot(), limit: 300, kill: kill}
+		d := demo{bin: bin, root: goroot(), limit: 600, kill: kill}
 		if err := d.run(t.Context()); err != nil {
 			t.Errorf("kill %v: %v", kill, err)
 			for _, name := range []string{"server.log", "worker.log"} {
 				raw, _ := os.ReadFile(filepath.Join(d.dir, name))
 				t.Logf("%s:\n%s", name, raw)
 			}
+		}
+		if kill && (len(d.killed) != 2 || d.killed[0] < 200 || d.killed[1] < 300 || d.killed[1] >= 600) {
+			t.Errorf("worker and server are killed when %v of 600 tasks are finished, want a third and half", d.killed)
 		}
 	}
 }

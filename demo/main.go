@@ -43,6 +43,7 @@ type demo struct {
 	dir, url, program string
 	files             []string
 	server, worker    *process
+	killed            []int // tasks finished at each kill
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -134,6 +135,8 @@ func goFiles(root string, limit int) (files []string, err error) {
 // hash runs enqueue and wait as a shell would in a pipe, and returns what wait
 // prints: a line a file, in the order of the files.
 func (d *demo) hash(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	enqueue := d.command("enqueue", "--queue", "hash", "--from-stdin")
 	enqueue.Stdin = strings.NewReader(strings.Join(d.files, "\n") + "\n")
 	wait := d.command("wait", "--from-stdin")
@@ -141,10 +144,10 @@ func (d *demo) hash(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	wait.Stdin = ids
-	lines := &lineCounter{total: len(d.files), begin: time.Now(), at: d.accidents()}
-	wait.Stdout = lines
+	var results bytes.Buffer
+	wait.Stdin, wait.Stdout = ids, &results
 	say("$ ... | penstock enqueue --queue hash --from-stdin | penstock wait --from-stdin")
+	w := &watch{url: d.url, total: len(d.files), begin: time.Now(), accidents: d.accidents()}
 	if err := enqueue.Start(); err != nil {
 		return nil, fmt.Errorf("start enqueue: %w", err)
 	}
@@ -155,41 +158,58 @@ func (d *demo) hash(ctx context.Context) ([]string, error) {
 		_ = enqueue.Process.Kill()
 		_ = wait.Process.Kill()
 	})
-	defer stop()
-	bar := startBar(lines)
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if err := w.run(watching); err != nil {
+			cancel(err)
+		}
+	}()
+	bar := startBar(w)
 	waitErr := wait.Wait()
 	enqueueErr := enqueue.Wait()
+	stopWatching()
+	<-watched
+	d.killed = w.happened
+	stop()
+	if ctx.Err() == nil && enqueueErr == nil && waitErr == nil {
+		w.finished.Store(int64(bytes.Count(results.Bytes(), []byte{'\n'})))
+	}
 	bar.stop()
 	switch {
 	case ctx.Err() != nil:
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	case enqueueErr != nil:
 		return nil, fmt.Errorf("enqueue: %w", enqueueErr)
 	case waitErr != nil:
 		return nil, fmt.Errorf("wait: %w", waitErr)
 	}
-	if err := lines.failed(); err != nil {
-		return nil, err
-	}
-	return lines.lines(), nil
+	return splitLines(results.Bytes()), nil
 }
 
-// accidents is what happens when so many files are done.
-func (d *demo) accidents() map[int]func() error {
+// accidents are what happens on the way. The new worker is at work when the
+// server goes: else no further task would be finished.
+func (d *demo) accidents() []accident {
 	if !d.kill {
 		return nil
 	}
-	return map[int]func() error{
-		len(d.files) / 4: func() error {
-			say("kill -9 the worker, and start another")
+	at := func(n int, text string, happens func() error) accident {
+		return accident{n, func() error {
+			say("%s", text)
+			return happens()
+		}}
+	}
+	return []accident{
+		at(len(d.files)/3, "kill -9 the worker, and start another", func() error {
 			d.worker.kill()
 			return d.startWorker()
-		},
-		len(d.files) / 2: func() error {
-			say("kill -9 the server, and start it again on its data")
+		}),
+		at(len(d.files)/2, "kill -9 the server, and start it again on its data", func() error {
 			d.server.kill()
 			return d.startServer(context.Background())
-		},
+		}),
 	}
 }
 
