@@ -140,22 +140,24 @@ func readmeProgram(t *testing.T, name, text string) {
 	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(text, "\n"); name == "dial" && n > 25 {
-		t.Errorf("the first program has %d lines, 25 is what was promised", n)
+	if n := strings.Count(text, "\n"); n > 25 {
+		t.Errorf("program %s has %d lines, 25 is what was promised", name, n)
 	}
 	if out, err := exec.Command("gofmt", "-l", source).CombinedOutput(); err == nil && len(out) > 0 {
 		t.Errorf("program %s is not formatted", name)
 	}
-	build := exec.Command("go", "build", "-o", binary, source)
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for _, args := range [][]string{{"vet", source}, {"build", "-o", binary, source}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
 	run := exec.Command(binary)
 	run.Dir = dir
 	run.Env = append(os.Environ(), "PENSTOCK_URL="+readmeServer(t).URL())
 	out, err := run.CombinedOutput()
-	want := map[string]string{"dial": "hello world <nil>\n", "embedded": "144 <nil>\n"}[name]
+	want := map[string]string{"dial": "hello world <nil>\n", "embedded": "144 <nil>\n<nil> <nil>\n"}[name]
 	if err != nil || string(out) != want {
 		t.Errorf("got %q, %v; want %q", out, err, want)
 	}
