@@ -52,7 +52,8 @@ var (
 	// task that ended canceled.
 	ErrCanceled error = &causeError{"the task was canceled", context.Canceled}
 	// ErrTimeout says that the attempt ran into its Timeout or the task into
-	// its Deadline. It is context.DeadlineExceeded to errors.Is.
+	// its Deadline. It is context.DeadlineExceeded to errors.Is. A success that
+	// comes after the Timeout is a failed attempt too.
 	ErrTimeout error = &causeError{"the attempt ran out of time", context.DeadlineExceeded}
 	// ErrLeaseLost says that the server has not been heard for so long that the
 	// task may be running elsewhere.

@@ -116,7 +116,8 @@ func MaxAttempts(n int) Option {
 }
 
 // Timeout is how long one attempt may take before its context ends with
-// ErrTimeout and the attempt counts as a failure. The default is the queue's,
+// ErrTimeout and the attempt counts as a failure, whatever the handler returns
+// after that. The default is the queue's,
 // which is one hour unless it was set; NoTimeout is none.
 func Timeout(d time.Duration) Option {
 	return func(o *taskOptions) {

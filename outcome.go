@@ -20,6 +20,13 @@ func (a *Attempt) outOfTime() bool {
 	return ok && time.Until(at) < timeoutSlack
 }
 
+// overTime says whether a handler that took so long was over its Timeout: then
+// its attempt has failed, whatever it returns. The server, which counts from the
+// dispatch and allows a second more, need not have noticed yet.
+func (a *Attempt) overTime(took time.Duration) bool {
+	return a.d.Timeout > 0 && took >= fromMillis(a.d.Timeout)
+}
+
 // caught makes an error of what recover returned in an attempt that did not
 // return: nil means that the goroutine is on its way out.
 func caught(value any) error {
@@ -40,6 +47,9 @@ func (a *Attempt) outcome(err error) (o task.Outcome, report bool) {
 		}
 	}()
 	o = task.Outcome{Token: a.d.Token, Started: true, Log: a.logTail()}
+	if took := time.Since(a.received) - a.waited; err == nil && a.overTime(took) {
+		err = fmt.Errorf("the handler succeeded, but after %v: its timeout is %v", took.Round(time.Millisecond), fromMillis(a.d.Timeout))
+	}
 	if err == nil {
 		if n := len(a.result); n > task.PayloadMax {
 			err = Permanent(fmt.Errorf("result is %d bytes, the limit is %d: keep large data elsewhere and return its address", n, task.PayloadMax))
@@ -78,7 +88,7 @@ func (a *Attempt) outcome(err error) (o task.Outcome, report bool) {
 	}
 	o.Kind = task.OutcomeFail
 	text := err.Error()
-	if cause == ErrTimeout {
+	if cause == ErrTimeout && !strings.Contains(text, ErrTimeout.Error()) {
 		text = ErrTimeout.Error() + ": " + text
 	}
 	o.Error = clip(text, task.ErrorTextMax)

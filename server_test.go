@@ -170,6 +170,43 @@ func TestServerRetriesSnoozesAndCancels(t *testing.T) {
 	})
 }
 
+// What a handler returns after its Timeout is a failed attempt, success too, and
+// its error says once what happened. The server's own clock gives it a second.
+func TestServerReturnsAfterTimeout(t *testing.T) {
+	c := openServer(t, server.Config{Mem: true, Check: true}).Client()
+	f := penstock.Func("t", func(ctx context.Context, how string) (int, error) {
+		if how == "ignores its context" {
+			<-time.After(100 * time.Millisecond)
+			return 0, nil
+		}
+		<-ctx.Done()
+		switch how {
+		case "returns its error":
+			return 0, ctx.Err()
+		case "returns its cause":
+			return 0, context.Cause(ctx)
+		case "wraps its cause":
+			return 0, fmt.Errorf("read page 7: %w", context.Cause(ctx))
+		}
+		return 0, nil
+	}, penstock.Timeout(50*time.Millisecond), penstock.MaxAttempts(1))
+	work(t, c, penstock.Worker{}, f)
+	const over = "the attempt ran out of time"
+	for how, want := range map[string]string{
+		"ignores its context": over + ": the handler succeeded, but after 1", // 100 ms and something
+		"succeeds late":       over + ": the handler succeeded, but after ",
+		"returns its error":   over + ": context deadline exceeded",
+		"returns its cause":   over,
+		"wraps its cause":     "read page 7: " + over,
+	} {
+		_, err := f.Do(t.Context(), c, how)
+		var te *penstock.TaskError
+		if !errors.As(err, &te) || te.State != penstock.Dead || te.Failures != 1 || !strings.HasPrefix(te.Text, want) || strings.Count(te.Text, over) != 1 {
+			t.Errorf("%s: got %v, want %q", how, err, want)
+		}
+	}
+}
+
 // What a stopping worker had fetched goes to the next one, without blame.
 func TestServerDrain(t *testing.T) {
 	overServers(t, func(t *testing.T, c *penstock.Client) {

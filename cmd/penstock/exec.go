@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/penstock-io/penstock"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -79,7 +80,7 @@ func (p *program) run(ctx context.Context, at attempt) ([]byte, error) {
 		killChild(cmd) // what it left running
 		p.guard.remove(cmd.Process.Pid)
 	})
-	if ctx.Err() != nil && err != nil {
+	if ctx.Err() != nil && (err != nil || context.Cause(ctx) == penstock.ErrTimeout) {
 		return nil, fmt.Errorf("%w%s", context.Cause(ctx), withTail("", stderr))
 	}
 	return p.judge(cmd, err, stdout, stderr)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/penstock"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -64,8 +65,7 @@ func TestProgram(t *testing.T) {
 }
 
 func TestProgramStops(t *testing.T) {
-	why := errors.New("told to")
-	f := func(command string) {
+	f := func(command string, why error) {
 		t.Helper()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		dir := t.TempDir()
@@ -84,8 +84,10 @@ func TestProgramStops(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", command, err, why)
 		}
 	}
-	f(`sh -c 'echo > "$1"; exec sleep 1000' sh {}`)
-	f(`sh -c 'sleep 1000 & echo > "$1"; wait' sh {}`)
+	told := errors.New("told to")
+	f(`sh -c 'echo > "$1"; exec sleep 1000' sh {}`, told)
+	f(`sh -c 'sleep 1000 & echo > "$1"; wait' sh {}`, told)
+	f(`sh -c 'trap "exit 0" TERM; echo > "$1"; while :; do :; done' sh {}`, penstock.ErrTimeout)
 }
 
 func TestProgramLeavesNothing(t *testing.T) {
