@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // history keeps finished tasks in segments that are dropped whole. There is one
 // open segment a retention; the ends of each segment are in memory, so that a
@@ -70,16 +75,34 @@ func (h *history) openFor(m *Machine, keep task.Millis) *Segment {
 }
 
 // put writes the segments touched in this batch, and closes those that are full
-// or old: their last put says so.
+// or old: their last put says so. What it closes goes with a later batch at the
+// earliest: its records are put by this one.
 func (h *history) put(m *Machine) {
+	if len(h.dirty) == 0 {
+		return
+	}
+	var fattest *Segment
+	if h.bytes > m.cfg.HistoryBytes {
+		h.drop(m)
+		if h.bytes > m.cfg.HistoryBytes { // many retentions, with an open segment each
+			fattest = slices.MaxFunc(h.open, func(a, b *Segment) int { return cmp.Compare(a.Bytes, b.Bytes) })
+			h.touch(fattest)
+		}
+	}
 	for _, s := range h.dirty {
-		if s.Bytes >= segmentBytes || s.Opened.Add(segmentAge) <= m.now {
+		if s == fattest || h.full(m, s) || s.Opened.Add(segmentAge) <= m.now {
 			h.close(m, s)
 		}
 		m.out.Segments = append(m.out.Segments, *s)
 		m.dirty = true
 	}
 	h.dirty = h.dirty[:0]
+}
+
+// full says whether s is to be closed for its size: an eighth of what history may
+// take, so that no more than that is ever kept or dropped too much.
+func (h *history) full(m *Machine, s *Segment) bool {
+	return s.Bytes >= min(segmentBytes, max(m.cfg.HistoryBytes/segmentsMin, segmentBytesMin))
 }
 
 func (h *history) close(m *Machine, s *Segment) {
@@ -97,6 +120,9 @@ func (h *history) close(m *Machine, s *Segment) {
 // more than its share.
 func (h *history) retain(m *Machine) {
 	for _, s := range h.open {
+		if h.full(m, s) {
+			h.touch(s) // the setting is lower than it was
+		}
 		if s.Count > 0 && s.Opened.Add(min(segmentAge, s.Retention)) <= m.now {
 			h.touch(s)
 			if s.Opened.Add(segmentAge) > m.now { // a retention shorter than a segment's age
@@ -104,6 +130,10 @@ func (h *history) retain(m *Machine) {
 			}
 		}
 	}
+	h.drop(m)
+}
+
+func (h *history) drop(m *Machine) {
 	kept := h.closed[:0]
 	for _, s := range h.closed {
 		if s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes {

@@ -26,7 +26,9 @@ const (
 	adoptWindow      = 5 * task.Second  // after an unclean start: how long workers may take to be back
 	safeWindow       = task.Minute      // two unclean opens within it turn on safe mode for as long
 	timeoutGrace     = task.Second      // a session's worker is given so long past an attempt's timeout
-	segmentBytes     = 64 << 20         // a segment of history closes at this size
+	segmentBytes     = 64 << 20         // a segment of history closes at this size,
+	segmentsMin      = 8                // or at this part of what history may take,
+	segmentBytesMin  = 64 << 10         // but not below this size;
 	segmentAge       = task.Hour        // or at this age
 	retentionsMax    = 16               // different retentions at once; more share the longest
 	historyBytes     = 2 << 30
