@@ -142,6 +142,9 @@ func (m *Machine) lease(i uint32, s *session) {
 	s.tail = i
 	s.running++
 	m.lanes[x.lane].queue.running++
+	if m.longAt == 0 {
+		m.longAt = m.now.Add(longAfter)
+	}
 }
 
 // detachToLease takes a waiting task out of its list for lease: in memory, and of
@@ -277,13 +280,21 @@ func (m *Machine) armLease(i uint32) {
 }
 
 // watchLong arms timers for, and claims, leases of sessions that have become
-// older than longAfter. Short ones never touch a timer.
+// older than longAfter, and sets when it has to look again. Short ones never
+// touch a timer.
 func (m *Machine) watchLong() {
+	m.longAt = 0
 	left := m.watchLongOf(&m.unary, longBatchMax)
 	for _, s := range m.sessions {
 		if s != nil {
 			left = m.watchLongOf(s, left)
 		}
+	}
+	switch {
+	case left == 0:
+		m.longAt = m.now // the next Apply goes on
+	case m.longAt != 0:
+		m.longAt = max(m.longAt, m.now.Add(longEvery))
 	}
 }
 
@@ -294,7 +305,10 @@ func (m *Machine) watchLongOf(s *session, left int) int {
 	}
 	for ; i != NoSlot && left > 0; i = m.slab.at(i).next {
 		x := m.slab.at(i)
-		if x.started.Add(longAfter) > m.now {
+		if at := x.started.Add(longAfter); at > m.now {
+			if m.longAt == 0 || at < m.longAt {
+				m.longAt = at
+			}
 			break
 		}
 		s.watched = i

@@ -29,6 +29,7 @@ type Machine struct {
 	byName    map[string]*queueOf
 	lanes     []*lane
 	tick      task.Time // next slow work
+	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
 	dirtyList []*queueOf
 	tails     []*lane   // lanes with tasks in the store alone
 	nextTimed task.Time // when the next of them must be loaded for its timed tasks
@@ -192,6 +193,9 @@ func (m *Machine) deadline() task.Time {
 	if t := m.nextTimed; t != 0 && t < d {
 		d = t
 	}
+	if t := m.longAt; t != 0 && t < d {
+		d = t
+	}
 	if t := m.restart.until; t != 0 && t < d {
 		d = t
 	}
@@ -235,12 +239,14 @@ func (m *Machine) becomeReady(i uint32) {
 // slowWork is done at most once per sweepEvery: what needs no exactness.
 func (m *Machine) slowWork() {
 	m.endAdoption()
+	if m.longAt != 0 && m.longAt <= m.now {
+		m.watchLong()
+	}
 	if m.now < m.tick {
 		return
 	}
 	m.tick = m.now.Add(sweepEvery)
 	m.lapseSessions()
-	m.watchLong()
 	m.giveUpUnserved()
 	m.producers.evict(m)
 	m.history.retain(m)
