@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -13,7 +14,7 @@ import (
 // engine is the embedded storage over the life of a server. A store that died —
 // its disk was full, or failed once — stays dead until it is opened anew; the
 // engine does that when a partition is next acquired. So a server outlives what
-// its disk survives.
+// its disk survives. One whose data are damaged stays closed.
 type engine struct {
 	dir  string
 	opts pebblestore.Options
@@ -57,6 +58,9 @@ func (e *engine) alive() (*pebblestore.Store, error) {
 	if e.st != nil && e.st.Dead() == nil {
 		return e.st, nil
 	}
+	if err := e.damage(); err != nil {
+		return nil, err
+	}
 	if e.st != nil {
 		e.log.Error("the storage has died: opening it anew", "folder", e.dir, "error", e.st.Dead())
 		if err := e.st.Close(); err != nil {
@@ -74,13 +78,38 @@ func (e *engine) alive() (*pebblestore.Store, error) {
 	return st, nil
 }
 
-// Free implements store.Fullness. A store that is not there takes nothing.
+// damage is why the store is not to be opened anew, or nil. It is called with mu
+// held.
+func (e *engine) damage() error {
+	why := e.why
+	if e.st != nil {
+		why = e.st.Dead()
+	}
+	if errors.Is(why, store.ErrDamaged) {
+		return why
+	}
+	return nil
+}
+
+// condemn closes the store for good: a partition has found damage in it, or it
+// could not be opened anew for damage.
+func (e *engine) condemn(why error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.st != nil {
+		e.st.Condemn(why) // which says so in the log; if it is dead already it has
+		return
+	}
+	e.log.Error("the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+e.dir, "error", why)
+}
+
+// Free implements store.Fullness. A store that is not there is not full.
 func (e *engine) Free() (bytes uint64, low bool) {
 	e.mu.Lock()
 	st := e.st
 	e.mu.Unlock()
 	if st == nil {
-		return 0, true
+		return 0, false
 	}
 	return st.Free()
 }
@@ -89,8 +118,11 @@ func (e *engine) Free() (bytes uint64, low bool) {
 func (e *engine) Dead() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.st == nil {
+	if e.st == nil && e.why != nil {
 		return fmt.Errorf("open the storage anew: %w", e.why)
+	}
+	if e.st == nil {
+		return store.ErrClosed
 	}
 	return e.st.Dead()
 }

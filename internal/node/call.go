@@ -16,10 +16,10 @@ func (n *Node) runner(p uint16) (*partition.Runner, *task.Error) {
 	if int(p) >= len(n.members) {
 		return nil, task.Errorf(task.NotFound, "there is no partition %d: the ID or token is of another server", p)
 	}
-	if r := n.members[p].runner(); r != nil {
+	if r := n.members[p].runner(); r != nil && n.damaged.Load() == nil {
 		return r, nil
 	}
-	return nil, errReopening
+	return nil, n.away()
 }
 
 // call waits for one answer of one partition.

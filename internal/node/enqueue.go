@@ -43,6 +43,9 @@ func (n *Node) enqueueTo(p uint16, b *task.EnqueueBatch) {
 
 // refuse says why a batch can't be taken at all.
 func (n *Node) refuse(b *task.EnqueueBatch) *task.Error {
+	if e := n.damaged.Load(); e != nil {
+		return e
+	}
 	if n.full != nil {
 		if _, low := n.full.Free(); low {
 			return errFull

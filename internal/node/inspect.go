@@ -235,6 +235,13 @@ func (n *Node) Node(ctx context.Context) (task.NodeInfo, error) {
 	if n.cfg.StorageBytes != nil {
 		info.StorageBytes = n.cfg.StorageBytes()
 	}
+	if e := n.damaged.Load(); e != nil {
+		info.Ready, info.NotReady = false, e.Text
+		for _, m := range n.members {
+			info.Partitions = append(info.Partitions, task.PartitionInfo{Partition: m.id})
+		}
+		return info, nil
+	}
 	workers := map[string]int{}
 	for _, m := range n.members {
 		if why := m.why.Load(); why != nil && m.runner() == nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/penstock/internal/partition"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -73,7 +75,7 @@ func (m *member) open(ctx context.Context) error {
 	}
 	away := m.takeAway()
 	r, err := partition.Open(ctx, part, partition.Config{
-		Away:      away,
+		Away: away, Damaged: cfg.errDamaged(),
 		Partition: m.id, Now: m.n.now, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
 		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes,
@@ -89,7 +91,8 @@ func (m *member) open(ctx context.Context) error {
 	return nil
 }
 
-// serve runs the partition, and opens it again whenever that ends in a fault.
+// serve runs the partition, and opens it again whenever that ends in a fault that
+// this can mend.
 func (m *member) serve(ctx context.Context) {
 	wait := reopenWaitMin
 	for {
@@ -101,7 +104,9 @@ func (m *member) serve(ctx context.Context) {
 				m.end(err)
 				return
 			}
-			m.lost(err)
+			if m.lost(err) {
+				return
+			}
 			if time.Since(began) > reopenFreshMax {
 				wait = reopenWaitMin
 			}
@@ -112,21 +117,27 @@ func (m *member) serve(ctx context.Context) {
 		case <-time.After(wait + rand.N(wait)): // jitter: many partitions end together
 		}
 		wait = min(2*wait, reopenWaitMax)
-		if err := m.open(ctx); err != nil {
-			m.lost(err)
+		if err := m.open(ctx); err != nil && m.lost(err) {
+			return
 		}
 	}
 }
 
-// lost notes why the partition is not served.
-func (m *member) lost(err error) {
+// lost notes why the partition is not served, and says whether that is final.
+func (m *member) lost(err error) bool {
 	text := err.Error()
 	m.why.Store(&text)
+	if errors.Is(err, store.ErrDamaged) {
+		m.n.condemn(err)
+		return true
+	}
 	m.n.cfg.Log.Error("a partition is not served: opening it again", "partition", m.id, "error", err)
+	return false
 }
 
+// end notes how the service ended. Damage was told when it was found.
 func (m *member) end(err error) {
-	if err != nil {
+	if err != nil && m.n.damaged.Load() == nil {
 		m.fail.Store(&err)
 	}
 }
@@ -147,6 +158,9 @@ func (m *member) step(turn func(*partition.Runner) (bool, error)) bool {
 			return true
 		}
 		m.waited = 0
+		if m.n.damaged.Load() != nil {
+			return false
+		}
 		if err := m.open(context.Background()); err != nil {
 			m.lost(err)
 			return false

@@ -34,6 +34,8 @@ type Config struct {
 	CacheBytes   int64            // records in memory; 0 = 24 MiB
 	HistoryBytes int64            // finished tasks kept; 0 = 2 GiB
 	IdemBytes    int64            // idempotency keys a queue and partition; 0 = the machine's default
+	Damaged      func(error)      // called once, when the data prove to be damaged; nothing is served from then on. nil = it is logged
+	Doctor       string           // the command that says what is wrong with damaged data; "" = penstock doctor
 	Observe      func(Stats)      // called from the partitions' goroutines; must not block
 	Log          *slog.Logger     // nil = slog.Default
 	Manual       bool             // no goroutines: the caller drives everything by Step
@@ -54,6 +56,7 @@ type Node struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closed  atomic.Bool
+	damaged atomic.Pointer[task.Error] // what calls hear once the data have proved to be damaged
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*session
@@ -119,6 +122,14 @@ func (c *Config) fill() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Doctor == "" {
+		c.Doctor = "penstock doctor"
+	}
+	if c.Damaged == nil {
+		c.Damaged = func(err error) {
+			c.Log.Error("the data are damaged: nothing is served any more; stop this program and run "+c.Doctor, "error", err)
+		}
 	}
 	return nil
 }
@@ -223,6 +234,30 @@ func (n *Node) Close(ctx context.Context) error {
 		err = errors.Join(err, m.ended())
 	}
 	return err
+}
+
+// errDamaged refuses all calls once the data have proved to be damaged.
+func (c *Config) errDamaged() *task.Error {
+	return task.Errorf(task.Unavailable, "the data are damaged, so nothing is served any more: stop the server and run %s", c.Doctor)
+}
+
+// condemn ends the service for good. What is there can't be trusted any more, and
+// what was added to it might be lost with it.
+func (n *Node) condemn(err error) {
+	if n.damaged.CompareAndSwap(nil, n.cfg.errDamaged()) {
+		n.cfg.Damaged(err)
+		if n.stop != nil {
+			n.stop()
+		}
+	}
+}
+
+// away is what calls hear of a partition that is not served.
+func (n *Node) away() *task.Error {
+	if e := n.damaged.Load(); e != nil {
+		return e
+	}
+	return errReopening
 }
 
 // errClosed refuses calls after Close.

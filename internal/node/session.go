@@ -58,7 +58,7 @@ func (n *Node) Attach(ctx context.Context, opts task.SessionOptions, sink task.S
 		return nil, err
 	}
 	if s.gone.Load() { // a partition has ended already, or the same worker is here anew
-		return nil, errReopening
+		return nil, n.away()
 	}
 	if len(lost) > 0 {
 		s.revoke(lost, task.LeaseLost)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -94,9 +95,14 @@ func (r *Runner) buildOne(t *turn, l *queue.Leased, d *task.Delivery) (large int
 	return large, nil
 }
 
-// unreadable is the fault of a record that can't be decoded.
+// unreadable is the fault of a record that can't be decoded. One that a later
+// version wrote is whole.
 func (r *Runner) unreadable(key []byte, err error) error {
-	return fmt.Errorf("read the record under %x of partition %d (run penstock doctor): %w", key, r.p, err)
+	err = fmt.Errorf("read the record under %x of partition %d (run penstock doctor): %w", key, r.p, err)
+	if errors.Is(err, record.ErrNewer) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 }
 
 // deliver brings the turn's deliveries to their receivers.

@@ -58,7 +58,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			found, err := l.run()
 			switch {
 			case err != nil:
-				done(task.Info{}, readError(err))
+				done(task.Info{}, r.readError(err))
 			case !found && try < getTriesMax:
 				r.getAgain(id, try+1, done)
 			case !found:
@@ -68,18 +68,22 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			}
 		}
 		if !r.readers.do(r.readers.looks, read) {
-			done(task.Info{}, errReopen)
+			done(task.Info{}, r.refusal())
 		}
 	})
 }
 
 // readError is what a caller hears of a read that failed. A store that holds
 // nothing for this owner any more is no fault of the record: another try finds
-// the partition opened anew.
-func readError(err error) *task.Error {
+// the partition opened anew. Damage is the end of the runner, whoever finds it.
+func (r *Runner) readError(err error) *task.Error {
+	if errors.Is(err, store.ErrDamaged) {
+		r.die(err)
+		return r.cfg.Damaged
+	}
 	for _, gone := range []error{store.ErrDead, store.ErrFenced, store.ErrClosed} {
 		if errors.Is(err, gone) {
-			return errReopen
+			return r.refusal()
 		}
 	}
 	return task.AsError(err)

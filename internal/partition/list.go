@@ -123,7 +123,7 @@ func (r *Runner) List(f task.Filter, after []byte, budget int, done func(p Page,
 			return
 		}
 		if !r.readers.do(r.readers.looks, func() { l.finish(l.read(), done) }) {
-			done(Page{}, errReopen)
+			done(Page{}, r.refusal())
 		}
 	})
 }
@@ -423,7 +423,7 @@ func (l *listing) readFinished() (ended bool, err error) {
 // was read is durable (I1).
 func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 	if err != nil {
-		done(Page{}, readError(err))
+		done(Page{}, l.r.readError(err))
 		return
 	}
 	started := l.at.stage

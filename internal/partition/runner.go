@@ -27,6 +27,7 @@ type Config struct {
 	IdemBytes    int64                 // idempotency entries; 0 = the machine's default
 	CacheBytes   int64                 // records kept in memory; 0 = 24 MiB
 	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
+	Damaged      *task.Error           // what callers hear once the data have proved to be damaged; nil = a text that names no folder
 	Observe      func(Stats)           // called once a durable turn; nil = no one looks
 	Held         bool                  // Now is moved by hand, and Tick called then: no timers are used
 	Check        bool                  // tests: the machine's invariants are checked after every Apply
@@ -110,6 +111,9 @@ var ErrClosed = errors.New("partition: closed")
 func newRunner(part store.Partition, cfg Config) *Runner {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = cacheBytes
+	}
+	if cfg.Damaged == nil {
+		cfg.Damaged = errDamaged
 	}
 	r := &Runner{
 		cfg: cfg, part: part, p: cfg.Partition,
@@ -360,7 +364,7 @@ func (r *Runner) end(err error) error {
 	r.die(err)
 	err = r.Err()
 	r.closing.Do(func() {
-		why := task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+		why := r.refusal()
 		if errors.Is(err, ErrClosed) {
 			why = task.Errorf(task.Unavailable, "the queue was closed: try again")
 		}

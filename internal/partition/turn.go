@@ -342,7 +342,7 @@ var (
 // fail tells everybody who waits for the turn that it came to nothing, or that
 // it is not known whether it did.
 func (r *Runner) fail(t *turn, applied task.Applied) {
-	why := errReopen
+	why := r.refusal()
 	for i := range t.cmds {
 		failMail(&t.cmds[i], &t.errands[i], why, applied)
 	}
@@ -362,7 +362,18 @@ func (r *Runner) fail(t *turn, applied task.Applied) {
 	}
 }
 
-var errReopen = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+var (
+	errReopen  = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
+	errDamaged = task.Errorf(task.Unavailable, "the data are damaged, so nothing is served any more: stop the server and run penstock doctor")
+)
+
+// refusal is what callers hear of a runner that has ended by a fault.
+func (r *Runner) refusal() *task.Error {
+	if errors.Is(r.Err(), store.ErrDamaged) {
+		return r.cfg.Damaged
+	}
+	return errReopen
+}
 
 // failMail answers one command with why.
 func failMail(c *queue.Command, e *errand, why *task.Error, applied task.Applied) {

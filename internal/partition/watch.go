@@ -262,7 +262,7 @@ func (e *endedWatch) info(r *Runner) (task.Info, *task.Error) {
 		_, err = r.watchDec.FinishedInfo(e.key, e.value, &info)
 	}
 	if err != nil {
-		return info, task.AsError(r.unreadable(e.key, err))
+		return info, r.readError(r.unreadable(e.key, err))
 	}
 	return info, nil
 }

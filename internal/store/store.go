@@ -17,6 +17,9 @@ var (
 	ErrDead = errors.New("store: dead after an earlier failure")
 	// ErrFull: the disk is too full for this batch; nothing was written.
 	ErrFull = errors.New("store: disk full")
+	// ErrDamaged: the bytes on the disk are not those that were written. Opening
+	// anew does not help: nothing may be served before somebody has mended them.
+	ErrDamaged = errors.New("store: data is damaged")
 	// ErrClosed: the store was closed, or the partition released.
 	ErrClosed = errors.New("store: closed")
 )

@@ -33,11 +33,15 @@ func (s *Store) listener() *pebble.EventListener {
 	l := &pebble.EventListener{
 		BackgroundError: func(err error) {
 			s.m.backgroundErrors.Add(1)
+			if pebble.IsCorruptionError(err) {
+				s.guard.kill(fmt.Errorf("%w: %w", ErrCorrupt, plainError{err}))
+				return
+			}
 			s.o.Log.Warn("storage: background work failed", "err", err.Error())
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.m.corruptions.Add(1)
-			s.o.Log.Error("storage: data is damaged; run penstock doctor", "file", info.Path, "err", info.Details.Error())
+			s.guard.kill(fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, plainError{info.Details}))
 		},
 		PossibleAPIMisuse: func(info pebble.PossibleAPIMisuseInfo) {
 			if info.Kind == pebble.NondeterministicSingleDelete {

@@ -22,8 +22,17 @@ import (
 	"github.com/penstock-io/penstock/internal/store"
 )
 
-// ErrCorrupt: bytes on the disk are not those that were written.
-var ErrCorrupt = errors.New("pebblestore: data is damaged: stop the server and run penstock doctor")
+// ErrCorrupt: bytes on the disk are not those that were written. It is a
+// store.ErrDamaged.
+var ErrCorrupt error = corrupt{}
+
+type corrupt struct{}
+
+func (corrupt) Error() string {
+	return "pebblestore: data is damaged: stop the server and run penstock doctor"
+}
+
+func (corrupt) Is(target error) bool { return target == store.ErrDamaged }
 
 // flushFailsMax failed flushes in a row (tableRetryPause apart) end the store:
 // waiting writers would hang for ever otherwise.
@@ -184,7 +193,11 @@ func explain(err error, dir string) error {
 func (s *Store) died(why error) {
 	s.cause.Store(&why)
 	close(s.deadCh)
-	s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
+	if errors.Is(why, store.ErrDamaged) {
+		s.o.Log.Error("storage: the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+s.dir, "err", why.Error())
+	} else {
+		s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
+	}
 	if s.opened.Load() {
 		go s.shutdown()
 	}
@@ -281,10 +294,12 @@ func (s *Store) caught(err *error) {
 	}
 }
 
-// readError names damage as such.
+// readError names damage as such, and ends the store that has met it.
 func (s *Store) readError(err error) error {
 	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, plainError{err})
+		err = fmt.Errorf("%w: %w", ErrCorrupt, plainError{err})
+		s.guard.kill(err)
+		return err
 	}
 	return fmt.Errorf("read: %w", err)
 }
@@ -374,6 +389,10 @@ func (s *Store) Free() (bytes uint64, low bool) {
 	}
 	return bytes, low
 }
+
+// Condemn ends the store, as a disk that fails does: whoever reads the bytes has
+// found that they are not what was written.
+func (s *Store) Condemn(why error) { s.guard.kill(why) }
 
 // Dead says why nothing can be written any more, or nil.
 func (s *Store) Dead() error { return s.dead() }
