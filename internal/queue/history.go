@@ -31,6 +31,10 @@ func (h *history) init(snap *Snapshot) {
 // add counts a finished record into the open segment of its retention.
 func (h *history) add(m *Machine, keep task.Millis, seq task.Seq, size int64) FinishedKey {
 	s := h.openFor(m, keep)
+	if h.full(m, s) { // by this very batch
+		h.close(m, s)
+		s = h.openFor(m, keep)
+	}
 	if s.Count == 0 || seq < s.Low {
 		s.Low = seq
 	}
@@ -84,13 +88,13 @@ func (h *history) put(m *Machine) {
 	var fattest *Segment
 	if h.bytes > m.cfg.HistoryBytes {
 		h.drop(m)
-		if h.bytes > m.cfg.HistoryBytes { // many retentions, with an open segment each
+		if h.bytes > m.cfg.HistoryBytes && len(h.closed) == 0 { // many retentions, with an open segment each
 			fattest = slices.MaxFunc(h.open, func(a, b *Segment) int { return cmp.Compare(a.Bytes, b.Bytes) })
 			h.touch(fattest)
 		}
 	}
 	for _, s := range h.dirty {
-		if s == fattest || h.full(m, s) || s.Opened.Add(segmentAge) <= m.now {
+		if s.Closed == 0 && (s == fattest || h.full(m, s) || s.Opened.Add(segmentAge) <= m.now) {
 			h.close(m, s)
 		}
 		m.out.Segments = append(m.out.Segments, *s)
@@ -133,10 +137,12 @@ func (h *history) retain(m *Machine) {
 	h.drop(m)
 }
 
+// drop leaves what this batch has closed: it puts its records.
 func (h *history) drop(m *Machine) {
 	kept := h.closed[:0]
 	for _, s := range h.closed {
-		if s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes {
+		fresh := slices.ContainsFunc(h.dirty, func(d *Segment) bool { return d.Segment == s.Segment })
+		if !fresh && (s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes) {
 			h.bytes -= s.Bytes
 			m.out.DropSegments = append(m.out.DropSegments, s.Segment)
 			m.dirty = true

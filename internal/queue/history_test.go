@@ -20,6 +20,18 @@ func (b *bench) finish(n, result int) []task.ID {
 	return ids
 }
 
+// finishAtOnce is finish with one report for all.
+func (b *bench) finishAtOnce(n, result int) (ids []task.ID) {
+	b.Helper()
+	ids = b.enqueue(make([]task.Spec, n)...)
+	r := &task.OutcomeBatch{Codes: make([]task.Code, n)}
+	for _, t := range b.lease(n, task.Hour) {
+		r.Outcomes = append(r.Outcomes, task.Outcome{Token: t, Result: make([]byte, result)})
+	}
+	b.apply(queue.Command{Op: queue.OpReport, Report: r})
+	return ids
+}
+
 // kept is what the segments hold in bytes.
 func (b *bench) kept() (bytes int64) {
 	for _, s := range b.M.Segments() {
@@ -50,6 +62,20 @@ func TestHistoryKeepsToItsBytes(t *testing.T) {
 	}
 	f(2 << 20)
 	f(512 << 10)
+}
+
+// Tasks that finish all at once fill several segments: of one that took them all
+// nothing would be left.
+func TestHistoryOfABatchGoesInParts(t *testing.T) {
+	const allowed = 2 << 20
+	b := &bench{t, queuetest.NewRig(queue.Config{Partition: 1, HistoryBytes: allowed}, 1_000_000)}
+	for range 3 {
+		b.finishAtOnce(1000, 4000)
+		b.finish(1, 10)
+		if got := b.kept(); got > allowed || got < allowed*3/4 {
+			t.Fatalf("%d bytes of history are kept, %d allowed", got, allowed)
+		}
+	}
 }
 
 // Many retentions have a segment open each; together they keep to the setting.
