@@ -100,6 +100,7 @@ func (s *Server) openNode() error {
 		c.Now = func() task.Time { return task.Time(s.cfg.Now().UnixMilli()) }
 	}
 	if s.engine != nil {
+		c.StorageFault = s.engine.Dead
 		c.Damaged, c.Doctor = s.engine.condemn, "penstock doctor --data "+s.cfg.Dir
 		c.StorageBytes = func() int64 { return int64(s.engine.Metrics().DiskBytes) }
 	}

@@ -69,10 +69,11 @@ type lowDisk struct {
 func (d *lowDisk) Free() (uint64, bool) { return 1 << 20, d.low.Load() }
 
 // TestDiskLow: new tasks are refused with what to do, finishing goes on, and all
-// is well again when there is space.
+// is well again when there is space. The log tells of both, who asks the server
+// how it is hears how much is free and what to do.
 func TestDiskLow(t *testing.T) {
-	disk := &lowDisk{Mem: store.NewMem(store.MemOptions{})}
-	srv := open(t, server.Config{Store: disk, HTTP: "127.0.0.1:0"})
+	disk, log := &lowDisk{Mem: store.NewMem(store.MemOptions{})}, &logText{}
+	srv := open(t, server.Config{Store: disk, HTTP: "127.0.0.1:0", Logger: log.logger()})
 	c := srv.Client()
 	task, err := greet.Enqueue(inTime(t), c, "ada")
 	if err != nil {
@@ -83,8 +84,15 @@ func TestDiskLow(t *testing.T) {
 	if _, err := greet.Enqueue(inTime(t), c, "grace"); !errors.As(err, &refused) || !errors.Is(err, penstock.ErrExhausted) || !strings.Contains(refused.Text, "disk") {
 		t.Errorf("enqueue on a full disk: %v", err)
 	}
-	if resp, err := http.Get(srv.URL() + "/readyz?verbose"); err != nil || resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("ready on a full disk: %+v, %v", resp, err)
+	const told = "1024 KiB free: new tasks are refused until there is space"
+	if status, text := ready(t, srv.URL()); status != http.StatusServiceUnavailable || !strings.Contains(text, "partitions: ok") || !strings.Contains(text, told) {
+		t.Errorf("ready on a full disk: %d, %s", status, text)
+	}
+	if err := c.Ping(inTime(t)); err == nil || !strings.Contains(err.Error(), told) {
+		t.Errorf("ping on a full disk: %v", err)
+	}
+	if n := log.lines("WARN"); n != 1 || !strings.Contains(log.String(), "free some space") {
+		t.Errorf("%d warnings in the log: %s", n, log)
 	}
 	stop := work(t, c, greet)
 	if out, err := task.Wait(inTime(t)); err != nil || out != "hello ada" {
@@ -93,6 +101,9 @@ func TestDiskLow(t *testing.T) {
 	disk.low.Store(false)
 	if out, err := greet.Do(inTime(t), c, "grace"); err != nil || out != "hello grace" {
 		t.Errorf("when there is space again: %q, %v", out, err)
+	}
+	if err := c.Ping(inTime(t)); err != nil || !strings.Contains(log.String(), "the disk has space again") {
+		t.Errorf("when there is space again: ping: %v, log: %s", err, log)
 	}
 	stop()
 }
@@ -127,5 +138,32 @@ func TestBrokenCommit(t *testing.T) {
 				t.Errorf("fault %q: %v", fault, err)
 			}
 		}
+	}
+}
+
+// TestFailingPartition: one that fails again and again is told of while it happens
+// to be open, too.
+func TestFailingPartition(t *testing.T) {
+	mem := store.NewMem(store.MemOptions{})
+	srv := open(t, server.Config{Store: mem, HTTP: "127.0.0.1:0", Logger: (&logText{}).logger()})
+	c := srv.Client()
+	ctx := inTime(t)
+	for told := ""; !strings.Contains(told, "partition 0 has failed"); _, told = ready(t, srv.URL()) {
+		mem.Fail(store.FaultError)
+		greet.Enqueue(ctx, c, "ada")
+		if ctx.Err() != nil {
+			t.Fatal("nobody is told: ", told)
+		}
+	}
+	mem.Fail(store.FaultNone)
+	for {
+		if _, err := greet.Enqueue(ctx, c, "ada"); err == nil {
+			break
+		} else if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, text := ready(t, srv.URL()); status != http.StatusServiceUnavailable || !strings.Contains(text, "times in a row") {
+		t.Errorf("got %d, %s", status, text)
 	}
 }

@@ -6,23 +6,14 @@ import (
 	"github.com/penstock-io/penstock/internal/metrics"
 	"github.com/penstock-io/penstock/internal/node"
 	"github.com/penstock-io/penstock/internal/rpc/handler"
-	"github.com/penstock-io/penstock/internal/store"
 )
 
 // checks are the lines of /readyz?verbose.
 func (s *Server) checks(ctx context.Context) []handler.Check {
-	partitions := handler.Check{Name: "partitions"}
-	if info, err := s.node.Node(ctx); err != nil {
-		partitions.Detail = err.Error()
-	} else {
-		partitions.OK, partitions.Detail = info.Ready, info.NotReady
-	}
-	disk := handler.Check{Name: "disk", OK: true}
-	if f, ok := s.store.(store.Fullness); ok {
-		if _, low := f.Free(); low {
-			disk.OK, disk.Detail = false, "the disk is nearly full: new tasks are refused until there is space"
-		}
-	}
+	why := s.node.Serving(ctx)
+	partitions := handler.Check{Name: "partitions", OK: why == "", Detail: why}
+	full := s.node.Full()
+	disk := handler.Check{Name: "disk", OK: full == "", Detail: full}
 	storage := handler.Check{Name: "storage", OK: true}
 	if s.engine != nil {
 		if err := s.engine.Dead(); err != nil {

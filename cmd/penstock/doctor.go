@@ -117,7 +117,12 @@ func (d *doctor) server(ctx context.Context) {
 	if n.Version != version && version != "dev" {
 		d.say("version", checkWarn, fmt.Sprintf("the server is %s, this command is %s", n.Version, version), "use the same where you can")
 	}
-	d.say("storage", checkOK, fmt.Sprintf("%s, %s", n.Storage, bytesText(n.StorageBytes)), "")
+	storage := fmt.Sprintf("%s, %s", n.Storage, bytesText(n.StorageBytes))
+	if n.Ready {
+		d.say("storage", checkOK, storage, "")
+	} else {
+		d.say("storage", checkWarn, storage, "see what keeps the server from being ready")
+	}
 	d.partitions(n.Partitions)
 	qs, err := c.Queues(ctx, nil)
 	if err != nil {
@@ -150,7 +155,7 @@ func (d *doctor) partitions(ps []task.PartitionInfo) {
 		name := fmt.Sprintf("partition %d", p.Partition)
 		switch {
 		case !p.Serving:
-			d.say(name, checkFail, "it does not serve", "see the server's log; it is acquired anew by itself")
+			d.say(name, checkFail, "it does not serve", "see what keeps the server from being ready")
 		case p.SafeMode:
 			d.say(name, checkWarn, fmt.Sprintf("safe mode after %d unclean openings within a minute: one task at a time, each claim on disk first", p.UncleanOpens),
 				"find the task that ends the process: penstock ls state:running")

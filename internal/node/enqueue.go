@@ -46,10 +46,8 @@ func (n *Node) refuse(b *task.EnqueueBatch) *task.Error {
 	if e := n.damaged.Load(); e != nil {
 		return e
 	}
-	if n.full != nil {
-		if _, low := n.full.Free(); low {
-			return errFull
-		}
+	if _, low := n.space.look(); low {
+		return errFull
 	}
 	if len(b.Specs) > task.BatchMax {
 		return task.Errorf(task.Invalid, "%d tasks in one call, the most is %d: split it", len(b.Specs), task.BatchMax)

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -231,6 +232,31 @@ func (n *Node) holders(ctx context.Context, queue string) ([]uint16, error) {
 
 // Node implements task.Inspector.
 func (n *Node) Node(ctx context.Context) (task.NodeInfo, error) {
+	info := n.partitionsInfo(ctx)
+	if why := n.Full(); why != "" && info.Ready {
+		info.Ready, info.NotReady = false, why
+	}
+	if n.cfg.StorageFault != nil && n.damaged.Load() == nil {
+		if err := n.cfg.StorageFault(); err != nil {
+			info.Ready, info.NotReady = false, fmt.Sprintf("the storage takes nothing: %v; it is opened anew with the next write", err)
+		}
+	}
+	if n.closed.Load() {
+		info.Ready, info.NotReady = false, "it is being closed"
+	}
+	return info, nil
+}
+
+// Serving says why not every partition is served, "" = they all are.
+func (n *Node) Serving(ctx context.Context) string {
+	if info := n.partitionsInfo(ctx); !info.Ready {
+		return info.NotReady
+	}
+	return ""
+}
+
+// partitionsInfo is what the partitions make of the node.
+func (n *Node) partitionsInfo(ctx context.Context) task.NodeInfo {
 	info := task.NodeInfo{Node: n.cfg.Name, Version: n.cfg.Version, Started: n.started, Now: n.now(), Storage: n.cfg.Storage, Ready: true}
 	if n.cfg.StorageBytes != nil {
 		info.StorageBytes = n.cfg.StorageBytes()
@@ -240,31 +266,34 @@ func (n *Node) Node(ctx context.Context) (task.NodeInfo, error) {
 		for _, m := range n.members {
 			info.Partitions = append(info.Partitions, task.PartitionInfo{Partition: m.id})
 		}
-		return info, nil
+		return info
 	}
 	workers := map[string]int{}
 	for _, m := range n.members {
-		if why := m.why.Load(); why != nil && m.runner() == nil {
-			info.Ready, info.NotReady = false, *why
-			info.Partitions = append(info.Partitions, task.PartitionInfo{Partition: m.id})
-			continue
-		}
-		d, err := ask(ctx, n, m.id, func(r *partition.Runner, answer func(described, *task.Error)) {
-			r.Describe(func(p task.PartitionInfo, ws []task.WorkerInfo, err *task.Error) { answer(described{p, ws}, err) })
-		})
-		if err != nil {
-			info.Ready, info.NotReady = false, err.Error()
-			info.Partitions = append(info.Partitions, task.PartitionInfo{Partition: m.id})
-			continue
+		d, why := m.describe(ctx)
+		if why != "" {
+			info.Ready, info.NotReady = false, why
 		}
 		info.Partitions = append(info.Partitions, d.info)
 		n.mergeWorkers(&info, workers, d.workers)
 	}
-	if n.closed.Load() {
-		info.Ready, info.NotReady = false, "it is being closed"
-	}
 	slices.SortFunc(info.Workers, func(a, b task.WorkerInfo) int { return cmp.Compare(a.ID, b.ID) })
-	return info, nil
+	return info
+}
+
+// describe asks the partition what it is, and says what is wrong with it.
+func (m *member) describe(ctx context.Context) (d described, why string) {
+	away := described{info: task.PartitionInfo{Partition: m.id}}
+	if why := m.why.Load(); why != nil && m.runner() == nil {
+		return away, cmp.Or(m.failing(), *why)
+	}
+	d, err := ask(ctx, m.n, m.id, func(r *partition.Runner, answer func(described, *task.Error)) {
+		r.Describe(func(p task.PartitionInfo, ws []task.WorkerInfo, err *task.Error) { answer(described{p, ws}, err) })
+	})
+	if err != nil {
+		return away, err.Error()
+	}
+	return d, m.failing()
 }
 
 type described struct {

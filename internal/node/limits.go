@@ -8,6 +8,9 @@ const (
 	reopenWaitMin  = 20 * time.Millisecond // first wait before a partition is opened anew
 	reopenWaitMax  = 10 * time.Second
 	reopenFreshMax = time.Minute      // a partition that ran so long begins with the shortest wait again
+	illsMin        = 3                // faults so close to one another make a partition a failing one
+	illsFreshMax   = 30 * time.Second // so close
+	lowSayEvery    = 10 * time.Second // between two lines about a full disk
 	leasesMax      = 10_000           // unary leases that wait, over all partitions
 	closeWaitMax   = 30 * time.Second // when the caller of Close sets no limit
 

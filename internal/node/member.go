@@ -25,6 +25,8 @@ type member struct {
 	why  atomic.Pointer[string]           // why it is not served
 	fail atomic.Pointer[error]            // how the last runner ended, if not in order
 
+	ills atomic.Pointer[ills] // its faults, if there were any of late
+
 	mu   sync.Mutex
 	away map[string]task.SessionOptions // guarded by mu; sessions of this process that the fault has cut off
 
@@ -123,10 +125,32 @@ func (m *member) serve(ctx context.Context) {
 	}
 }
 
+// ills are faults of a partition that came close to one another.
+type ills struct {
+	count int
+	last  time.Time
+	text  string // of the last
+}
+
+// failing says that the partition fails again and again, and why; "" = it does
+// not. Between two faults it may well be serving.
+func (m *member) failing() string {
+	i := m.ills.Load()
+	if i == nil || i.count < illsMin || time.Since(i.last) > illsFreshMax {
+		return ""
+	}
+	return fmt.Sprintf("partition %d has failed %d times in a row, each time soon after it was opened: %s", m.id, i.count, i.text)
+}
+
 // lost notes why the partition is not served, and says whether that is final.
 func (m *member) lost(err error) bool {
 	text := err.Error()
 	m.why.Store(&text)
+	now := &ills{1, time.Now(), text}
+	if i := m.ills.Load(); i != nil && now.last.Sub(i.last) < illsFreshMax {
+		now.count += i.count
+	}
+	m.ills.Store(now)
 	if errors.Is(err, store.ErrDamaged) {
 		m.n.condemn(err)
 		return true

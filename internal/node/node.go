@@ -34,6 +34,7 @@ type Config struct {
 	CacheBytes   int64            // records in memory; 0 = 24 MiB
 	HistoryBytes int64            // finished tasks kept; 0 = 2 GiB
 	IdemBytes    int64            // idempotency keys a queue and partition; 0 = the machine's default
+	StorageFault func() error     // why nothing can be written now, nil = it can; nil = not known
 	Damaged      func(error)      // called once, when the data prove to be damaged; nothing is served from then on. nil = it is logged
 	Doctor       string           // the command that says what is wrong with damaged data; "" = penstock doctor
 	Observe      func(Stats)      // called from the partitions' goroutines; must not block
@@ -47,7 +48,7 @@ type Node struct {
 	cfg     Config
 	now     func() task.Time
 	held    bool // the clock is a test's
-	full    store.Fullness
+	space   space
 	members []*member
 	routes  routes
 	started task.Time
@@ -79,7 +80,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if !n.held {
 		n.now = wallClock
 	}
-	n.full, _ = cfg.Store.(store.Fullness)
+	n.space.n = n
+	n.space.full, _ = cfg.Store.(store.Fullness)
 	n.started = n.now()
 	n.routes.init(cfg.Partitions)
 	for p := range cfg.Partitions {
