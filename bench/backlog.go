@@ -72,21 +72,29 @@ func runDrain(ctx context.Context, e *env) (row, error) {
 		if _, err := fillAll(ctx, sys, n); err != nil {
 			return row{}, err
 		}
-		return drain(ctx, sys, n)
+		return drain(ctx, sys, n, 0)
 	})
 	r.judge(r.Rate >= drainRateMin, "≥ "+thousands(drainRateMin)+"/s")
 	return r, err
 }
 
 // drain starts a worker on a queue of n tasks and measures until all of them
-// are finished durably.
-func drain(ctx context.Context, sys *system, n int64) (row, error) {
+// are finished durably. The first head of them, if that is not 0, are timed on
+// their own as well.
+func drain(ctx context.Context, sys *system, n, head int64) (row, error) {
 	before, err := readMark(sys.counting(finished), sys.clientUsage())
 	if err != nil {
 		return row{}, err
 	}
+	at, headRate := time.Now(), 0.0
 	w := startWorker(ctx, sys.client, nil)
-	err = awaitCount(ctx, n, func() (int64, error) { return w.handled.Load(), nil })
+	if head > 0 {
+		err = sys.await(ctx, finished, before.server.Tasks+head)
+		headRate = float64(head) / time.Since(at).Seconds()
+	}
+	if err == nil {
+		err = awaitCount(ctx, n, func() (int64, error) { return w.handled.Load(), nil })
+	}
 	if err == nil {
 		err = sys.await(ctx, finished, before.server.Tasks+n)
 	}
@@ -99,6 +107,9 @@ func drain(ctx context.Context, sys *system, n int64) (row, error) {
 	}
 	r := after.since(before)
 	r.Samples = uint64(n)
+	if head > 0 {
+		r.addDetail("head_rate", headRate)
+	}
 	return r, sys.drained(ctx, before.server.Tasks+n)
 }
 
@@ -144,7 +155,7 @@ func runWaiting(d depth) func(context.Context, *env) (row, error) {
 		if err != nil {
 			return row{}, err
 		}
-		r, err := drain(ctx, sys, left)
+		r, err := drain(ctx, sys, left, d.likeDepth)
 		if err != nil {
 			return row{}, err
 		}
@@ -192,9 +203,9 @@ func (d depth) judge(e *env, r *row) {
 		floor += fmt.Sprintf(", disk ≤ %.0f MiB", d.diskMax)
 	}
 	if like := e.drains[d.likeDepth]; like > 0 {
-		r.addDetail("drain_percent", 100*r.Rate/like)
-		ok = ok && r.Rate >= 0.9*like
-		floor += ", drains as 1 million"
+		r.addDetail("head_percent", 100*r.Detail["head_rate"]/like)
+		ok = ok && r.Detail["head_rate"] >= 0.9*like
+		floor += ", its first million drains as 1 million"
 	}
 	r.judge(ok, floor)
 }
