@@ -20,7 +20,7 @@ const (
 	lowShareOf    = 50       // 2 % of the disk
 	lowShareSmall = 4        // but never more than a quarter
 	hardBytesMax  = 64 << 20 // two looks apart at a fast disk's pace, and the flushes
-	ballastMax    = 32 << 20
+	ballastMax    = 16 << 20
 )
 
 // space watches the free disk: a statfs every freePoll at most, whoever asks.
