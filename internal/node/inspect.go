@@ -96,7 +96,7 @@ func earlier(a, b task.Time) task.Time {
 func (n *Node) SetQueue(ctx context.Context, name string, p task.QueuePatch) (task.QueueInfo, error) {
 	var none task.QueueInfo
 	if p.Width != nil && *p.Width > len(n.members) {
-		return none, task.Errorf(task.Invalid, "width %d is more than the %d partitions of this server", *p.Width, len(n.members))
+		return none, task.Errorf(task.Invalid, "width %d is more than the %d partitions of this server: a folder gets its partitions (--partitions) at its first start", *p.Width, len(n.members))
 	}
 	home := n.routes.home(name)
 	if err := n.setIn(ctx, home, name, p); err != nil {
