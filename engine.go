@@ -377,7 +377,7 @@ func (e *engine) revoke(ts []task.Token, why task.Code) {
 	e.kickReporter()
 	e.mu.Unlock()
 	for _, a := range ended {
-		if cause == ErrLeaseLost && a.outOfTime() {
+		if a.outOfTime() {
 			continue // the server saw it first; the context ends by its own deadline
 		}
 		a.end(cause)

@@ -471,3 +471,53 @@ func TestContextEndsUnasked(t *testing.T) {
 		}
 	})
 }
+
+// again answers as a server does to whom every batch comes a second time.
+type again struct{ task.Broker }
+
+func (again) Enqueue(b *task.EnqueueBatch) {
+	for i := range b.Specs {
+		b.Results[i] = task.Enqueued{ID: task.ID{Seq: task.MakeSeq(1, 1)}, Existing: true}
+	}
+	b.Done(b)
+}
+
+// A task is there before its enqueue by its idempotency key only: an enqueue that
+// was sent twice has made it itself.
+func TestExisting(t *testing.T) {
+	c := NewClient(again{}, nil)
+	d := Define[int, int]("t")
+	for want, opts := range map[bool][]Option{false: nil, true: {Idempotency("k", time.Hour)}} {
+		one, err := d.Enqueue(t.Context(), c, 1, opts...)
+		if err != nil || one.Existing() != want {
+			t.Errorf("Enqueue: %v, %v; want %v", one.Existing(), err, want)
+		}
+		many, err := d.EnqueueMany(t.Context(), c, []int{1, 2}, opts...)
+		if err != nil || many[1].Task.Existing() != want {
+			t.Errorf("EnqueueMany: %v, %v; want %v", many[1].Task.Existing(), err, want)
+		}
+	}
+}
+
+// A handler that runs into the task's deadline hears of that, also when the server
+// ends the task first.
+func TestDeadlineIsTheCause(t *testing.T) {
+	bubble(t, func(t *testing.T, c *Client, _ *brokertest.Fake) {
+		const n = 20
+		causes := make(chan error, n)
+		f := Func("t", func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return 0, ctx.Err()
+		})
+		startWorker(t, c, Worker{Concurrency: n}, f)
+		for i := range n {
+			mustEnqueue(t, c, f.Definition, i, Deadline(time.Now().Add(time.Second)))
+		}
+		for range n {
+			if cause := <-causes; cause != ErrTimeout {
+				t.Fatalf("the cause is %v", cause)
+			}
+		}
+	})
+}
