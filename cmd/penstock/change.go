@@ -58,7 +58,10 @@ func (a *app) changeCommand(ch change) *cobra.Command {
 		Long: ch.long + `
 
 Many tasks at once: a filter instead of IDs. The number of tasks is told and must be
-confirmed, on a terminal by an answer, elsewhere by --yes; --dry-run only tells it.`,
+confirmed, on a terminal by an answer, elsewhere by --yes; --dry-run only tells it.
+
+An ID may be given by four or more letters of its beginning or end that no other task
+has; with more than 10,000 tasks it must be whole.`,
 		Example: fmt.Sprintf(`  penstock %[1]s 0400...
   penstock %[1]s queue:mail state:dead --dry-run
   penstock %[1]s --queue mail --state dead --yes`, ch.name),
@@ -113,7 +116,7 @@ type changed struct {
 func (a *app) changeIDs(ctx context.Context, c *penstock.Client, ch change, texts []string, dry bool) error {
 	ids := make([]penstock.ID, len(texts))
 	for i, text := range texts {
-		id, err := a.resolve(ctx, c, text)
+		id, err := a.resolve(ctx, c, text, true)
 		if err != nil {
 			return err
 		}

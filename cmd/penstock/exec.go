@@ -155,12 +155,12 @@ func (at *attempt) environ(url string) []string {
 // text if they are text. The bytes themselves stay as they are.
 func contentType(b []byte) string {
 	switch {
+	case !utf8.Valid(b):
+		return "application/octet-stream"
 	case json.Valid(b):
 		return "application/json"
-	case utf8.Valid(b):
-		return "text/plain"
 	}
-	return "application/octet-stream"
+	return "text/plain"
 }
 
 // headBuffer keeps the first max bytes and notes whether there were more.

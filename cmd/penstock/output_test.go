@@ -185,3 +185,21 @@ func TestThousands(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// Bytes are shown as JSON only where a strict reader takes them for it.
+func TestContentView(t *testing.T) {
+	for _, c := range []struct{ bytes, asJSON, text, raw string }{
+		{`{"a":12345678901234567890}`, `{"a":12345678901234567890}`, "", ""},
+		{"\"caf\xe9\"", "", "", "\"caf\xe9\""},
+		{"no JSON", "", "no JSON", ""},
+		{"", "", "", ""},
+	} {
+		j, text, raw := contentView([]byte(c.bytes), "application/json")
+		if string(j) != c.asJSON || text != c.text || string(raw) != c.raw {
+			t.Errorf("%q: got %q, %q, %q", c.bytes, j, text, raw)
+		}
+	}
+	if got := contentType([]byte("\"caf\xe9\"")); got != "application/octet-stream" {
+		t.Errorf("a line that is not UTF-8 is labelled %s", got)
+	}
+}

@@ -67,9 +67,10 @@ func (a *app) queuesSetCommand() *cobra.Command {
 		Use:   "set [flags] NAME",
 		Short: "Change settings of a queue, and make it if it is new",
 		Long: `Change settings of a queue, and make it if it is new. What is not named stays. They
-hold for tasks that say nothing else themselves.`,
+hold for tasks that say nothing else themselves. A width above 1 asks for a server with
+as many --partitions.`,
 		Example: `  penstock queues set mail --max-attempts 5 --backoff 1s,10s,1m,1h
-  penstock queues set hot --width 16
+  penstock queues set hot --width 4
   penstock queues set logs --history none`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -20,8 +20,8 @@ func (a *app) getCommand() *cobra.Command {
 		GroupID: groupTasks,
 		Short:   "Show all that is known of tasks",
 		Long: `Show all that is known of tasks: state, attempts, payload, result, error, log.
-An ID may be given whole, or by a part of its beginning or end that no other of the
-10,000 newest tasks shares.`,
+An ID may be given whole, or by four or more letters of its beginning or end that no
+other of the 10,000 newest tasks shares.`,
 		Example: `  penstock get 0400...
   penstock get 0400... -o json
   penstock get 0400... --result > out`,
@@ -46,7 +46,7 @@ An ID may be given whole, or by a part of its beginning or end that no other of 
 func (a *app) get(ctx context.Context, c *penstock.Client, args []string, payload, result bool) error {
 	rows := newRows(a, a.taskListing())
 	for i, arg := range args {
-		id, err := a.resolve(ctx, c, arg)
+		id, err := a.resolve(ctx, c, arg, false)
 		if err != nil {
 			return err
 		}
@@ -85,8 +85,9 @@ func (a *app) get(ctx context.Context, c *penstock.Client, args []string, payloa
 // resolveMax is how many tasks are looked through for a part of an ID.
 const resolveMax = 10_000
 
-// resolve finds the ID that text is, or is a part of.
-func (a *app) resolve(ctx context.Context, c *penstock.Client, text string) (penstock.ID, error) {
+// resolve finds the ID that text is, or is a part of. With sure a part must be of no
+// other task at all, which can't be told where there are too many to look through.
+func (a *app) resolve(ctx context.Context, c *penstock.Client, text string, sure bool) (penstock.ID, error) {
 	id, wrong := penstock.ParseID(text)
 	if wrong == nil {
 		return id, nil
@@ -96,8 +97,8 @@ func (a *app) resolve(ctx context.Context, c *penstock.Client, text string) (pen
 		return id, &statusError{exitUsage, wrong}
 	}
 	f := penstock.Filter{Limit: task.ListMax}
-	found := 0
-	for seen := 0; seen < resolveMax; {
+	found, seen := 0, 0
+	for ; seen < resolveMax; {
 		page, err := c.List(ctx, f)
 		if err != nil {
 			return id, fmt.Errorf("look for task %s: %w", text, err)
@@ -108,12 +109,16 @@ func (a *app) resolve(ctx context.Context, c *penstock.Client, text string) (pen
 			}
 		}
 		if seen += len(page.Tasks); page.Next == "" {
+			f.Cursor = ""
 			break
 		}
 		f.Cursor = page.Next
 	}
 	switch found {
 	case 1:
+		if sure && f.Cursor != "" {
+			return id, usagef("%s may be a part of other IDs too, of more than %d tasks: give the whole ID; it may be %v", text, seen, id)
+		}
 		return id, nil
 	case 0:
 		return id, fmt.Errorf("no task has %s at the beginning or the end of its ID: copy the whole ID from what enqueue printed", text)

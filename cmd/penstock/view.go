@@ -47,7 +47,7 @@ func contentView(b []byte, contentType string) (asJSON json.RawMessage, text str
 	switch {
 	case len(b) == 0:
 		return nil, "", nil
-	case isJSON(contentType) && json.Valid(b):
+	case isJSON(contentType) && utf8.Valid(b) && json.Valid(b):
 		return b, "", nil
 	case utf8.Valid(b):
 		return nil, string(b), nil

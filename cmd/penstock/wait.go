@@ -99,7 +99,7 @@ func (a *app) wholeIDs(ctx context.Context, args []string) ([]string, error) {
 			}
 			defer c.Close()
 		}
-		id, err := a.resolve(ctx, c, arg)
+		id, err := a.resolve(ctx, c, arg, false)
 		if err != nil {
 			return nil, err
 		}

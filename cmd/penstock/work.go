@@ -68,7 +68,8 @@ that is longer than an argument may be, or holds a NUL byte. For a pipe, say so:
 
 --queue takes a name, or name=weight. Only digits behind the last = are a weight, so
 a name may hold an =; one that itself ends in = and digits is given with a weight:
-a=3=1 is the queue "a=3".
+a=3=1 is the queue "a=3". A worker takes from its queues by their weights; between
+queues that live in different partitions only roughly.
 
 A program whose task is canceled or out of time gets SIGTERM and, after --grace,
 SIGKILL, and so does all that it has started. SIGTERM or Ctrl-C to the worker: it
