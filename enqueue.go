@@ -71,7 +71,7 @@ func (c *Client) enqueueOne(ctx context.Context, queue string, call *enqueueCall
 	err := b.Err
 	var got task.Enqueued
 	if err == nil {
-		got = b.Results[0] // its own array, should the broker have put one there
+		got = b.Results[0]                                          // its own array, should the broker have put one there
 		got.Existing = got.Existing && b.Specs[0].Idempotency != "" // else it is this call's own, sent twice
 		err = got.Err
 	}

@@ -98,7 +98,7 @@ func (a *app) resolve(ctx context.Context, c *penstock.Client, text string, sure
 	}
 	f := penstock.Filter{Limit: task.ListMax}
 	found, seen := 0, 0
-	for ; seen < resolveMax; {
+	for seen < resolveMax {
 		page, err := c.List(ctx, f)
 		if err != nil {
 			return id, fmt.Errorf("look for task %s: %w", text, err)
