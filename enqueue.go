@@ -71,8 +71,10 @@ func (c *Client) enqueueOne(ctx context.Context, queue string, call *enqueueCall
 	err := b.Err
 	var got task.Enqueued
 	if err == nil {
-		got = b.Results[0]                                          // its own array, should the broker have put one there
-		got.Existing = got.Existing && b.Specs[0].Idempotency != "" // else it is this call's own, sent twice
+		got = b.Results[0] // its own array, should the broker have put one there
+		if b.Specs[0].Idempotency == "" {
+			got.Existing = false // it is this call's own, sent twice
+		}
 		err = got.Err
 	}
 	c.recycle(call)
@@ -185,7 +187,9 @@ func (m *enqueueMany) collect(answer answerFunc) {
 	}
 	for k, i := range b.items {
 		got := b.batch.Results[k]
-		got.Existing = got.Existing && b.batch.Specs[k].Idempotency != ""
+		if b.batch.Specs[k].Idempotency == "" {
+			got.Existing = false
+		}
 		answer(i, got, refusal(got.Err))
 	}
 }

@@ -24,14 +24,31 @@ import (
 
 // logText collects a log.
 type logText struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	news sync.Cond // on mu
+}
+
+func newLogText() *logText {
+	l := &logText{}
+	l.news.L = &l.mu
+	return l
 }
 
 func (l *logText) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.news.Broadcast()
 	return l.buf.Write(p)
+}
+
+// await waits for a line of the level.
+func (l *logText) await(level string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !strings.Contains(l.buf.String(), "level="+level+" ") {
+		l.news.Wait()
+	}
 }
 
 func (l *logText) String() string {
@@ -86,6 +103,7 @@ func wantDamaged(t *testing.T, srv *server.Server, log *logText, found error, do
 	if status, text := ready(t, srv.URL()); status != http.StatusServiceUnavailable || !strings.Contains(text, "damaged") || !strings.Contains(text, doctor) {
 		t.Errorf("ready: %d %s", status, text)
 	}
+	log.await("ERROR") // the answer may be quicker
 	if n := log.lines("ERROR"); n != 1 || !strings.Contains(log.String(), doctor) {
 		t.Errorf("%d errors in the log:\n%s", n, log)
 	}
@@ -112,7 +130,7 @@ func TestDamagedTableWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, server.Config{Dir: dir}).Close() // the start writes the tables
-	log := &logText{}
+	log := newLogText()
 	srv = open(t, server.Config{Dir: dir, HTTP: "127.0.0.1:0", Logger: log.logger(), Memory: 4 << 20})
 	harmTables(t, dir)
 	_, err := srv.Client().Get(inTime(t), last.ID())
@@ -181,7 +199,7 @@ func (p rottenPartition) Get(key, buf []byte) ([]byte, bool, error) {
 
 // TestDamagedRecordWhileRunning: the same for a record that no version writes.
 func TestDamagedRecordWhileRunning(t *testing.T) {
-	disk, log := &rotten{Mem: store.NewMem(store.MemOptions{})}, &logText{}
+	disk, log := &rotten{Mem: store.NewMem(store.MemOptions{})}, newLogText()
 	srv := open(t, server.Config{Store: disk, HTTP: "127.0.0.1:0", Logger: log.logger(), Partitions: 3})
 	task, err := greet.Enqueue(inTime(t), srv.Client(), "ada")
 	if err != nil {

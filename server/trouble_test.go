@@ -72,7 +72,7 @@ func (d *lowDisk) Free() (uint64, bool) { return 1 << 20, d.low.Load() }
 // is well again when there is space. The log tells of both, who asks the server
 // how it is hears how much is free and what to do.
 func TestDiskLow(t *testing.T) {
-	disk, log := &lowDisk{Mem: store.NewMem(store.MemOptions{})}, &logText{}
+	disk, log := &lowDisk{Mem: store.NewMem(store.MemOptions{})}, newLogText()
 	srv := open(t, server.Config{Store: disk, HTTP: "127.0.0.1:0", Logger: log.logger()})
 	c := srv.Client()
 	task, err := greet.Enqueue(inTime(t), c, "ada")
@@ -91,6 +91,7 @@ func TestDiskLow(t *testing.T) {
 	if err := c.Ping(inTime(t)); err == nil || !strings.Contains(err.Error(), told) {
 		t.Errorf("ping on a full disk: %v", err)
 	}
+	log.await("WARN")
 	if n := log.lines("WARN"); n != 1 || !strings.Contains(log.String(), "free some space") {
 		t.Errorf("%d warnings in the log: %s", n, log)
 	}
@@ -145,7 +146,7 @@ func TestBrokenCommit(t *testing.T) {
 // to be open, too.
 func TestFailingPartition(t *testing.T) {
 	mem := store.NewMem(store.MemOptions{})
-	srv := open(t, server.Config{Store: mem, HTTP: "127.0.0.1:0", Logger: (&logText{}).logger()})
+	srv := open(t, server.Config{Store: mem, HTTP: "127.0.0.1:0", Logger: newLogText().logger()})
 	c := srv.Client()
 	ctx := inTime(t)
 	for told := ""; !strings.Contains(told, "partition 0 has failed"); _, told = ready(t, srv.URL()) {
