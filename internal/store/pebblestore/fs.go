@@ -31,7 +31,8 @@ import (
 type guardFS struct {
 	vfs.FS
 	dead   atomic.Bool
-	onDead func(error) // called once, by the call that failed
+	cause  atomic.Pointer[error] // set before dead is
+	onDead func(error)           // called once, by the call that failed
 	once   sync.Once
 
 	// makeRoom gives up the ballast when the disk is full, and says whether
@@ -62,6 +63,7 @@ func newGuardFS(fs vfs.FS, pause time.Duration, onDead func(error)) *guardFS {
 // kill ends all writing. It may be called from anywhere, more than once.
 func (g *guardFS) kill(why error) {
 	g.once.Do(func() {
+		g.cause.Store(&why)
 		g.dead.Store(true)
 		g.onDead(why)
 	})

@@ -52,8 +52,7 @@ type Store struct {
 	m      counters
 
 	flushFails atomic.Int32
-	cause      atomic.Pointer[error] // why the store died
-	deadCh     chan struct{}         // closed then
+	deadCh     chan struct{} // closed then
 
 	// gate is held for reading by every call into db, and for writing to end them.
 	// It comes first, then mu, then a hold's; nobody takes it twice.
@@ -155,7 +154,7 @@ func (s *Store) open() error {
 	}
 	s.opened.Store(true)
 	if s.guard.dead.Load() {
-		err = *s.cause.Load() // whatever Pebble said since means nothing
+		err = *s.guard.cause.Load() // whatever Pebble said since means nothing
 	}
 	if err == nil {
 		return nil
@@ -191,7 +190,6 @@ func explain(err error, dir string) error {
 // locks held. Pebble is closed at once, or it would go on flushing and compacting
 // into the void. Close waits for that.
 func (s *Store) died(why error) {
-	s.cause.Store(&why)
 	close(s.deadCh)
 	if errors.Is(why, store.ErrDamaged) {
 		s.o.Log.Error("storage: the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+s.dir, "err", why.Error())
@@ -208,10 +206,7 @@ func (s *Store) dead() error {
 	if !s.guard.dead.Load() {
 		return nil
 	}
-	if why := s.cause.Load(); why != nil {
-		return fmt.Errorf("%w: %w", store.ErrDead, *why)
-	}
-	return store.ErrDead
+	return fmt.Errorf("%w: %w", store.ErrDead, *s.guard.cause.Load())
 }
 
 // enter must be followed by s.gate.RUnlock when it returns nil.
