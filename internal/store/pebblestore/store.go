@@ -52,7 +52,7 @@ type Store struct {
 	m      counters
 
 	flushFails atomic.Int32
-	deadCh     chan struct{} // closed then
+	deadCh     chan struct{} // closed when the store has died
 
 	// gate is held for reading by every call into db, and for writing to end them.
 	// It comes first, then mu, then a hold's; nobody takes it twice.
