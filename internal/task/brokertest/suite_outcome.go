@@ -101,7 +101,7 @@ var outcomePromises = []promise{
 	{"fail/is tried again, counted, and told", false, func(h *harness) {
 		id := h.enqueueOne("q", task.Spec{Payload: []byte("in")})
 		w := h.serve(2, "q")
-		w.report(task.OK, failAfter(w.take(1)[0], 30))
+		w.report(task.OK, failAfter(w.take(1)[0], 300))
 		in := h.wantState(id, task.Scheduled)
 		if in.Counts != (task.Counts{Failures: 1}) || in.Error != "boom" {
 			h.Fatalf("got %+v", in)
