@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 const (
@@ -107,18 +107,14 @@ func (s *Store) tables() ([]tableFile, error) {
 // checkTable reads one table. One that a compaction has done away with meanwhile
 // counts as whole.
 func (s *Store) checkTable(path string, buf []byte) ([]byte, error) {
-	file, err := s.o.fs.Open(path)
+	r, file, err := openTable(s.o.fs, path, s.tableReads)
 	if errors.Is(err, os.ErrNotExist) {
 		return buf, nil
 	}
-	if err != nil {
-		return buf, fmt.Errorf("open table: %w", err)
+	if err == nil {
+		buf, err = checkBlocks(r, file, buf)
+		_ = r.Close()
 	}
-	readable, err := sstable.NewSimpleReadable(file)
-	if err != nil {
-		return buf, errors.Join(fmt.Errorf("read table %s: %w", path, err), file.Close())
-	}
-	buf, err = checkBlocks(readable, file, s.tableReads, buf)
 	if pebble.IsCorruptionError(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return buf, fmt.Errorf("%w: the table %s can't be read whole: acknowledged tasks may be missing; restore the folder from a backup", ErrCorrupt, path)
 	}
@@ -128,13 +124,25 @@ func (s *Store) checkTable(path string, buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// checkBlocks compares every block of a table with its checksum, and closes it.
-func checkBlocks(readable objstorage.Readable, file io.ReaderAt, options sstable.ReaderOptions, buf []byte) ([]byte, error) {
-	r, err := sstable.NewReader(context.Background(), readable, options)
+// openTable opens a table's file, which the reader closes.
+func openTable(fs vfs.FS, path string, o sstable.ReaderOptions) (*sstable.Reader, io.ReaderAt, error) {
+	file, err := fs.Open(path)
 	if err != nil {
-		return buf, errors.Join(err, readable.Close())
+		return nil, nil, err
 	}
-	defer r.Close()
+	readable, err := sstable.NewSimpleReadable(file)
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	r, err := sstable.NewReader(context.Background(), readable, o)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("its head and foot can't be read: %w", err), readable.Close())
+	}
+	return r, file, nil
+}
+
+// checkBlocks compares every block of a table with its checksum.
+func checkBlocks(r *sstable.Reader, file io.ReaderAt, buf []byte) ([]byte, error) {
 	layout, err := r.Layout()
 	if err != nil {
 		return buf, err

@@ -121,21 +121,10 @@ func (n *Inspection) readTable(t *tableFound, w sstable.RawWriter) (read *tableR
 }
 
 func (n *Inspection) openTable(path string) (*sstable.Reader, error) {
-	file, err := n.folder.fs.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	readable, err := sstable.NewSimpleReadable(file)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
 	o := n.options(n.folder.fs)
 	o.EnsureDefaults()
-	r, err := sstable.NewReader(context.Background(), readable, o.MakeReaderOptions())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("its head and foot can't be read: %w", err), readable.Close())
-	}
-	return r, nil
+	r, _, err := openTable(n.folder.fs, path, o.MakeReaderOptions())
+	return r, err
 }
 
 func (t *tableRead) block(h block.Handle) error {
