@@ -240,7 +240,7 @@ func (x *examination) queueName(p uint16, num uint32) (name string, known bool) 
 
 var classWords = map[record.Class]string{
 	record.ClassMeta: "the partition's own state", record.ClassQueue: "settings and counts of queues",
-	record.ClassType: "names of types", record.ClassMark: "marks of lanes",
+	record.ClassMark:  "marks of lanes",
 	record.ClassBirth: "waiting tasks", record.ClassChunk: "large payloads", record.ClassTimed: "scheduled tasks",
 	record.ClassExpiry: "the expiry index", record.ClassWhere: "the index of moved tasks",
 	record.ClassIdem: "idempotency keys", record.ClassProducer: "producer sessions", record.ClassSession: "worker sessions",

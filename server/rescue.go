@@ -30,7 +30,7 @@ type Rescued struct {
 	// IdempotencyFor from now.
 	Spec     task.Spec
 	Counts   task.Counts // failures and the like, which are not carried over
-	Nameless bool        // the name of its queue or type is lost: made up
+	Nameless bool        // the name of its queue is lost: made up
 }
 
 // RescueCounts are what became of the tasks that have not ended.
@@ -40,7 +40,7 @@ type RescueCounts struct {
 	Over     int64 // not given out: over their deadline, or waiting for too long
 	NoBody   int64 // not given out: their payload is not whole
 	Attempts int64 // given out, with attempts behind them that the new task starts without
-	Nameless int64 // given out under a name of queue or type that is made up
+	Nameless int64 // given out under a name of queue that is made up
 }
 
 // Rescue examines a data folder as Examine does, and gives out the tasks in it
@@ -117,9 +117,6 @@ func (x *examination) unfinished(p uint16, u *record.Unfinished, now task.Time) 
 		return nil
 	}
 	r := Rescued{ID: u.ID, State: u.State, Queue: q.Name, Spec: u.Spec, Counts: u.Counts, Nameless: q.Nameless}
-	if r.Spec.Type = s.Type(u.Queue, u.Lane); r.Spec.Type == "" {
-		r.Nameless, r.Spec.Type = true, fmt.Sprintf("lost-type-%d-%d-%d", p, u.Queue, u.Lane)
-	}
 	if d := r.Spec.Deadline; d != 0 && d <= now || u.Expires != 0 && u.Expires <= now {
 		x.Rescued.Over++
 		return nil

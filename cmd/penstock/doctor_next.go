@@ -54,7 +54,7 @@ func (d *doctor) saved(found *server.Findings, save *saveFlags) {
 		lost += fmt.Sprintf("; %s running when the server ended and may have done their work", plural(n, "task was", "tasks were"))
 	}
 	if n.Nameless > 0 {
-		lost += fmt.Sprintf("; %s made-up names, lost-queue-… or lost-type-…, because theirs are lost: put the right ones in before you enqueue them", plural(n.Nameless, "task has", "tasks have"))
+		lost += fmt.Sprintf("; %s made-up queue names, lost-queue-…, because theirs are lost: put the right ones in before you enqueue them", plural(n.Nameless, "task has", "tasks have"))
 	}
 	verdict := checkOK
 	if n.Attempts+n.Nameless+found.Running() > 0 {

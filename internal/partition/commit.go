@@ -147,7 +147,7 @@ func (r *Runner) deletePrefix(t *turn) {
 	t.batch.DeleteRange(r.enc.key, r.enc.end)
 }
 
-// deletePurged deletes a stretch of a lane.
+// deletePurged deletes a stretch of a queue.
 func (r *Runner) deletePurged(t *turn, g *queue.Range) {
 	e := &r.enc
 	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
@@ -175,7 +175,7 @@ func comparePlaces(a, b queue.Place) int {
 		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
 }
 
-// encodeState puts the small records that come first: meta, queues, types, marks.
+// encodeState puts the small records that come first: meta, queues, marks.
 func (r *Runner) encodeState(t *turn) {
 	o, e, b := &r.out, &r.enc, &t.batch
 	e.key = record.AppendMetaKey(e.key[:0], r.p)
@@ -185,11 +185,6 @@ func (r *Runner) encodeState(t *turn) {
 	for i := range o.Queues {
 		e.key = record.AppendQueueKey(e.key[:0], r.p, o.Queues[i].Queue)
 		e.val = record.AppendQueue(e.val[:0], &o.Queues[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Types {
-		e.key = record.AppendTypeKey(e.key[:0], r.p, o.Types[i].Queue, o.Types[i].Lane)
-		e.val = record.AppendTypeName(e.val[:0], &o.Types[i])
 		b.Set(e.key, e.val)
 	}
 	for i := range o.Marks {
@@ -301,11 +296,11 @@ func (r *Runner) encodeMoved(t *turn, w *queue.Timed) error {
 		return err
 	}
 	if w.Attempt != nil && r.cfg.Observe != nil {
-		p := w.Place
-		if p.Queue == queue.Void {
-			p = w.From.Place
+		q := w.Place.Queue
+		if q == queue.Void {
+			q = w.From.Place.Queue
 		}
-		r.countAttempt(t, p, w.Attempt)
+		r.countAttempt(t, q, w.Type, w.Attempt)
 	}
 	if w.Place.Queue == queue.Void {
 		e.take(w.Place.Seq, e.val)
@@ -401,7 +396,7 @@ func (r *Runner) encodeDead(t *turn) error {
 		r.noteEnded(t, w.Key.Seq, e.key, e.val)
 		t.stats.Dead++
 		if w.Attempt != nil && r.cfg.Observe != nil {
-			r.countAttempt(t, w.Place, w.Attempt)
+			r.countAttempt(t, w.Place.Queue, w.Type, w.Attempt)
 		}
 	}
 	return nil

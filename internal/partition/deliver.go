@@ -89,7 +89,7 @@ func (r *Runner) buildOne(t *turn, l *queue.Leased, d *task.Delivery) (large int
 	if large, err = r.dec.Delivery(r.p, l.Place, t.arena.copyOf(rec), d); err != nil {
 		return 0, r.unreadable(record.AppendPlaceKey(nil, r.p, l.Place), err)
 	}
-	d.Queue, d.Type = r.m.QueueName(l.Place.Queue), r.m.TypeName(l.Place.Queue, l.Place.Lane)
+	d.Queue, d.Type, d.Key = r.m.QueueName(l.Place.Queue), l.Type, l.Key
 	d.Token, d.Attempt, d.MaxAttempts, d.Counts = l.Token, l.Attempt, l.MaxAttempts, l.Counts
 	d.Timeout, d.LeaseEnd = l.Timeout, l.LeaseEnd
 	return large, nil

@@ -26,7 +26,6 @@ type seen struct {
 	live     bool
 	view     queue.TaskView
 	queue    string
-	taskType string
 	max      int32
 	segments []uint32
 	why      string
@@ -44,7 +43,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 	r.look(func(m *queue.Machine) {
 		s.view, s.live = m.Find(id.Seq)
 		r.nameUnary(id.Seq, &s.view)
-		s.queue, s.taskType = m.QueueName(id.Queue), m.TypeName(id.Queue, id.Lane)
+		s.queue = m.QueueName(id.Queue)
 		s.max = m.QueueConfig(id.Queue).MaxAttempts
 		s.segments = m.Holding(id.Seq)
 		s.why = m.WhyWaits(record.PlaceOf(id))
@@ -193,7 +192,7 @@ func (l *lookup) names(large int) (bool, error) {
 	if l.info.ID != l.id {
 		return false, nil
 	}
-	l.info.Queue, l.info.Type = l.seen.queue, l.seen.taskType
+	l.info.Queue = l.seen.queue
 	if l.info.MaxAttempts == 0 {
 		l.info.MaxAttempts = l.seen.max
 	}

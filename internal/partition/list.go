@@ -100,10 +100,9 @@ const (
 	listStore                  // its state; found in the store
 )
 
-// names tells queues and types by number, as they were when the listing began.
+// names tells queues by number, as they were when the listing began.
 type names struct {
 	queues map[uint32]string
-	types  map[[2]uint32]string
 }
 
 // List reads a page of tasks, newest first within each kind of place. It looks at
@@ -130,7 +129,7 @@ func (r *Runner) List(f task.Filter, after []byte, budget int, done func(p Page,
 
 // prepare notes in the loop what only memory knows.
 func (l *listing) prepare(m *queue.Machine) {
-	l.names = names{map[uint32]string{}, map[[2]uint32]string{}}
+	l.names = names{map[uint32]string{}}
 	for n := uint32(1); ; n++ {
 		name := m.QueueName(n)
 		if name == "" {
@@ -141,13 +140,6 @@ func (l *listing) prepare(m *queue.Machine) {
 			continue
 		}
 		l.queues = append(l.queues, n)
-		for t := uint32(1); ; t++ {
-			typ := m.TypeName(n, t)
-			if typ == "" {
-				break
-			}
-			l.names.types[[2]uint32{n, t}] = typ
-		}
 	}
 	l.segs = m.Segments()
 	if l.at.stage == stageMemory && l.wants(task.Running, task.Blocked) {
@@ -165,7 +157,7 @@ func (l *listing) fromMemory(m *queue.Machine) {
 		only = l.queues[0]
 	}
 	m.EachInMemory(only, func(v queue.TaskView) bool {
-		if (v.State == task.Running || v.State == task.Blocked) && l.wants(v.State) && l.typeMatches(v.Place.Queue, v.Place.Lane) &&
+		if (v.State == task.Running || v.State == task.Blocked) && l.wants(v.State) && l.typeMatches(v.Type) &&
 			(!l.at.set || uint64(v.Place.Seq) < l.at.at.lo) {
 			l.memory = append(l.memory, v.Place)
 		}
@@ -183,8 +175,8 @@ func (l *listing) wants(states ...task.State) bool {
 	return slices.ContainsFunc(states, func(s task.State) bool { return slices.Contains(l.f.States, s) })
 }
 
-func (l *listing) typeMatches(queueNum, lane uint32) bool {
-	return l.f.Type == "" || l.names.types[[2]uint32{queueNum, lane}] == l.f.Type
+func (l *listing) typeMatches(typ string) bool {
+	return l.f.Type == "" || typ == l.f.Type
 }
 
 // read goes through the stages until the page is full, the budget spent, or the
@@ -236,7 +228,6 @@ func (l *listing) add(info *task.Info, k listKind, at wide) {
 	}
 	l.spots = append(l.spots, spot)
 	info.Queue = l.names.queues[info.ID.Queue]
-	info.Type = l.names.types[[2]uint32{info.ID.Queue, info.ID.Lane}]
 	l.bytes += len(info.Payload) + len(info.Result) + len(info.Log)
 	l.tasks = append(l.tasks, *info)
 	l.kinds = append(l.kinds, k)
@@ -303,8 +294,13 @@ func (l *listing) lanes(c record.Class) ([]*descend, error) {
 		low[laneID{m.Queue, m.Prio, m.Lane}] = at
 	}
 	var all []*descend
-	err = l.r.skipLanes(context.Background(), c, marks, func(_ []byte, pl queue.Place) error {
-		if !slices.Contains(l.queues, pl.Queue) || !l.typeMatches(pl.Queue, pl.Lane) {
+	err = l.r.skipLanes(context.Background(), c, marks, func(key, value []byte) error {
+		var w queue.Waiting
+		if err := l.dec.Named(key, value, &w); err != nil {
+			return l.r.unreadable(key, err)
+		}
+		pl := w.Place
+		if !slices.Contains(l.queues, pl.Queue) || !l.typeMatches(w.Names.Type) {
 			return nil
 		}
 		d := l.descend(record.AppendLanePrefix(nil, l.r.p, c, pl.Queue, pl.Prio, pl.Lane), c == record.ClassTimed)
@@ -369,7 +365,7 @@ func (l *listing) readDead() (ended bool, err error) {
 		if _, err := l.dec.DeadInfo(x.key, x.value, &info); err != nil {
 			return l.r.unreadable(x.key, err)
 		}
-		if l.typeMatches(info.ID.Queue, info.ID.Lane) {
+		if l.typeMatches(info.Type) {
 			l.add(&info, listEnded, x.at)
 		}
 		return nil
@@ -405,7 +401,7 @@ func (l *listing) readFinished() (ended bool, err error) {
 			if _, err := l.dec.FinishedInfo(x.key, x.value, &info); err != nil {
 				return false, l.r.unreadable(x.key, err)
 			}
-			if l.wants(info.State) && slices.Contains(l.queues, info.ID.Queue) && l.typeMatches(info.ID.Queue, info.ID.Lane) {
+			if l.wants(info.State) && slices.Contains(l.queues, info.ID.Queue) && l.typeMatches(info.Type) {
 				l.add(&info, listEnded, wide{uint64(s.Segment), x.at.lo})
 			}
 			l.at.set, l.at.at = true, wide{uint64(s.Segment), x.at.lo}

@@ -62,9 +62,6 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	if s.Queues, err = readAll(ctx, r, record.ClassQueue, record.DecodeQueue); err != nil {
 		return nil, err
 	}
-	if s.Types, err = readAll(ctx, r, record.ClassType, record.DecodeTypeName); err != nil {
-		return nil, err
-	}
 	if s.Marks, err = readAll(ctx, r, record.ClassMark, record.DecodeMark); err != nil {
 		return nil, err
 	}
@@ -131,21 +128,25 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		}
 		return f
 	}
-	known := map[uint32]map[uint32]bool{}
-	for _, t := range s.Types {
-		if known[t.Queue] == nil {
-			known[t.Queue] = map[uint32]bool{}
-		}
-		known[t.Queue][t.Lane] = true
+	known := map[uint32]bool{}
+	for i := range s.Queues {
+		known[s.Queues[i].Queue] = true
 	}
-	found := func(key []byte, pl queue.Place) error {
-		if !known[pl.Queue][pl.Lane] {
-			return r.unreadable(key, fmt.Errorf("its queue or type, %d/%d, is not registered", pl.Queue, pl.Lane))
+	found := func(key, value []byte) error {
+		var w queue.Waiting
+		if err := r.dec.Named(key, value, &w); err != nil {
+			return r.unreadable(key, err)
 		}
-		if f := of(pl); pl.Class == task.ClassTimed {
+		pl := w.Place
+		if !known[pl.Queue] {
+			return r.unreadable(key, fmt.Errorf("its queue, number %d, has no record", pl.Queue))
+		}
+		f := of(pl)
+		f.Names = w.Names
+		if pl.Class == task.ClassTimed {
 			f.HasTimed, f.Timed = true, pl.Due
 		} else {
-			f.HasBirth, f.Birth = true, pl.Seq
+			f.HasBirth, f.Birth, f.Ready = true, pl.Seq, w.Enqueued
 		}
 		return nil
 	}
@@ -172,7 +173,7 @@ type laneID struct {
 // there, and an iterator that came upon them would walk over every one.
 //
 //	│ gap │ lane: gone … mark ▸ first │ gap │ lane: gone … mark ▸ first │ gap │
-func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Mark, found func(key []byte, pl queue.Place) error) error {
+func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Mark, found func(key, value []byte) error) error {
 	at := record.AppendPrefix(nil, r.p, c)
 	end := record.AppendPrefixEnd(nil, at)
 	for i := range marks { // in key order, which is the order of lanes in any class
@@ -195,11 +196,11 @@ func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Ma
 }
 
 // firstIn calls found for the first record in [from, to).
-func (r *Runner) firstIn(from, to []byte, found func(key []byte, pl queue.Place) error) error {
+func (r *Runner) firstIn(from, to []byte, found func(key, value []byte) error) error {
 	it := r.part.Scan(from, to)
 	var err error
 	if it.Next() {
-		err = foundAt(r, it, found)
+		err = found(it.Key(), it.Value())
 	}
 	if e := it.Close(); e != nil && err == nil {
 		err = fmt.Errorf("read the first task after %x: %w", from, e)
@@ -208,11 +209,11 @@ func (r *Runner) firstIn(from, to []byte, found func(key []byte, pl queue.Place)
 }
 
 // skipGap goes from lane to lane in [from, to), none of which has marks.
-func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key []byte, pl queue.Place) error) error {
+func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key, value []byte) error) error {
 	it := r.part.Scan(from, to)
 	var err error
 	for err == nil && it.Next() {
-		if err = foundAt(r, it, found); err != nil {
+		if err = found(it.Key(), it.Value()); err != nil {
 			break
 		}
 		pl, _ := record.ParsePlaceKey(it.Key())
@@ -227,14 +228,6 @@ func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key []
 		err = fmt.Errorf("look for lanes after %x: %w", from, e)
 	}
 	return err
-}
-
-func foundAt(r *Runner, it store.Iterator, found func(key []byte, pl queue.Place) error) error {
-	pl, err := record.ParsePlaceKey(it.Key())
-	if err != nil {
-		return r.unreadable(it.Key(), err)
-	}
-	return found(it.Key(), pl)
 }
 
 func (r *Runner) firstExpiry() (task.Time, error) {

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// refill is a stretch of a lane on its way into memory. Its view was pinned by
+// refill is stretches of lanes on their way into memory. Its view was pinned by
 // the loop; it is read beside later turns and handed over through the mailbox.
 type refill struct {
 	it     store.Iterator
@@ -109,7 +110,7 @@ func (rs *readers) take() *refill {
 
 func (rs *readers) giveBack(l *refill) {
 	clear(l.loaded.Waiting)
-	*l = refill{dec: l.dec, loaded: queue.Loaded{Waiting: l.loaded.Waiting[:0]}, recs: l.recs[:0], ends: l.ends[:0]}
+	*l = refill{dec: l.dec, loaded: queue.Loaded{Waiting: l.loaded.Waiting[:0], Stretches: l.loaded.Stretches[:0]}, recs: l.recs[:0], ends: l.ends[:0]}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if len(rs.spare) < refillsMax {
@@ -129,17 +130,13 @@ func (r *Runner) Refill() bool {
 	return true
 }
 
-// startRefill pins the view: it holds exactly the batches begun by now.
+// startRefill pins the view: it holds exactly the batches begun by now. One
+// iterator goes over all stretches, which stand in the order of the store.
 func (r *Runner) startRefill(w *queue.Want) {
 	l := r.readers.take()
 	l.loaded.Want = *w
-	from := record.AppendPlaceKey(nil, r.p, w.Place)
-	c := record.ClassBirth
-	if w.Place.Class == task.ClassTimed {
-		c = record.ClassTimed
-	}
-	to := record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, c, w.Place.Queue, w.Place.Prio, w.Place.Lane))
-	l.it = r.part.Scan(from, to)
+	first, last := &w.Lanes[0].From, &w.Lanes[len(w.Lanes)-1].From
+	l.it = r.part.Scan(record.AppendPlaceKey(nil, r.p, *first), r.laneEnd(nil, last))
 	job := func() {
 		r.readRefill(l)
 		if l.err != nil {
@@ -153,13 +150,43 @@ func (r *Runner) startRefill(w *queue.Want) {
 	}
 }
 
+// laneEnd appends the first key after the lane of a place, in its class.
+func (r *Runner) laneEnd(b []byte, pl *queue.Place) []byte {
+	c := record.ClassBirth
+	if pl.Class == task.ClassTimed {
+		c = record.ClassTimed
+	}
+	return record.AppendPrefixEnd(b, record.AppendLanePrefix(nil, r.p, c, pl.Queue, pl.Prio, pl.Lane))
+}
+
 // readRefill reads records and keeps their bytes for the cache.
 func (r *Runner) readRefill(l *refill) {
-	want := &l.loaded.Want
-	waiting := l.loaded.Waiting[:0]
-	for len(waiting) < want.Limit {
-		if !l.it.Next() {
-			l.loaded.End = true
+	var key, end []byte
+	l.loaded.Waiting = l.loaded.Waiting[:0]
+	for i := range l.loaded.Want.Lanes {
+		w := &l.loaded.Want.Lanes[i]
+		if i > 0 {
+			key = record.AppendPlaceKey(key[:0], r.p, w.From)
+			l.it.SeekGE(key)
+		}
+		end = r.laneEnd(end[:0], &w.From)
+		if !r.readStretch(l, w, end) {
+			break
+		}
+	}
+	if err := l.it.Close(); err != nil && l.err == nil {
+		l.err = fmt.Errorf("read tasks of partition %d: %w", r.p, err)
+	}
+	l.it = nil
+}
+
+// readStretch reads the stretch of one lane.
+func (r *Runner) readStretch(l *refill, want *queue.LaneWant, end []byte) bool {
+	waiting := l.loaded.Waiting
+	s := queue.Stretch{Load: want.Load, From: len(waiting)}
+	for len(waiting) < s.From+want.Limit {
+		if !l.it.Next() || bytes.Compare(l.it.Key(), end) >= 0 {
+			s.End = true
 			break
 		}
 		waiting = append(waiting, queue.Waiting{})
@@ -167,18 +194,16 @@ func (r *Runner) readRefill(l *refill) {
 		value := l.it.Value()
 		if err := l.dec.Waiting(l.it.Key(), value, w); err != nil {
 			l.err = r.unreadable(l.it.Key(), err)
-			break
+			return false
 		}
 		if w.Cached = len(l.recs)+len(value) <= refillKeepMax && len(value) <= cacheOneMax-cacheHead; w.Cached {
 			l.recs = append(l.recs, value...)
 		}
 		l.ends = append(l.ends, len(l.recs))
 	}
-	l.loaded.Waiting = waiting
-	if err := l.it.Close(); err != nil && l.err == nil {
-		l.err = fmt.Errorf("read tasks of partition %d: %w", r.p, err)
-	}
-	l.it = nil
+	s.To = len(waiting)
+	l.loaded.Waiting, l.loaded.Stretches = waiting, append(l.loaded.Stretches, s)
+	return true
 }
 
 // keepLoad moves the records of the tasks that the machine took in to the cache.

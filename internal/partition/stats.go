@@ -55,30 +55,30 @@ func (s *Stats) empty() bool {
 func (r *Runner) countBirths(t *turn) {
 	births := r.out.Births
 	for i := 0; i < len(births); {
-		p := births[i].Place
+		q, typ := births[i].Place.Queue, births[i].Spec.Type
 		j := i + 1
-		for j < len(births) && births[j].Place.Queue == p.Queue && births[j].Place.Lane == p.Lane {
+		for j < len(births) && births[j].Place.Queue == q && births[j].Spec.Type == typ {
 			j++
 		}
-		if p.Queue != queue.Void {
-			t.stats.Enqueued = append(t.stats.Enqueued, EnqueuedCount{r.m.QueueName(p.Queue), r.m.TypeName(p.Queue, p.Lane), j - i})
+		if q != queue.Void {
+			t.stats.Enqueued = append(t.stats.Enqueued, EnqueuedCount{r.m.QueueName(q), typ, j - i})
 		}
 		i = j
 	}
 }
 
-func (r *Runner) countAttempt(t *turn, p queue.Place, a *task.Attempt) {
-	r.addAttempt(t, p, a.Outcome)
+func (r *Runner) countAttempt(t *turn, num uint32, typ string, a *task.Attempt) {
+	r.addAttempt(t, num, typ, a.Outcome)
 	if a.Outcome == task.AttemptCrashed {
 		t.stats.Expired++
 	}
 	if n := len(t.stats.Samples); n < samplesTurnMax && a.Started != 0 {
-		t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(p.Queue), r.m.TypeName(p.Queue, p.Lane), true, a.Ended.Sub(a.Started), 1})
+		t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(num), typ, true, a.Ended.Sub(a.Started), 1})
 	}
 }
 
-func (r *Runner) addAttempt(t *turn, p queue.Place, o task.AttemptOutcome) {
-	q, typ := r.m.QueueName(p.Queue), r.m.TypeName(p.Queue, p.Lane)
+func (r *Runner) addAttempt(t *turn, num uint32, typ string, o task.AttemptOutcome) {
+	q := r.m.QueueName(num)
 	for i := len(t.stats.Attempts) - 1; i >= 0 && i >= len(t.stats.Attempts)-8; i-- {
 		if c := &t.stats.Attempts[i]; c.Outcome == o && c.Queue == q && c.Type == typ {
 			c.N++
@@ -96,10 +96,10 @@ func (r *Runner) countFinished(t *turn, w *queue.Finished) {
 	if w.State != task.Succeeded {
 		o = task.AttemptCanceled
 	}
-	r.addAttempt(t, w.Place, o)
+	r.addAttempt(t, w.Place.Queue, w.Names.Type, o)
 	every := len(r.out.Finished)/samplesTurnMax + 1
 	if t.ran++; t.ran%every == 0 {
-		t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(w.Place.Queue), r.m.TypeName(w.Place.Queue, w.Place.Lane), true, w.Ended.Sub(w.Started), every})
+		t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(w.Place.Queue), w.Names.Type, true, w.Ended.Sub(w.Started), every})
 	}
 }
 
@@ -109,7 +109,7 @@ func (r *Runner) sampleWaits(t *turn) {
 	every := len(leased)/samplesTurnMax + 1
 	for i := 0; i < len(leased); i += every {
 		if l := &leased[i]; l.Attempt == 1 {
-			t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(l.Place.Queue), r.m.TypeName(l.Place.Queue, l.Place.Lane), false, r.out.Now.Sub(l.Enqueued), every})
+			t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(l.Place.Queue), l.Type, false, r.out.Now.Sub(l.Enqueued), every})
 		}
 	}
 }

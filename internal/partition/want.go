@@ -94,7 +94,7 @@ func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
 		return false, err
 	}
 	a.Waiting = make([]queue.Waiting, 1)
-	if err := r.dec.Waiting(e.key, value, &a.Waiting[0]); err != nil {
+	if err := r.dec.Named(e.key, value, &a.Waiting[0]); err != nil {
 		return false, r.unreadable(e.key, err)
 	}
 	return true, r.wantIdemOf(a, pl.Queue, a.Waiting[0].Flags, value)

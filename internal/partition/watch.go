@@ -46,8 +46,7 @@ type endedWatch struct {
 	state      task.State
 	key, value []byte // its record; nil = none was written
 	outcome    *task.Outcome
-	queue      string
-	taskType   string
+	queue, typ string
 }
 
 func (e *endedWatch) fail(err *task.Error) {
@@ -172,7 +171,7 @@ func (r *Runner) noteEnded(t *turn, seq task.Seq, key, value []byte) {
 	}
 	if w := r.watches.take(seq); w != nil {
 		e := endedWatch{first: w, key: t.arena.copyOf(key), value: t.arena.copyOf(value)}
-		e.queue, e.taskType = r.m.QueueName(w.id.Queue), r.m.TypeName(w.id.Queue, w.id.Lane)
+		e.queue = r.m.QueueName(w.id.Queue)
 		t.ended = append(t.ended, e)
 	}
 }
@@ -189,8 +188,8 @@ func (r *Runner) noteGone(t *turn) {
 		if w == nil {
 			continue
 		}
-		e := endedWatch{first: w, state: x.State, outcome: outcomeOf(t, x.Seq)}
-		e.queue, e.taskType = r.m.QueueName(w.id.Queue), r.m.TypeName(w.id.Queue, w.id.Lane)
+		e := endedWatch{first: w, state: x.State, outcome: outcomeOf(t, x.Seq), typ: x.Type}
+		e.queue = r.m.QueueName(w.id.Queue)
 		t.ended = append(t.ended, e)
 	}
 	if len(r.out.Purges) > 0 {
@@ -236,7 +235,7 @@ func outcomeOf(t *turn, seq task.Seq) *task.Outcome {
 // the turn's own batches are handed back, so that outcome is still there.
 func (r *Runner) finishWatch(e *endedWatch) {
 	info, err := e.info(r)
-	info.Queue, info.Type = e.queue, e.taskType
+	info.Queue = e.queue
 	for w := e.first; w != nil; w = w.next {
 		r.watches.close(w)
 		w.finish(info, err)
@@ -249,7 +248,7 @@ func (e *endedWatch) info(r *Runner) (task.Info, *task.Error) {
 		if e.state == task.StateUnknown {
 			return info, errGone(e.first.id)
 		}
-		info.ID, info.State, info.Priority = e.first.id, e.state, e.first.id.Priority
+		info.ID, info.Type, info.State, info.Priority = e.first.id, e.typ, e.state, e.first.id.Priority
 		if o := e.outcome; o != nil && e.state == task.Succeeded {
 			info.Result, info.ResultType, info.Log = append([]byte(nil), o.Result...), o.ResultType, append([]byte(nil), o.Log...)
 		}

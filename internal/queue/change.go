@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"maps"
-
-	"github.com/penstock-io/penstock/internal/task"
-)
+import "github.com/penstock-io/penstock/internal/task"
 
 // errPending marks an ID whose task must be read first.
 var errPending = &task.Error{Code: task.Internal, Text: "pending"}
@@ -96,7 +92,7 @@ func (m *Machine) remove(i uint32) {
 	s := m.slab.at(i)
 	m.detach(i)
 	m.dropRecord(s, false)
-	m.out.Ended = append(m.out.Ended, Ended{s.seq, task.StateUnknown})
+	m.out.Ended = append(m.out.Ended, Ended{Seq: s.seq})
 	m.forget(i)
 }
 
@@ -116,7 +112,7 @@ func (m *Machine) changeDead(v task.Verb, id task.ID, a *Loaded) *task.Error {
 		if d.Flags&FlagLarge != 0 {
 			m.out.DropLarge = append(m.out.DropLarge, d.Place)
 		}
-		m.out.Ended = append(m.out.Ended, Ended{id.Seq, task.StateUnknown})
+		m.out.Ended = append(m.out.Ended, Ended{Seq: id.Seq})
 	}
 	m.out.DropDead = append(m.out.DropDead, d.Key)
 	q.state.Dead--
@@ -149,7 +145,7 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 		if f.State != task.Succeeded && !m.freeKey(id, f.Flags) { // what is done stays done: a repeat may not do it again
 			return errPending
 		}
-		m.out.Ended = append(m.out.Ended, Ended{id.Seq, task.StateUnknown})
+		m.out.Ended = append(m.out.Ended, Ended{Seq: id.Seq})
 	}
 	m.out.DropFinished = append(m.out.DropFinished, f.Key)
 	m.dirty = true
@@ -160,224 +156,12 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 // revive makes an ended task wait again, due now, with its counters at zero.
 func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded) {
 	q := m.queues[p.Queue]
-	l := m.laneOf(q, p.Prio, p.Lane)
+	l := m.laneFor(q, p.Prio, a.Revived.Names)
+	p.Lane = l.num // its lane may have another number by now
 	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}
 	w.Place.Class, w.Place.Due = task.ClassTimed, m.now
-	if a.Revived != nil {
-		w.Policy, w.Enqueued = a.Revived.Policy, a.Revived.Enqueued
-	}
+	w.Policy, w.Enqueued = a.Revived.Policy, a.Revived.Enqueued
 	i := m.slotFor(l, &w)
 	q.state.Timed++
-	m.putTimed(l, i, Timed{Place: w.Place, Slot: i, From: from, Flags: w.Flags})
-}
-
-// purge deletes a queue's waiting tasks or dead letters.
-func (m *Machine) purge(c *Purge) {
-	q := m.byName[c.Name]
-	if q == nil {
-		c.Err = task.Errorf(task.NotFound, "no queue %q", c.Name)
-		return
-	}
-	var ready, scheduled, dead bool
-	for _, s := range c.States {
-		switch s {
-		case task.Ready:
-			ready = true
-		case task.Scheduled:
-			scheduled = true
-		case task.Dead:
-			dead = true
-		default:
-			c.Err = task.Errorf(task.Invalid, "tasks that are %s can't be purged: purge ready, scheduled or dead ones", s)
-			return
-		}
-	}
-	if dead {
-		c.Gone += m.purgeDead(q)
-	}
-	before := q.state.Births + q.state.Timed
-	for _, l := range q.lanes {
-		m.purgeTimed(l, ready, scheduled)
-		if ready {
-			m.purgeBirths(l)
-		}
-		m.fixTail(l)
-	}
-	if ready {
-		q.state.Births = m.birthsLeft(q)
-	}
-	if scheduled {
-		q.state.Timed = m.timedLeft(q)
-	}
-	c.Gone += before - q.state.Births - q.state.Timed
-	m.unlearn(q)
-	m.touch(q)
-}
-
-// unlearn forgets what was read of the queue's tasks before a purge: a command
-// that needs it reads it anew.
-func (m *Machine) unlearn(q *queueOf) {
-	maps.DeleteFunc(m.gotTask, func(_ task.Seq, a *Loaded) bool {
-		return len(a.Waiting) > 0 && a.Waiting[0].Place.Queue == q.state.Queue || a.Dead != nil && a.Dead.Key.Queue == q.state.Queue
-	})
-}
-
-func (m *Machine) purgeDead(q *queueOf) int64 {
-	gone, left := q.state.Dead, int64(0)
-	var bytes int64
-	for i := range m.out.Dead {
-		if m.out.Dead[i].Key.Queue == q.state.Queue { // put in this very Apply: stays
-			left++
-			bytes += int64(m.out.Dead[i].Size)
-		}
-	}
-	m.out.PurgeDead = append(m.out.PurgeDead, q.state.Queue)
-	q.state.Dead, q.state.DeadBytes = left, bytes
-	m.touch(q)
-	return gone - left
-}
-
-// purgeBirths drops the lane's births that wait: those in memory one by one, those
-// in the store alone by range. Running ones stay.
-func (m *Machine) purgeBirths(l *lane) {
-	for i := range l.order.n {
-		e := l.order.buf[(l.order.head+i)&(len(l.order.buf)-1)]
-		s := m.slab.at(e.slot)
-		if s.seq == e.seq && s.class == task.ClassBirth && (s.state == slotReady || s.state == slotHeld) {
-			m.remove(e.slot)
-		}
-	}
-	if !l.more {
-		return
-	}
-	if l.births != nil {
-		l.births.void = true
-		l.births = nil
-	}
-	from := Place{Class: task.ClassBirth, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: l.purgeFrom(m)}
-	to := task.MakeSeq(m.cfg.Epoch, m.counter+1)
-	if l.lastAlone == m.batch { // births of this very Apply: they are put after the range is gone
-		l.cursor = m.firstAlone(l)
-	} else {
-		l.more = false
-	}
-	end := from
-	end.Seq = to
-	alone := l.timedCount == 0 && !l.timedMore && l.queue.state.Dead == 0 // no other task can have a payload there
-	m.out.Purges = append(m.out.Purges, Range{from, end, alone})
-	m.dirty = true
-}
-
-// purgeFrom is the first sequence behind everything of the lane in memory.
-func (l *lane) purgeFrom(m *Machine) task.Seq {
-	if l.order.n == 0 {
-		return min(l.cursor, task.MakeSeq(m.cfg.Epoch, m.counter+1))
-	}
-	last := l.order.buf[(l.order.head+l.order.n-1)&(len(l.order.buf)-1)].seq
-	return last + 1
-}
-
-// firstAlone is the first birth of this Apply that went to the store alone.
-func (m *Machine) firstAlone(l *lane) task.Seq {
-	for i := range m.out.Births {
-		p := m.out.Births[i].Place
-		if p.Queue == l.queue.state.Queue && p.Lane == l.num && p.Prio == l.prio && p.Class == task.ClassBirth && m.out.Births[i].Slot == NoSlot {
-			return p.Seq
-		}
-	}
-	return task.MakeSeq(m.cfg.Epoch, m.counter+1)
-}
-
-// purgeTimed drops timed tasks in memory by what they are, and those in the store
-// alone if scheduled ones are meant: that is what they count as.
-func (m *Machine) purgeTimed(l *lane, ready, scheduled bool) {
-	for _, e := range append(timedHeap(nil), l.timedOrder...) {
-		s := m.slab.at(e.slot)
-		if s.seq != e.key.seq || s.class != task.ClassTimed || s.due != e.key.due {
-			continue
-		}
-		if ready && (s.state == slotReady || s.state == slotHeld) || scheduled && s.state == slotScheduled {
-			m.remove(e.slot)
-		}
-	}
-	if !scheduled || !l.timedMore {
-		return
-	}
-	if l.timed != nil {
-		l.timed.void = true
-		l.timed = nil
-	}
-	m.purgeTimedTail(l)
-	if l.timedAlone != m.batch {
-		l.timedMore = false
-	}
-	m.dirty = true
-}
-
-// purgeTimedTail drops the timed tasks behind the horizon by ranges that leave
-// out what stays: tasks of the lane in memory.
-func (m *Machine) purgeTimedTail(l *lane) {
-	base := Place{Class: task.ClassTimed, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num}
-	at := l.horizon
-	at.seq++
-	keep := append(timedHeap(nil), l.timedOrder...)
-	for len(keep) > 0 {
-		e := keep[0]
-		keep.pop()
-		s := m.slab.at(e.slot)
-		if s.seq != e.key.seq || s.class != task.ClassTimed || s.due != e.key.due || e.key.less(at) {
-			continue
-		}
-		m.purgeRange(base, at, e.key)
-		at = timedKey{e.key.due, e.key.seq + 1}
-	}
-	m.purgeRange(base, at, timedKey{1<<62 - 1, 0})
-}
-
-func (m *Machine) purgeRange(base Place, from, to timedKey) {
-	if !from.less(to) {
-		return
-	}
-	a, b := base, base
-	a.Due, a.Seq = from.due, from.seq
-	b.Due, b.Seq = to.due, to.seq
-	m.out.Purges = append(m.out.Purges, Range{From: a, To: b})
-}
-
-// birthsLeft counts the births of the queue that a purge left: running ones, and
-// those that went to the store alone in this very Apply.
-func (m *Machine) birthsLeft(q *queueOf) int64 {
-	var n int64
-	for _, l := range q.lanes {
-		for i := range l.order.n {
-			e := l.order.buf[(l.order.head+i)&(len(l.order.buf)-1)]
-			if s := m.slab.at(e.slot); s.seq == e.seq && s.class == task.ClassBirth && s.state != slotFree {
-				n++
-			}
-		}
-		if l.lastAlone == m.batch {
-			n += int64(l.aloneNow)
-		}
-	}
-	return n
-}
-
-// timedLeft counts the timed tasks that a purge left: those in memory, and those
-// that went to the store alone in this very Apply.
-func (m *Machine) timedLeft(q *queueOf) int64 {
-	var n int64
-	for _, l := range q.lanes {
-		n += int64(l.timedCount)
-	}
-	for i := range m.out.Births {
-		if b := &m.out.Births[i]; b.Place.Queue == q.state.Queue && b.Place.Class == task.ClassTimed && b.Slot == NoSlot {
-			n++
-		}
-	}
-	for i := range m.out.Timed {
-		if t := &m.out.Timed[i]; t.Place.Queue == q.state.Queue && t.Slot == NoSlot {
-			n++
-		}
-	}
-	return n
+	m.putTimed(l, i, Timed{Place: w.Place, Type: l.group.typ.name, Slot: i, From: from, Flags: w.Flags})
 }

@@ -14,7 +14,7 @@ func (m *Machine) Check() error {
 	return c.run()
 }
 
-type laneTally struct{ births, returned, waiting, timed int }
+type laneTally struct{ births, returned, waiting, timed, tasks, scheduled int }
 
 type queueTally struct{ ready, running, active, held, births, timed int64 }
 
@@ -53,8 +53,16 @@ func (c *checker) run() error {
 		return fmt.Errorf("waiting: %d found, %d counted", waiting, m.waiting)
 	}
 	for _, l := range m.lanes {
+		if l == nil {
+			continue
+		}
 		if err := c.lane(l); err != nil {
-			return fmt.Errorf("queue %q priority %d lane %d: %w", l.queue.state.Name, l.prio, l.num, err)
+			return fmt.Errorf("queue %q priority %d type %q key %q: %w", l.queue().state.Name, l.prio(), l.group.typ.name, l.key, err)
+		}
+	}
+	for _, g := range gates {
+		if err := g.check(m); err != nil {
+			return err
 		}
 	}
 	for _, q := range m.queues {
@@ -77,15 +85,16 @@ func (c *checker) slot(i uint32, s *slot) error {
 		return fmt.Errorf("task %x: loaded for a command and left there", uint64(s.seq))
 	}
 	l := m.lanes[s.lane]
-	lt, qt := c.lanes[l], c.queues[l.queue]
+	lt, qt := c.lanes[l], c.queues[l.queue()]
 	if lt == nil {
 		lt = &laneTally{}
 		c.lanes[l] = lt
 	}
 	if qt == nil {
 		qt = &queueTally{}
-		c.queues[l.queue] = qt
+		c.queues[l.queue()] = qt
 	}
+	lt.tasks++
 	if s.class == task.ClassTimed {
 		lt.timed++
 		qt.timed++
@@ -106,6 +115,7 @@ func (c *checker) slot(i uint32, s *slot) error {
 		}
 	case slotScheduled:
 		lt.waiting++
+		lt.scheduled++
 		if s.timer == 0 || s.timerAt != s.ready {
 			return fmt.Errorf("task %x is scheduled without its timer", uint64(s.seq))
 		}
@@ -130,25 +140,51 @@ func (c *checker) lane(l *lane) error {
 		if s.seq <= last {
 			return fmt.Errorf("births out of order: %x after %x", uint64(s.seq), uint64(last))
 		}
-		if l.more && s.seq >= l.cursor {
-			return fmt.Errorf("birth %x in memory at or after the cursor %x", uint64(s.seq), uint64(l.cursor))
+		if l.moreBirths() && s.seq >= l.born.next.seq {
+			return fmt.Errorf("birth %x in memory at or behind %x, from where on only the store knows", uint64(s.seq), uint64(l.born.next.seq))
 		}
 		last = s.seq
 		n++
 	}
+	scheduled, timed := 0, 0
+	if l.side != nil {
+		timed = l.side.timedIn
+		for i := l.side.scheduled; i != NoSlot; i = m.slab.at(i).next {
+			scheduled++
+		}
+		if len(l.side.order) > 2*timed+orderSlack+1 {
+			return fmt.Errorf("the order of timed tasks has %d entries for %d", len(l.side.order), timed)
+		}
+	}
+	at, stored, any := m.front(l)
 	switch {
-	case n != t.births:
-		return fmt.Errorf("births: %d listed, %d ready", n, t.births)
-	case len(l.returned) != t.returned:
-		return fmt.Errorf("returned: %d listed, %d ready", len(l.returned), t.returned)
-	case l.waiting != t.waiting:
-		return fmt.Errorf("waiting: %d counted, %d found", l.waiting, t.waiting)
-	case l.timedCount != t.timed:
-		return fmt.Errorf("timed: %d counted, %d found", l.timedCount, t.timed)
-	case (l.heap != 0) != (t.births+t.returned > 0):
-		return fmt.Errorf("in its level's heap: %v, ready: %d", l.heap != 0, t.births+t.returned)
-	case (l.tailPos != 0) != (l.more || l.timedMore):
-		return fmt.Errorf("in its level's tails: %v, more: %v, timed more: %v", l.tailPos != 0, l.more, l.timedMore)
+	case n != t.births || int(l.ready) != t.births+t.returned:
+		return fmt.Errorf("births: %d listed, %d ready; %d ready counted", n, t.births, l.ready)
+	case l.returned() != t.returned:
+		return fmt.Errorf("returned: %d listed, %d ready", l.returned(), t.returned)
+	case scheduled != t.scheduled:
+		return fmt.Errorf("scheduled: %d listed, %d found", scheduled, t.scheduled)
+	case int(l.waiting) != t.waiting || int(l.tasks) != t.tasks:
+		return fmt.Errorf("waiting: %d counted, %d found; in memory: %d counted, %d found", l.waiting, t.waiting, l.tasks, t.tasks)
+	case timed != t.timed:
+		return fmt.Errorf("timed: %d counted, %d found", timed, t.timed)
+	case (l.pos != 0) != any || any && (l.at != at || l.stored != stored):
+		return fmt.Errorf("stands at %+v (%v, in the store: %v), belongs to %+v (%v, %v)", l.at, l.pos != 0, l.stored, at, any, stored)
+	case l.isEmpty() && !l.fading:
+		return fmt.Errorf("has no task and is not let go")
+	}
+	return c.ordered(l)
+}
+
+// ordered verifies the lane's births by sequence.
+func (c *checker) ordered(l *lane) error {
+	last := task.Seq(0)
+	for i := l.oldest; i != NoSlot; i = c.m.slab.at(i).newer {
+		s := c.m.slab.at(i)
+		if !s.ordered || s.class != task.ClassBirth || s.seq <= last {
+			return fmt.Errorf("births by sequence: %x after %x", uint64(s.seq), uint64(last))
+		}
+		last = s.seq
 	}
 	return nil
 }
@@ -168,12 +204,28 @@ func (c *checker) queue(q *queueOf) error {
 		return fmt.Errorf("timed and active: %d counted, %d found", q.timedActive, t.active)
 	case q.held != t.held:
 		return fmt.Errorf("held: %d counted, %d found", q.held, t.held)
+	case q.birthsIn != t.births || q.timedIn != t.timed:
+		return fmt.Errorf("in memory: %d births and %d timed counted, %d and %d found", q.birthsIn, q.timedIn, t.births, t.timed)
 	case st.Births < t.births || st.Timed < t.timed:
 		return fmt.Errorf("more in memory (%d births, %d timed) than there are (%d, %d)", t.births, t.timed, st.Births, st.Timed)
 	}
 	more := false
+	open, types := 0, map[*typeOf]int{}
 	for _, l := range q.lanes {
-		more = more || l.more || l.timedMore
+		more = more || l.moreBirths() || l.moreTimed()
+		if l.gate == 0 {
+			n := int(l.ready) + btoi(l.stored)
+			open += n
+			types[l.group.typ] += n
+		}
+	}
+	if open != q.open {
+		return fmt.Errorf("to be dispatched: %d counted, %d found", q.open, open)
+	}
+	for _, t := range q.typeList {
+		if t.open != types[t] {
+			return fmt.Errorf("to be dispatched of type %q: %d counted, %d found", t.name, t.open, types[t])
+		}
 	}
 	if !more && (st.Births != t.births || st.Timed != t.timed) {
 		return fmt.Errorf("all in memory: %d births and %d timed, but counted %d and %d", t.births, t.timed, st.Births, st.Timed)

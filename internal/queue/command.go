@@ -97,8 +97,8 @@ type WantKind uint8
 // all others are points, read after this Output's batch has begun and before the
 // next Apply.
 const (
-	WantBirths    WantKind = iota // lane's births from Place.Seq on, Limit of them
-	WantTimed                     // lane's timed from (Place.Due, Place.Seq) on, Limit
+	WantBirths    WantKind = iota // births of Lanes, from where each says
+	WantTimed                     // timed tasks of Lanes
 	WantTask                      // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
 	WantIdem                      // idempotency key: Queue, Key
 	WantFinished                  // finished record of Seq, looked for in Segments
@@ -109,8 +109,7 @@ const (
 // Want is what the machine must know before it can go on.
 type Want struct {
 	What     WantKind
-	Load     uint32 // refills: number of the load, given back
-	Place    Place
+	Lanes    []LaneWant // refills: what is to be read, in the order of the store
 	ID       task.ID
 	Queue    uint32
 	Key      string
@@ -123,18 +122,33 @@ type Want struct {
 	Batch    uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
 }
 
+// LaneWant is a stretch of a lane: Limit records from From on.
+type LaneWant struct {
+	Load  uint32 // number of the load, given back
+	From  Place
+	Limit int
+}
+
+// Stretch is what was read of a LaneWant: Loaded.Waiting[From:To]. End says that
+// the lane has none behind them in this class.
+type Stretch struct {
+	Load     uint32
+	From, To int
+	End      bool
+}
+
 // Loaded answers a Want. Exactly one group of fields is used, by Want.What.
 type Loaded struct {
-	Want     Want
-	Waiting  []Waiting // refills, and WantTask (0 or 1)
-	End      bool      // refills: the range's end was reached
-	Idem     *Idem     // WantIdem, and WantTask with Idem; nil: not there
-	Dead     *DeadLetter
-	Finished *Finished // result and texts need not be filled
-	Revived  *Waiting  // with Dead, or Finished that kept its body: policy and times of its record
-	Expiries []Expiry
-	Next     task.Time // WantExpiries: time of the first entry left; 0 = none
-	Idems    []IdemAge
+	Want      Want
+	Waiting   []Waiting // refills, and WantTask (0 or 1)
+	Stretches []Stretch // refills: one a LaneWant
+	Idem      *Idem     // WantIdem, and WantTask with Idem; nil: not there
+	Dead      *DeadLetter
+	Finished  *Finished // result and texts need not be filled
+	Revived   *Waiting  // with Dead, or Finished that kept its body: policy and times of its record
+	Expiries  []Expiry
+	Next      task.Time // WantExpiries: time of the first entry left; 0 = none
+	Idems     []IdemAge
 }
 
 // IdemAge is one idempotency entry met by the sweep, and whether its task is
@@ -149,7 +163,7 @@ type Place struct {
 	Class task.Class
 	Prio  uint8
 	Queue uint32
-	Lane  uint32
+	Lane  uint32 // number of the lane among those of its queue and priority
 	Seq   task.Seq
 	Due   task.Time // timed only
 }
@@ -157,6 +171,7 @@ type Place struct {
 // Waiting is a live task's record as the machine needs it.
 type Waiting struct {
 	Place    Place
+	Names    Names // of refills, whose lanes are known, left empty
 	Enqueued task.Time
 	Expires  task.Time
 	Deadline task.Time

@@ -65,11 +65,7 @@ func (m *Machine) leaseUnary(c *Lease) {
 	for _, w := range c.Queues {
 		total += max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
-			for _, l := range q.lanes {
-				if sv.has(q, l.num) {
-					l.lastServed = m.now
-				}
-			}
+			m.noteServed(q, &sv)
 		}
 	}
 	for idle := 0; c.Got < c.Max && idle < len(c.Queues); {
@@ -86,6 +82,19 @@ func (m *Machine) leaseUnary(c *Lease) {
 		idle = 0
 		if got < share { // the rest of this queue's share is for the next lease
 			m.unary.turn = (m.unary.turn - share + got + total) % total
+		}
+	}
+}
+
+// noteServed notes that a worker without a session asks for these types.
+func (m *Machine) noteServed(q *queueOf, sv *serves) {
+	if sv.all {
+		q.lastAll = m.now
+		return
+	}
+	for _, name := range sv.names {
+		if t := q.types[name]; t != nil {
+			t.last = m.now
 		}
 	}
 }
@@ -109,6 +118,14 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 	for got < n {
 		l := m.pick(q, sv)
 		if l == nil {
+			return got
+		}
+		if m.park(l) {
+			continue
+		}
+		l.used = true
+		if l.stored {
+			m.urge(l.group)
 			return got
 		}
 		i := m.first(l)
@@ -141,7 +158,7 @@ func (m *Machine) lease(i uint32, s *session) {
 	}
 	s.tail = i
 	s.running++
-	m.lanes[x.lane].queue.running++
+	m.lanes[x.lane].queue().running++
 	if m.longAt == 0 {
 		m.longAt = m.now.Add(longAfter)
 	}
@@ -150,12 +167,12 @@ func (m *Machine) lease(i uint32, s *session) {
 // detachToLease takes a waiting task out of its list for lease: in memory, and of
 // the timed past its time, it remains.
 func (m *Machine) detachToLease(i uint32) {
-	m.detach(i)
-	if x := m.slab.at(i); x.class == task.ClassTimed {
-		l := m.lanes[x.lane]
-		l.timedCount++
-		l.queue.timedActive++
+	x := m.slab.at(i)
+	l := m.lanes[x.lane]
+	if x.state == slotScheduled {
+		l.queue().timedActive++
 	}
+	m.unlist(l, i)
 }
 
 // unlease takes a running task from its session's leases.
@@ -180,16 +197,17 @@ func (m *Machine) unlease(i uint32) {
 	}
 	x.next, x.prev, x.session, x.leaseEnd = NoSlot, NoSlot, 0, 0
 	s.running--
-	m.lanes[x.lane].queue.running--
+	m.lanes[x.lane].queue().running--
 	m.timers.set(i, 0)
 }
 
 // deliver tells the runner to bring the task to its worker.
 func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	x := m.slab.at(i)
-	q := m.lanes[x.lane].queue
+	l := m.lanes[x.lane]
+	q := l.queue()
 	r := m.rulesOf(x)
-	d := Leased{Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(i, x), Attempt: attemptOf(x),
+	d := Leased{Type: l.group.typ.name, Key: l.key, Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(i, x), Attempt: attemptOf(x),
 		MaxAttempts: r.maxAttempts, Counts: x.counts(), Flags: x.flags, Enqueued: x.enqueued, Timeout: r.timeout, Deadline: x.deadline}
 	if c != nil {
 		ttl := c.TTL
@@ -216,7 +234,7 @@ func (s *slot) counts() task.Counts {
 
 func (m *Machine) token(i uint32, x *slot) task.Token {
 	return task.Token{Partition: m.cfg.Partition, Attempt: uint16(attemptOf(x)), Epoch: x.epoch, Nonce: x.nonce, Slot: i,
-		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue.state.Queue, Seq: x.seq}
+		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue().state.Queue, Seq: x.seq}
 }
 
 // claim writes the lease down.
@@ -337,12 +355,9 @@ func (m *Machine) noteDispatched(l *lane, x *slot) {
 			l.timedTop = m.now.Add(timedMarkBlock)
 			write = true
 		}
-	} else {
-		l.sinceMark++
-		if x.seq > l.high {
-			l.high = x.seq + markBlock
-			write = true
-		}
+	} else if x.seq > l.high {
+		l.high = x.seq + markBlock
+		write = true
 	}
 	if write {
 		m.putMark(l)
@@ -351,23 +366,8 @@ func (m *Machine) noteDispatched(l *lane, x *slot) {
 
 // putMark writes the lane's marks.
 func (m *Machine) putMark(l *lane) {
-	low, ok := m.trimOrder(&l.order)
-	switch {
-	case ok:
-	case l.more:
-		low = l.cursor
-	default:
-		low = task.MakeSeq(m.cfg.Epoch, m.counter+1)
-	}
-	timed, ok := m.trimTimed(&l.timedOrder)
-	if !ok || timed > m.now {
-		timed = m.now
-	}
-	if l.timedMore {
-		timed = min(timed, l.horizon.due)
-	}
-	l.timedMark = timed
-	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Low: low, High: l.high, TimedLow: timed, TimedTop: l.timedTop}
+	mk := Mark{Queue: l.queue().state.Queue, Prio: l.prio(), Lane: l.num, Low: m.lowOf(l), High: l.high, TimedLow: m.timedLowOf(l), TimedTop: l.timedTop}
+	l.marked, l.markedIn = true, uint32(m.batch)
 	for i := range m.out.Marks {
 		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {
 			*o = mk
@@ -376,4 +376,31 @@ func (m *Machine) putMark(l *lane) {
 	}
 	m.out.Marks = append(m.out.Marks, mk)
 	m.dirty = true
+}
+
+// lowOf is the first sequence at which the lane may have a birth.
+func (m *Machine) lowOf(l *lane) task.Seq {
+	low := task.MakeSeq(m.cfg.Epoch, m.counter+1)
+	if l.moreBirths() {
+		low = l.born.next.seq
+	}
+	if l.oldest != NoSlot {
+		low = min(low, m.slab.at(l.oldest).seq)
+	}
+	return low
+}
+
+// timedLowOf is the first due time at which the lane may have a timed task.
+func (m *Machine) timedLowOf(l *lane) task.Time {
+	low := m.now
+	if l.side == nil {
+		return low
+	}
+	if at, ok := l.side.order.first(&m.slab); ok {
+		low = min(low, at)
+	}
+	if l.side.timed.more {
+		low = min(low, l.side.timed.next.due)
+	}
+	return low
 }

@@ -76,12 +76,7 @@ func (m *Machine) enqueueOne(q *queueOf, p *producer, s *task.Spec, r *task.Enqu
 			return
 		}
 	}
-	num, e := m.typeNamed(q, s.Type)
-	if e != nil {
-		r.Err = e
-		return
-	}
-	r.ID = m.bear(q, num, s)
+	r.ID = m.bear(q, s)
 	if p != nil && s.Number != 0 {
 		m.producers.note(m, p, s.Number, r.ID)
 	}
@@ -103,7 +98,7 @@ func (m *Machine) checkTimes(s *task.Spec) *task.Error {
 
 // bear makes the task: its record, its place in memory if the lane's window has
 // room, its expiry entry.
-func (m *Machine) bear(q *queueOf, num uint32, s *task.Spec) task.ID {
+func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	m.counter++
 	seq := task.MakeSeq(m.cfg.Epoch, m.counter)
 	at := m.now
@@ -113,8 +108,8 @@ func (m *Machine) bear(q *queueOf, num uint32, s *task.Spec) task.ID {
 	case s.RunAt > m.now:
 		at = s.RunAt
 	}
-	l := m.laneOf(q, s.Priority, num)
-	place := Place{Prio: s.Priority, Queue: q.state.Queue, Lane: num, Seq: seq}
+	l := m.laneFor(q, s.Priority, namesOf(s))
+	place := Place{Prio: s.Priority, Queue: q.state.Queue, Lane: l.num, Seq: seq}
 	if at > m.now {
 		place.Class, place.Due = task.ClassTimed, at
 		q.state.Timed++
@@ -159,29 +154,38 @@ func expiryOf(s *task.Spec, now, at task.Time) task.Time {
 // store alone.
 func (m *Machine) admit(l *lane, b *Birth) uint32 {
 	if b.Place.Class == task.ClassTimed {
-		key := timedKey{b.Place.Due, b.Place.Seq}
+		key := streamKey{b.Place.Due, b.Place.Seq}
 		if !m.roomForTimed(l, key) {
 			return NoSlot
 		}
 		i := m.newborn(l, b)
+		m.enter(l, m.slab.at(i))
 		m.schedule(l, i, key)
 		return i
 	}
-	if l.more || l.waiting >= l.window || m.waiting >= m.cfg.WindowTasks {
-		if !l.more {
-			l.more, l.cursor = true, b.Place.Seq
-			m.fixTail(l)
-		}
-		if l.lastAlone != m.batch {
-			l.lastAlone, l.aloneNow = m.batch, 0
-		}
-		l.aloneNow++
+	if l.moreBirths() || !m.room(l) {
+		m.leaveInStore(l, l.births(), task.ClassBirth, streamKey{seq: b.Place.Seq}, m.now)
 		return NoSlot
 	}
 	i := m.newborn(l, b)
-	l.order.push(b.Place.Seq, i)
+	m.order(l, i)
+	m.enter(l, m.slab.at(i))
 	m.pushBirth(l, i)
 	return i
+}
+
+// leaveInStore notes a record of this batch that the store alone holds.
+func (m *Machine) leaveInStore(l *lane, s *stream, c task.Class, k streamKey, ready task.Time) {
+	q := l.queue()
+	if q.alone != m.batch {
+		q.alone, q.aloneNow = m.batch, [2]int64{}
+	}
+	q.aloneNow[c]++
+	was, next := s.more, s.next
+	s.leave(k, ready, m.batch)
+	if !was || s.next != next {
+		m.tailChanged(l)
+	}
 }
 
 func (m *Machine) newborn(l *lane, b *Birth) uint32 {
@@ -193,6 +197,9 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 	s.lane, s.policy = l.no, m.policies.hold(b.Spec.Policy)
 	s.size = recordOverhead + uint32(len(b.Spec.Payload))
 	s.putBatch, s.putIndex = uint32(m.batch), uint32(len(m.out.Births))
+	if s.class == task.ClassTimed {
+		m.sideOf(l)
+	}
 	m.index.put(s.seq, i)
 	m.waiting++
 	return i
@@ -202,34 +209,38 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 const recordOverhead = 64
 
 // schedule puts a timed task that is in memory where its time says.
-func (m *Machine) schedule(l *lane, i uint32, key timedKey) {
+func (m *Machine) schedule(l *lane, i uint32, key streamKey) {
 	s := m.slab.at(i)
-	l.timedCount++
-	l.timedOrder.push(timedEntry{key, i})
+	l.side.order.push(timedEntry{key, i})
 	if s.ready <= m.now {
-		l.queue.timedActive++
+		l.queue().timedActive++
 		m.pushReturned(l, i)
 		return
 	}
-	s.state = slotScheduled
+	s.state, s.prev, s.next = slotScheduled, NoSlot, l.side.scheduled
+	if s.next != NoSlot {
+		m.slab.at(s.next).prev = i
+	}
+	l.side.scheduled = i
 	l.waiting++
 	m.timers.set(i, s.ready)
 }
 
-// roomForTimed says whether a timed task may stand in memory. If not, it is
-// behind the lane's horizon from now on.
-func (m *Machine) roomForTimed(l *lane, key timedKey) bool {
-	if m.waiting < m.cfg.WindowTasks && l.waiting < l.window && (!l.timedMore || !l.horizon.less(key)) {
+// unschedule takes a task out of the lane's scheduled ones.
+func (m *Machine) unschedule(l *lane, s *slot) {
+	var tail uint32
+	m.unlink(&l.side.scheduled, &tail, s)
+	l.waiting--
+}
+
+// roomForTimed says whether a timed task of this batch may stand in memory. If
+// not, it is in the store alone from now on.
+func (m *Machine) roomForTimed(l *lane, key streamKey) bool {
+	s := &m.sideOf(l).timed
+	if m.room(l) && !s.behind(key) {
 		return true
 	}
-	l.timedAlone = m.batch
-	if !l.timedMore || !l.horizon.less(key) {
-		l.timedMore, l.horizon = true, key.before()
-		m.fixTail(l)
-	}
-	if l.timed != nil && (!l.aloneSet || key.less(l.aloneMin)) {
-		l.aloneMin, l.aloneSet = key, true
-	}
+	m.leaveInStore(l, s, task.ClassTimed, key, 0)
 	return false
 }
 
@@ -246,28 +257,34 @@ func (m *Machine) forget(i uint32) {
 // counts follow. Its record and slot stay.
 func (m *Machine) detach(i uint32) {
 	s := m.slab.at(i)
+	if s.state == slotLoaded {
+		return
+	}
 	l := m.lanes[s.lane]
-	q := l.queue
+	if s.class == task.ClassTimed && s.state != slotScheduled {
+		l.queue().timedActive--
+	}
+	m.unlist(l, i)
+	m.leave(l, s)
+}
+
+// unlist takes a task out of whatever list it is in.
+func (m *Machine) unlist(l *lane, i uint32) {
+	s := m.slab.at(i)
 	switch s.state {
 	case slotReady:
 		m.unready(l, i)
 		m.waiting--
 	case slotScheduled:
-		l.waiting--
+		m.unschedule(l, s)
 		m.waiting--
 		m.timers.set(i, 0)
 	case slotHeld:
 		l.waiting--
 		m.waiting--
-		q.held--
+		l.queue().held--
 	case slotRunning:
 		m.unlease(i)
-	}
-	if s.class == task.ClassTimed && s.state != slotScheduled && s.state != slotLoaded {
-		q.timedActive--
-	}
-	if s.class == task.ClassTimed && s.state != slotLoaded {
-		l.timedCount--
 	}
 	s.state = slotLoaded
 }
@@ -280,7 +297,7 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	l := m.lanes[s.lane]
 	fresh := s.putBatch == uint32(m.batch)
 	if p.Class == task.ClassTimed {
-		l.queue.state.Timed--
+		l.queue().state.Timed--
 		if fresh && s.flags&FlagMoved != 0 {
 			m.out.Timed[s.putIndex].Place.Queue = Void
 		} else if fresh {
@@ -288,18 +305,22 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 		} else {
 			m.out.DropTimed = append(m.out.DropTimed, p)
 		}
-		l.timed.touch(p.Seq)
+		if l.side != nil {
+			l.side.timed.load.touch(p.Seq)
+		}
 	} else {
-		l.queue.state.Births--
+		l.queue().state.Births--
 		if fresh {
 			m.out.Births[s.putIndex].Place.Queue = Void
 		} else {
 			m.out.DropBirths = append(m.out.DropBirths, p)
 		}
-		l.births.touch(p.Seq)
+		if l.born != nil {
+			l.born.load.touch(p.Seq)
+		}
 	}
 	m.dropClaim(s)
-	m.touch(l.queue)
+	m.touch(l.queue())
 	m.dirty = true
 	if len(m.gotTask) > 0 {
 		delete(m.gotTask, s.seq) // what was read of it is no longer so

@@ -138,8 +138,8 @@ type ending struct {
 func (m *Machine) end(i uint32, e ending) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
-	q := l.queue
-	f := Finished{State: e.state, Place: m.place(x), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
+	q := l.queue()
+	f := Finished{State: e.state, Place: m.place(x), Names: l.names(), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
 		Ended: m.now, Reason: e.reason, Outcome: e.outcome}
 	f.From = m.source(i, x)
 	f.Copy = x.flags&FlagMoved != 0
@@ -173,7 +173,7 @@ func (m *Machine) end(i uint32, e ending) {
 		f.Key = m.history.add(m, q.state.Config.Retention, x.seq, size)
 		m.out.Finished = append(m.out.Finished, f)
 	}
-	m.out.Ended = append(m.out.Ended, Ended{x.seq, e.state})
+	m.out.Ended = append(m.out.Ended, Ended{x.seq, e.state, l.group.typ.name})
 	m.forget(i)
 }
 
@@ -291,8 +291,8 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	x.class, x.due, x.ready = task.ClassTimed, at, at
 	x.flags |= FlagMoved
 	m.waitsAgain(x)
-	l.queue.state.Timed++
-	t := Timed{Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
+	l.queue().state.Timed++
+	t := Timed{Type: l.group.typ.name, Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
 	m.samePlace = m.samePlace || t.Place == from.Place
 	m.putTimed(l, i, t)
 }
@@ -318,7 +318,7 @@ func (m *Machine) freshSource(x *slot) Source {
 // putTimed emits the record and keeps the task in memory if there is room.
 func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
 	x := m.slab.at(i)
-	key := timedKey{x.due, x.seq}
+	key := streamKey{x.due, x.seq}
 	room := m.roomForTimed(l, key)
 	if !room {
 		t.Slot = NoSlot
@@ -326,22 +326,24 @@ func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
 	x.putBatch, x.putIndex = uint32(m.batch), uint32(len(m.out.Timed))
 	m.out.Timed = append(m.out.Timed, t)
 	m.dirty = true
-	m.touch(l.queue)
+	m.touch(l.queue())
 	if !room {
 		m.forget(i)
 		return
 	}
 	m.waiting++
+	m.enter(l, x)
 	m.schedule(l, i, key)
 }
 
 // die takes a live task to the dead letters.
 func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	x := m.slab.at(i)
-	q := m.lanes[x.lane].queue
+	l := m.lanes[x.lane]
+	q := l.queue()
 	reason = clip(reason)
 	p := m.place(x)
-	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Slot: i, From: m.source(i, x),
+	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Type: l.group.typ.name, Slot: i, From: m.source(i, x),
 		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Size: int(x.size)}
 	if x.putBatch == uint32(m.batch) {
 		d.From = m.freshSource(x)
@@ -358,7 +360,7 @@ func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	q.state.DeadTotal++
 	q.state.DeadBytes += int64(x.size)
 	m.out.Dead = append(m.out.Dead, d)
-	m.out.Ended = append(m.out.Ended, Ended{x.seq, task.Dead})
+	m.out.Ended = append(m.out.Ended, Ended{x.seq, task.Dead, l.group.typ.name})
 	m.forget(i)
 }
 

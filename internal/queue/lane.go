@@ -1,98 +1,264 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// Names are what the machine looks at of what a task is. Tasks of one queue and
+// priority whose names are the same stand in one lane.
+type Names struct {
+	Type   string
+	Key    string
+	Limits []string // extra limit keys
+}
+
+func namesOf(s *task.Spec) Names { return Names{s.Type, s.Key, s.LimitKeys} }
+
+// hash is the lane's number in store keys, unless another lane has it.
+func (n *Names) hash() uint32 {
+	h := uint64(14695981039346656037) // FNV-1a
+	add := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	add(n.Type)
+	if n.Key != "" || len(n.Limits) > 0 {
+		add(n.Key)
+		for _, l := range n.Limits {
+			add(l)
+		}
+	}
+	return uint32(h ^ h>>32)
+}
 
 // lane is a set of waiting tasks that every gate treats alike: one queue,
-// priority and type. In the store it is two sorted streams, births and timed
-// tasks; in memory it is a window at the front of each.
+// priority, type, key and set of extra limit keys. It exists here while it has
+// tasks, in memory or in the store; in the store it is nothing but their records.
+// In memory it is a window at the front of two streams. Where it stands among
+// others is where its first task does, be that in memory or not; one whose first
+// task has to be read holds up those behind it until it is.
 //
-//	births  ──gone──│ low … in flight … │ head ▸ window ▸ tail │ cursor ▸ in the store alone
-//	timed   ──gone──│ timedLow …        │ in memory            │ horizon ▸ in the store alone
+// Rejected: a lane by a registered type, which nothing could ever take back; a
+// lane in memory only while tasks of it are, which would lose sight of who is
+// first in the store.
 type lane struct {
-	no    uint32 // index in Machine.lanes
-	queue *queueOf
-	prio  uint8
-	num   uint32 // number of the type within the queue
-	heap  int    // place in the level's heap + 1; 0 = not in it
+	group *group // its queue, priority and type
+	key   string
+	side  *side   // nil: it never had timed or returned tasks, nor limit keys
+	born  *stream // births in the store alone; nil: there never were any
+	at    position
 
-	tailPos    int    // place in the level's tails + 1
-	tailAll    int    // place in the machine's tails + 1
-	aloneNow   int    // births that went to the store alone in Apply lastAlone
-	timedAlone uint64 // Apply of the last timed task that went to the store alone
+	no   uint32 // index in Machine.lanes
+	num  uint32 // in store keys
+	pos  int32  // in its group's heap, or in its gate's, + 1
+	list int32  // in its queue's list + 1
 
-	head, tail uint32   // ready births, by sequence
-	returned   []uint32 // heap of ready tasks that are no fresh births, by (ready, seq)
-	waiting    int      // in memory and not running: ready, scheduled or held
+	head, tail     uint32 // ready births, by sequence
+	oldest, newest uint32 // births in memory by sequence, running ones too
+	tasks          int32  // in memory, running ones too
+	waiting        int32  // in memory and not running: ready, scheduled or held
+	ready          int32  // ready in memory
+	window         int32  // how many tasks the lane may keep in memory
+	chunk          int32  // how many are read at once
+	markedIn       uint32 // Apply that put a mark of it last
 
-	// Births.
-	more      bool     // births at or after cursor are in the store alone
-	cursor    task.Seq // while more
-	lastAlone uint64   // Apply of the last birth that went to the store alone
-	births    *load    // refill under way
-	order     fifo     // births in memory in the order of sequence, running ones too
+	gate   uint8 // that it is parked at, + 1
+	moved  bool  // its number is not its hash: see queueOf.moved
+	stored bool  // its first task is in the store alone
+	low    bool  // in Machine.low
+	urged  bool  // in Machine.urged
+	fading bool  // in Machine.fading: it may have no more tasks
+	used   bool  // a worker was here since the eviction's hand passed
+	marked bool  // a mark of it is in the store
+	gone   bool  // let go of
 
-	// Timed.
-	timedMore  bool     // timed tasks after horizon may be in the store alone
-	horizon    timedKey // while timedMore: everything up to it is in memory
-	aloneMin   timedKey // least key put alone since the refill under way began
-	aloneSet   bool
-	timed      *load
-	timedCount int       // timed tasks in memory, running ones too
-	timedOrder timedHeap // lazily: timed tasks in memory by key
-
-	window     int      // how many tasks the lane may keep in memory
-	high       task.Seq // dispatch mark as written: nothing above it was dispatched
-	timedTop   task.Time
-	sinceMark  int
-	timedMark  task.Time
-	heldBelow  task.Seq  // births up to it may be running under an earlier owner
-	heldTimed  task.Time // timed tasks due up to it, likewise
-	lastServed task.Time // when a worker for the type was last here
+	high      task.Seq  // dispatch mark as written: nothing above it was dispatched
+	timedTop  task.Time // the same of timed tasks
+	heldBelow task.Seq  // births up to it may be running under an earlier owner
+	heldTimed task.Time // timed tasks due up to it, likewise
 }
 
-// timedKey orders timed tasks.
-type timedKey struct {
-	due task.Time
-	seq task.Seq
+// side is what most lanes don't need.
+type side struct {
+	limits    []string
+	returned  heap[uint32, readyOrder] // ready tasks that are no fresh births
+	timed     stream
+	order     timedOrder
+	timedIn   int       // timed tasks in memory, running ones too
+	wake      task.Time // when timed tasks must be loaded, or are due
+	wakePos   int       // in Machine.wakes + 1
+	scheduled uint32    // scheduled tasks in memory, through next and prev
 }
 
-func (a timedKey) less(b timedKey) bool { return a.due < b.due || a.due == b.due && a.seq < b.seq }
-
-// before is the greatest key less than a.
-func (a timedKey) before() timedKey { return timedKey{a.due, a.seq - 1} }
-
-// load is a refill under way. Tasks that are touched after its view was pinned
-// are filtered out of its answer.
-type load struct {
-	no      uint32
-	lane    *lane
-	touched map[task.Seq]struct{}
-	void    bool // a purge swept the lane meanwhile
+// position is where a task stands in the order of a priority: by the time it
+// became ready, then by sequence.
+type position struct {
+	ready task.Time
+	seq   task.Seq
 }
 
-func (l *load) touch(seq task.Seq) {
-	if l == nil {
-		return
+func (a position) less(b position) bool {
+	return a.ready < b.ready || a.ready == b.ready && a.seq < b.seq
+}
+
+// readyOrder is the order of tasks that are ready.
+type readyOrder struct{ slab *slab }
+
+func (o readyOrder) less(a, b uint32) bool {
+	x, y := o.slab.at(a), o.slab.at(b)
+	return x.ready < y.ready || x.ready == y.ready && x.seq < y.seq
+}
+
+func (o readyOrder) placed(i uint32, pos int) { o.slab.at(i).pos = uint32(pos) }
+
+// laneOrder is the order of lanes by their first tasks.
+type laneOrder struct{}
+
+func (laneOrder) less(a, b *lane) bool    { return a.at.less(b.at) }
+func (laneOrder) placed(l *lane, pos int) { l.pos = int32(pos) }
+
+func (l *lane) queue() *queueOf { return l.group.typ.queue }
+
+func (l *lane) prio() uint8 { return l.group.prio }
+
+// names are the lane's names.
+func (l *lane) names() Names {
+	n := Names{Type: l.group.typ.name, Key: l.key}
+	if l.side != nil {
+		n.Limits = l.side.limits
 	}
-	if l.touched == nil {
-		l.touched = map[task.Seq]struct{}{}
-	}
-	l.touched[seq] = struct{}{}
+	return n
 }
 
-// first is the task of the lane that is to be dispatched next.
+func (l *lane) is(n *Names) bool {
+	if l.group.typ.name != n.Type || l.key != n.Key {
+		return false
+	}
+	if l.side == nil {
+		return len(n.Limits) == 0
+	}
+	return slices.Equal(l.side.limits, n.Limits)
+}
+
+// births is the lane's stream of births, made when the first one stays in the
+// store alone.
+func (l *lane) births() *stream {
+	if l.born == nil {
+		l.born = &stream{}
+	}
+	return l.born
+}
+
+func (l *lane) moreBirths() bool { return l.born != nil && l.born.more }
+
+func (l *lane) moreTimed() bool { return l.side != nil && l.side.timed.more }
+
+// returned is how many ready tasks are no fresh births.
+func (l *lane) returned() int {
+	if l.side == nil {
+		return 0
+	}
+	return l.side.returned.len()
+}
+
+// sideOf makes the lane's side if there is none.
+func (m *Machine) sideOf(l *lane) *side {
+	if l.side == nil {
+		l.side = &side{scheduled: NoSlot, returned: heap[uint32, readyOrder]{by: readyOrder{&m.slab}}}
+	}
+	return l.side
+}
+
+// first is the ready task in memory that is to be dispatched next; NoSlot: there
+// is none.
 func (m *Machine) first(l *lane) uint32 {
-	if len(l.returned) == 0 {
+	if l.returned() == 0 {
 		return l.head
 	}
+	r := l.side.returned.items[0]
 	if l.head == NoSlot {
-		return l.returned[0]
+		return r
 	}
-	a, b := m.slab.at(l.head), m.slab.at(l.returned[0])
+	a, b := m.slab.at(l.head), m.slab.at(r)
 	if b.ready < a.ready || b.ready == a.ready && b.seq < a.seq {
-		return l.returned[0]
+		return r
 	}
 	return l.head
+}
+
+// front is where the lane's first task stands, and whether that is in the store
+// alone. What is in memory and stands before it needs not wait for it: so an
+// overdue backlog is dispatched while it is being read.
+func (m *Machine) front(l *lane) (at position, stored, any bool) {
+	if i := m.first(l); i != NoSlot {
+		s := m.slab.at(i)
+		at, any = position{s.ready, s.seq}, true
+	}
+	if l.moreBirths() {
+		if t := l.born.birthAt(); !any || t.less(at) {
+			at, stored, any = t, true, true
+		}
+	}
+	if l.moreTimed() && l.side.timed.next.due <= m.now {
+		if t := l.side.timed.timedAt(); !any || t.less(at) {
+			at, stored, any = t, true, true
+		}
+	}
+	return at, stored, any
+}
+
+// fixLane puts the lane where its first task belongs: in its group's heap, in
+// its gate's while it is parked, or nowhere.
+func (m *Machine) fixLane(l *lane) {
+	at, stored, any := m.front(l)
+	if l.gate != 0 {
+		m.fixParked(l, at, stored, any)
+		return
+	}
+	g := l.group
+	if was := l.stored; was != (stored && any) {
+		l.stored = stored && any
+		m.countOpen(l, btoi(l.stored)-btoi(was))
+	}
+	switch {
+	case any && l.pos == 0:
+		l.at = at
+		g.lanes.push(l)
+	case any && l.at != at:
+		l.at = at
+		g.lanes.fix(int(l.pos - 1))
+	case !any && l.pos != 0:
+		g.lanes.remove(int(l.pos - 1))
+	default:
+		return
+	}
+	m.fixGroup(g)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// countOpen counts what could be dispatched of the lane, if it is not parked: its
+// ready tasks in memory, and one if its first has to be read.
+func (m *Machine) countOpen(l *lane, n int) {
+	if l.gate == 0 {
+		l.group.typ.open += n
+		l.queue().open += n
+	}
+}
+
+func (m *Machine) countReady(l *lane, n int) {
+	l.ready += int32(n)
+	l.queue().inReady += n
+	m.countOpen(l, n)
 }
 
 // pushBirth appends a ready birth to the lane; its sequence is above all in it.
@@ -106,192 +272,252 @@ func (m *Machine) pushBirth(l *lane, i uint32) {
 	}
 	l.tail = i
 	l.waiting++
-	l.queue.inReady++
+	m.countReady(l, 1)
 	if l.head == i {
-		m.fixLevel(l)
+		m.fixLane(l)
 	}
 }
 
 // pushReturned makes any other task ready.
 func (m *Machine) pushReturned(l *lane, i uint32) {
-	s := m.slab.at(i)
-	s.state = slotReady
-	l.returned = append(l.returned, i)
-	s.pos = uint32(len(l.returned))
-	m.returnedUp(l, len(l.returned)-1)
+	m.slab.at(i).state = slotReady
+	m.sideOf(l).returned.push(i)
 	l.waiting++
-	l.queue.inReady++
-	m.fixLevel(l)
+	m.countReady(l, 1)
+	m.fixLane(l)
 }
 
 // unready takes a ready task out of its lane.
 func (m *Machine) unready(l *lane, i uint32) {
 	s := m.slab.at(i)
 	if s.pos != 0 {
-		m.returnedRemove(l, int(s.pos-1))
+		l.side.returned.remove(int(s.pos - 1))
 	} else {
-		if s.prev == NoSlot {
-			l.head = s.next
-		} else {
-			m.slab.at(s.prev).next = s.next
-		}
-		if s.next == NoSlot {
-			l.tail = s.prev
-		} else {
-			m.slab.at(s.next).prev = s.prev
-		}
-		s.next, s.prev = NoSlot, NoSlot
+		m.unlink(&l.head, &l.tail, s)
 	}
 	l.waiting--
-	l.queue.inReady--
-	m.fixLevel(l)
+	m.countReady(l, -1)
+	m.fixLane(l)
+	m.runLow(l)
 }
 
-func (m *Machine) returnedLess(a, b uint32) bool {
-	x, y := m.slab.at(a), m.slab.at(b)
-	return x.ready < y.ready || x.ready == y.ready && x.seq < y.seq
+// unlink takes a slot out of a list through next and prev.
+func (m *Machine) unlink(head, tail *uint32, s *slot) {
+	if s.prev == NoSlot {
+		*head = s.next
+	} else {
+		m.slab.at(s.prev).next = s.next
+	}
+	if s.next == NoSlot {
+		*tail = s.prev
+	} else {
+		m.slab.at(s.next).prev = s.prev
+	}
+	s.next, s.prev = NoSlot, NoSlot
 }
 
-func (m *Machine) returnedSwap(l *lane, a, b int) {
-	h := l.returned
-	h[a], h[b] = h[b], h[a]
-	m.slab.at(h[a]).pos = uint32(a + 1)
-	m.slab.at(h[b]).pos = uint32(b + 1)
-}
-
-func (m *Machine) returnedUp(l *lane, p int) {
-	for p > 0 {
-		q := (p - 1) / 2
-		if !m.returnedLess(l.returned[p], l.returned[q]) {
-			return
-		}
-		m.returnedSwap(l, p, q)
-		p = q
+// enter counts a task that comes into one of the lane's lists.
+func (m *Machine) enter(l *lane, s *slot) {
+	l.tasks++
+	q := l.queue()
+	if s.class == task.ClassTimed {
+		l.side.timedIn++
+		q.timedIn++
+	} else {
+		q.birthsIn++
 	}
 }
 
-func (m *Machine) returnedRemove(l *lane, p int) {
-	h := l.returned
-	m.slab.at(h[p]).pos = 0
-	last := len(h) - 1
-	if p != last {
-		h[p] = h[last]
-		m.slab.at(h[p]).pos = uint32(p + 1)
+// leave counts a task that has left the lane's lists for good.
+func (m *Machine) leave(l *lane, s *slot) {
+	l.tasks--
+	q := l.queue()
+	if s.class == task.ClassTimed {
+		l.side.timedIn--
+		q.timedIn--
+		l.side.order.shed(&m.slab, l.side.timedIn)
+	} else {
+		q.birthsIn--
+		m.unorder(l, s)
 	}
-	l.returned = h[:last]
-	if p == last {
+	if l.tasks == 0 {
+		m.fade(l)
+	}
+}
+
+// order appends a birth to the lane's births in memory; its sequence is above all
+// in it.
+func (m *Machine) order(l *lane, i uint32) {
+	s := m.slab.at(i)
+	s.ordered, s.older, s.newer = true, l.newest, NoSlot
+	if l.newest == NoSlot {
+		l.oldest = i
+	} else {
+		m.slab.at(l.newest).newer = i
+	}
+	l.newest = i
+}
+
+func (m *Machine) unorder(l *lane, s *slot) {
+	if !s.ordered {
 		return
 	}
-	for q := p; ; {
-		c := 2*q + 1
-		if c >= last {
-			break
-		}
-		if c+1 < last && m.returnedLess(h[c+1], h[c]) {
-			c++
-		}
-		if !m.returnedLess(h[c], h[q]) {
-			break
-		}
-		m.returnedSwap(l, q, c)
-		q = c
+	if s.older == NoSlot {
+		l.oldest = s.newer
+	} else {
+		m.slab.at(s.older).newer = s.newer
 	}
-	m.returnedUp(l, p)
-}
-
-// fifo is a queue of (sequence, slot) pairs in rising order; entries whose slot
-// has moved on are dropped when they reach the front.
-type fifo struct {
-	buf  []fifoEntry
-	head int
-	n    int
-}
-
-type fifoEntry struct {
-	seq  task.Seq
-	slot uint32
-}
-
-func (f *fifo) push(seq task.Seq, slot uint32) {
-	if f.n == len(f.buf) {
-		size := max(2*len(f.buf), 64)
-		buf := make([]fifoEntry, size)
-		for i := range f.n {
-			buf[i] = f.buf[(f.head+i)&(len(f.buf)-1)]
-		}
-		f.buf, f.head = buf, 0
+	if s.newer == NoSlot {
+		l.newest = s.older
+	} else {
+		m.slab.at(s.newer).older = s.older
 	}
-	f.buf[(f.head+f.n)&(len(f.buf)-1)] = fifoEntry{seq, slot}
-	f.n++
+	s.ordered, s.older, s.newer = false, NoSlot, NoSlot
 }
 
-// trim drops what has left the birth class from the front, and returns the first
-// sequence still there.
-func (m *Machine) trimOrder(f *fifo) (task.Seq, bool) {
-	for f.n > 0 {
-		e := f.buf[f.head]
-		s := m.slab.at(e.slot)
-		if s.seq == e.seq && s.class == task.ClassBirth && s.state != slotFree {
-			return e.seq, true
-		}
-		f.head = (f.head + 1) & (len(f.buf) - 1)
-		f.n--
+// laneFor finds the lane of tasks with these names, and makes it if there is
+// none.
+func (m *Machine) laneFor(q *queueOf, prio uint8, n Names) *lane {
+	if l := q.lastLane; l != nil && l.prio() == prio && l.is(&n) {
+		return l
 	}
-	return 0, false
-}
-
-// timedHeap is a heap of timed keys with their slots, lazily cleaned.
-type timedHeap []timedEntry
-
-type timedEntry struct {
-	key  timedKey
-	slot uint32
-}
-
-func (h *timedHeap) push(e timedEntry) {
-	*h = append(*h, e)
-	s := *h
-	for p := len(s) - 1; p > 0; {
-		q := (p - 1) / 2
-		if !s[p].key.less(s[q].key) {
-			return
-		}
-		s[p], s[q] = s[q], s[p]
-		p = q
+	l := m.findLane(q, prio, &n)
+	if l == nil {
+		l = m.makeLane(q, prio, n)
 	}
+	q.lastLane = l
+	return l
 }
 
-func (h *timedHeap) pop() {
-	s := *h
-	last := len(s) - 1
-	s[0] = s[last]
-	s = s[:last]
-	*h = s
-	for p := 0; ; {
-		c := 2*p + 1
-		if c >= last {
-			return
+func laneKey(prio uint8, num uint32) uint64 { return uint64(prio)<<32 | uint64(num) }
+
+// findLane finds a lane by its names: under their hash, or, if another lane had
+// that number when it was made, among those that moved.
+func (m *Machine) findLane(q *queueOf, prio uint8, n *Names) *lane {
+	if l := q.byNum[laneKey(prio, n.hash())]; l != nil && l.is(n) {
+		return l
+	}
+	for _, l := range q.moved {
+		if l.prio() == prio && l.is(n) {
+			return l
 		}
-		if c+1 < last && s[c+1].key.less(s[c].key) {
-			c++
-		}
-		if !s[c].key.less(s[p].key) {
-			return
-		}
-		s[p], s[c] = s[c], s[p]
-		p = c
+	}
+	return nil
+}
+
+// makeLane makes a lane. Its number is the hash of its names, or the next that is
+// free: as long as it has tasks it keeps it.
+func (m *Machine) makeLane(q *queueOf, prio uint8, n Names) *lane {
+	num := n.hash()
+	for q.byNum[laneKey(prio, num)] != nil {
+		num++
+	}
+	return m.addLane(q, prio, num, n)
+}
+
+// addLane makes the in-memory side of a lane whose number is known.
+func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names) *lane {
+	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
+		window: int32(min(laneWindowMin, m.cfg.WindowTasks)), chunk: laneWindowTiny}
+	l.group.typ.lanes++
+	l.group.held++
+	if len(n.Limits) > 0 {
+		m.sideOf(l).limits = n.Limits
+	}
+	if k := len(m.freeLanes); k > 0 {
+		l.no, m.freeLanes = m.freeLanes[k-1], m.freeLanes[:k-1]
+		m.lanes[l.no] = l
+	} else {
+		l.no = uint32(len(m.lanes))
+		m.lanes = append(m.lanes, l)
+	}
+	q.byNum[laneKey(prio, num)] = l
+	q.lanes = append(q.lanes, l)
+	l.list = int32(len(q.lanes))
+	q.lanesTop = max(q.lanesTop, len(q.lanes))
+	if l.moved = num != n.hash(); l.moved {
+		q.moved = append(q.moved, l)
+	}
+	return l
+}
+
+// isEmpty says whether the lane has no task anywhere.
+func (l *lane) isEmpty() bool {
+	return l.tasks == 0 && !l.moreBirths() && !l.moreTimed() &&
+		(l.born == nil || l.born.load == nil) && (l.side == nil || l.side.timed.load == nil)
+}
+
+// fade notes that the lane may have lost its last task.
+func (m *Machine) fade(l *lane) {
+	if !l.fading && l.isEmpty() {
+		l.fading = true
+		m.fading = append(m.fading, l)
 	}
 }
 
-// trimTimed is the due time of the first timed task of the lane in memory.
-func (m *Machine) trimTimed(h *timedHeap) (task.Time, bool) {
-	for len(*h) > 0 {
-		e := (*h)[0]
-		s := m.slab.at(e.slot)
-		if s.seq == e.key.seq && s.class == task.ClassTimed && s.due == e.key.due && s.state != slotFree {
-			return e.key.due, true
+// dropLanes lets go of lanes without tasks: at each tick, so that one that is
+// refilled at once need not be made anew, or before they become many.
+func (m *Machine) dropLanes() {
+	later := m.fading[:0]
+	for _, l := range m.fading {
+		switch {
+		case !l.isEmpty():
+			l.fading = false
+		case l.markedIn == uint32(m.batch): // the mark that this very Apply puts can't be dropped by it
+			later = append(later, l)
+		default:
+			m.dropLane(l)
 		}
-		h.pop()
 	}
-	return 0, false
+	clear(m.fading[len(later):])
+	m.fading = later
+	if cap(m.fading) > 4*fadingMax {
+		m.fading = nil
+	}
+}
+
+func (m *Machine) dropLane(l *lane) {
+	q := l.queue()
+	if l.marked {
+		m.out.DropMarks = append(m.out.DropMarks, Mark{Queue: q.state.Queue, Prio: l.prio(), Lane: l.num})
+		m.dirty = true
+	}
+	if l.side != nil && l.side.wakePos != 0 {
+		m.wakes.remove(l.side.wakePos - 1)
+	}
+	delete(q.byNum, laneKey(l.prio(), l.num))
+	last := len(q.lanes) - 1
+	q.lanes[l.list-1] = q.lanes[last]
+	q.lanes[l.list-1].list = l.list
+	q.lanes[last] = nil
+	q.lanes = q.lanes[:last]
+	if l.moved {
+		q.moved = slices.DeleteFunc(q.moved, func(x *lane) bool { return x == l })
+	}
+	if q.lastLane == l {
+		q.lastLane = nil
+	}
+	m.lanes[l.no] = nil
+	m.freeLanes = append(m.freeLanes, l.no)
+	g := l.group
+	l.gone = true
+	g.typ.lanes--
+	if g.held--; g.held == 0 {
+		m.dropGroup(g)
+	}
+	m.dropType(g.typ)
+	m.shrink(q)
+}
+
+// shrink gives back what a burst of lanes has left.
+func (m *Machine) shrink(q *queueOf) {
+	if len(q.lanes) == 0 && q.lanesTop > lanesKeepMax {
+		q.byNum, q.lanes, q.lanesTop = map[uint64]*lane{}, nil, 0
+	}
+	if len(m.lanes) == len(m.freeLanes) {
+		m.lanes, m.freeLanes = m.lanes[:0], m.freeLanes[:0]
+		if cap(m.lanes) > lanesKeepMax {
+			m.lanes, m.freeLanes = nil, nil
+		}
+	}
 }

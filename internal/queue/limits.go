@@ -5,14 +5,24 @@ import "github.com/penstock-io/penstock/internal/task"
 // Limits of one machine. Each names what it bounds.
 const (
 	queuesMax        = 65_535                  // queues of a partition
-	typesMax         = 10_000                  // types (lanes) of one queue
 	sessionsMax      = 10_000                  // open worker sessions
 	producersMax     = 10_000                  // producer sessions with numbers, over all queues
 	rangesMax        = 4_096                   // unanswered number ranges of one producer session in one queue
-	windowTasks      = 200_000                 // tasks in memory, all lanes: 200,000 × 144 B ≈ 28 MiB
+	windowTasks      = 200_000                 // tasks in memory, all lanes: 200,000 × 152 B ≈ 30 MiB
 	laneWindowMin    = 4_096                   // a lane's window at first
 	laneWindowMax    = 32_768                  // and at full speed
-	laneWindowTiny   = 64                      // what a lane may load when the budget is spent
+	laneWindowIdle   = 8                       // and while memory is short and nobody takes from it
+	laneWindowTiny   = 64                      // what a lane that is next may load when the budget is spent
+	loadsMax         = 4                       // reads of tasks under way; each
+	loadLanesMax     = 1_024                   // goes to so many lanes,
+	loadTasksMax     = 65_536                  // and brings so many tasks, at most
+	urgedMax         = 64                      // lanes behind one that is next and has to be read, that are read with it
+	evictLanesMax    = 1_024                   // lanes looked at, in one Apply, for tasks that need not be in memory
+	evictTasksMax    = 8_192                   // tasks that leave it then
+	fadingMax        = 1_024                   // lanes without tasks that wait for the tick to go
+	lanesKeepMax     = 4_096                   // a burst of more lanes than this leaves no memory behind
+	unservedTypesMax = 1_024                   // types looked at, in one tick, for tasks that no worker serves
+	unservedShownMax = 100                     // types shown of a queue that no worker serves
 	markBlock        = 1_024                   // dispatches between two writes of a lane's marks
 	timedMarkBlock   = task.Second             // time between two writes of a lane's timed marks
 	timedLead        = task.Second             // timed tasks are loaded so long before they are due
@@ -34,5 +44,4 @@ const (
 	retentionsMax    = 16                      // different retentions at once; more share the longest
 	historyBytes     = 2 << 30
 	idemBytes        = 256 << 20
-	purgeDropsMax    = 1 << 20 // in-memory tasks dropped one by one in a purge
 )

@@ -18,7 +18,6 @@ type Snapshot struct {
 	Meta       Meta
 	Found      bool // false: the partition is new
 	Queues     []QueueState
-	Types      []TypeName
 	Marks      []Mark
 	Segments   []Segment
 	Producers  []ProducerState
@@ -33,8 +32,10 @@ type LaneFound struct {
 	Queue    uint32
 	Prio     uint8
 	Lane     uint32
+	Names    Names // of its first record
 	HasBirth bool
-	Birth    task.Seq // first birth at or after the lane's low-water mark
+	Birth    task.Seq  // first birth at or after the lane's low-water mark
+	Ready    task.Time // since when it has been ready
 	HasTimed bool
 	Timed    task.Time // due of the first timed task
 }

@@ -27,13 +27,23 @@ type Machine struct {
 
 	queues    []*queueOf // by number
 	byName    map[string]*queueOf
-	lanes     []*lane
 	tick      task.Time // next slow work
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
 	dirtyList []*queueOf
-	tails     []*lane   // lanes with tasks in the store alone
-	nextTimed task.Time // when the next of them must be loaded for its timed tasks
-	loads     map[uint32]*load
+
+	lanes     []*lane // by no; nil = free
+	freeLanes []uint32
+	fading    []*lane                // they may have no more tasks
+	low       []*lane                // they run low in memory and have more in the store, first come first served
+	urged     []*lane                // they are next and have to be read
+	wakes     heap[*lane, wakeOrder] // those whose timed tasks will have to be read
+	hand      int                    // of the eviction, in lanes
+	loads     map[uint32]*load       // under way
+	reserved  int                    // tasks that they may bring
+	reading   int                    // Wants that are not answered
+
+	lostMarks  []Mark // of lanes that are gone: dropped by the first Apply
+	unservedAt [2]int // where the look for types that no worker serves goes on: queue, type
 
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
@@ -69,7 +79,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 		queues: make([]*queueOf, 1), // number 0 is never used
 		unary:  newUnary(),
 	}
-	m.timers.slab = &m.slab
+	m.timers = newTimers(&m.slab)
 	m.now = max(now, snap.Meta.Now)
 	m.meta = snap.Meta
 	m.producers.init(snap.Producers)
@@ -90,6 +100,10 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	m.now = max(m.now, now)
 	m.batch++
 	out.Batch, out.Now = m.batch, m.now
+	if m.lostMarks != nil {
+		out.DropMarks = append(out.DropMarks, m.lostMarks...)
+		m.lostMarks = nil
+	}
 	for i := range cmds {
 		if cmds[i].Op == OpLoaded {
 			m.learn(cmds[i].Loaded)
@@ -101,6 +115,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 		}
 	}
 	m.runTimers()
+	m.wakeLanes()
 	for i := range cmds {
 		m.apply(&cmds[i])
 	}
@@ -129,7 +144,8 @@ func (m *Machine) apply(c *Command) {
 			s.beat = m.now
 		}
 	case OpDetach:
-		if s := m.sessionOf(c.Session); s != nil {
+		if s := m.sessionOf(c.Session); s != nil && !s.detached {
+			m.countServing(s, -1)
 			s.detached = true
 		}
 	case OpClose:
@@ -169,6 +185,9 @@ func (m *Machine) finishApply() {
 	m.keyOnce()
 	m.producers.put(m)
 	m.history.put(m)
+	if len(m.fading) >= fadingMax {
+		m.dropLanes()
+	}
 	if m.dirty {
 		m.dirty = false
 		m.meta.Now = m.now
@@ -190,8 +209,8 @@ func (m *Machine) deadline() task.Time {
 	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
 		d = t
 	}
-	if t := m.nextTimed; t != 0 && t < d {
-		d = t
+	if m.wakes.len() > 0 {
+		d = min(d, m.wakes.items[0].side.wake)
 	}
 	if t := m.longAt; t != 0 && t < d {
 		d = t
@@ -231,8 +250,8 @@ func (m *Machine) runTimers() {
 func (m *Machine) becomeReady(i uint32) {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
-	l.waiting--
-	l.queue.timedActive++
+	m.unschedule(l, s)
+	l.queue().timedActive++
 	m.pushReturned(l, i)
 }
 
@@ -251,39 +270,12 @@ func (m *Machine) slowWork() {
 	m.producers.evict(m)
 	m.history.retain(m)
 	m.sweepIdems()
-}
-
-// addLane makes the in-memory side of a lane.
-func (m *Machine) addLane(q *queueOf, prio uint8, num uint32) *lane {
-	l := &lane{no: uint32(len(m.lanes)), queue: q, prio: prio, num: num, head: NoSlot, tail: NoSlot,
-		window: min(laneWindowMin, m.cfg.WindowTasks), lastServed: m.now}
-	m.lanes = append(m.lanes, l)
-	q.lanes = append(q.lanes, l)
-	for int(num) >= len(q.byLane[prio]) {
-		q.byLane[prio] = append(q.byLane[prio], nil)
-	}
-	q.byLane[prio][num] = l
-	return l
-}
-
-// laneOf finds a lane, making its in-memory side if there is none.
-func (m *Machine) laneOf(q *queueOf, prio uint8, num uint32) *lane {
-	if l := q.findLane(prio, num); l != nil {
-		return l
-	}
-	return m.addLane(q, prio, num)
-}
-
-func (q *queueOf) findLane(prio uint8, num uint32) *lane {
-	if int(num) < len(q.byLane[prio]) {
-		return q.byLane[prio][num]
-	}
-	return nil
+	m.dropLanes()
 }
 
 func (m *Machine) place(s *slot) Place {
 	l := m.lanes[s.lane]
-	p := Place{Class: s.class, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: s.seq}
+	p := Place{Class: s.class, Prio: l.prio(), Queue: l.queue().state.Queue, Lane: l.num, Seq: s.seq}
 	if s.class == task.ClassTimed {
 		p.Due = s.due
 	}

@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // keyOnce makes every key stand once in the batch, as engines may ask: what is put
 // is not dropped as well, and nothing is dropped twice. Puts win: one that a later
@@ -10,6 +14,18 @@ func (m *Machine) keyOnce() {
 	if m.samePlace {
 		m.samePlace = false
 		o.DropTimed = dropsLeft(o.DropTimed, len(o.Timed), func(i int) Place { return o.Timed[i].Place })
+	}
+	if len(o.DropMarks) > 0 {
+		type mark struct {
+			queue uint32
+			prio  uint8
+			lane  uint32
+		}
+		named := make(map[mark]bool, len(o.Marks))
+		for i := range o.Marks {
+			named[mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane}] = true
+		}
+		o.DropMarks = slices.DeleteFunc(o.DropMarks, func(k Mark) bool { return named[mark{k.Queue, k.Prio, k.Lane}] })
 	}
 	if len(o.DropExpiries) > 0 {
 		o.DropExpiries = dropsLeft(o.DropExpiries, len(o.Expiries), func(i int) ExpiryKey { return o.Expiries[i].Key })

@@ -41,7 +41,6 @@ type Output struct {
 	Idems     []Idem
 	Claims    []Claim
 	Queues    []QueueState
-	Types     []TypeName
 	Marks     []Mark
 	Segments  []Segment
 	Producers []ProducerState
@@ -76,7 +75,7 @@ func (o *Output) Reset() {
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
 		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Types: o.Types[:0], Marks: o.Marks[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
@@ -111,6 +110,7 @@ type Source struct {
 // delay, a return. The body is copied from From and Attempt is appended.
 type Timed struct {
 	Place   Place // Queue == Void: skip
+	Type    string
 	Slot    uint32
 	From    Source
 	Counts  task.Counts
@@ -131,6 +131,7 @@ type DeadKey struct {
 type DeadLetter struct {
 	Key     DeadKey
 	Place   Place // where it stood; for a loaded one, its birth place
+	Type    string
 	Slot    uint32
 	From    Source
 	Counts  task.Counts
@@ -151,6 +152,7 @@ type Finished struct {
 	Key      FinishedKey
 	State    task.State
 	Place    Place // where it last stood
+	Names    Names
 	From     Source
 	Flags    Flags
 	Copy     bool // copy earlier attempts (and the birth place of a moved task) from From
@@ -229,13 +231,6 @@ type QueueState struct {
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
 }
 
-// TypeName registers a type as a lane of a queue.
-type TypeName struct {
-	Queue uint32
-	Lane  uint32
-	Name  string
-}
-
 // Mark is a lane's low-water marks (nothing live below them, nothing is ever
 // written below them) and dispatch marks (nothing above them was dispatched).
 type Mark struct {
@@ -296,7 +291,7 @@ type Meta struct {
 	NextLoad     uint32
 }
 
-// Range is a stretch of one lane's records in one class: [From, To).
+// Range is a stretch of a queue's records in one class: [From, To).
 type Range struct {
 	From Place
 	To   Place
@@ -312,6 +307,8 @@ type Leased struct {
 	Lease       *Lease
 	Slot        uint32
 	Place       Place
+	Type        string
+	Key         string
 	Token       task.Token
 	Attempt     uint32
 	MaxAttempts int32
@@ -327,6 +324,7 @@ type Leased struct {
 type Ended struct {
 	Seq   task.Seq
 	State task.State
+	Type  string
 }
 
 // Revoke tells a session that a lease has ended early.

@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // queueNamed finds a queue, or makes it.
 func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
@@ -11,7 +16,7 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 		return nil, e
 	}
 	if len(m.byName) >= queuesMax {
-		return nil, task.Errorf(task.Exhausted, "this partition has %d queues, the most it can hold: use fewer queues and more types or keys", queuesMax)
+		return nil, task.Errorf(task.Exhausted, "this partition has %d queues, the most it can hold: use fewer queues, and keys for what differs", queuesMax)
 	}
 	m.meta.NextQueue = max(m.meta.NextQueue, 1)
 	q := m.addQueue(QueueState{Queue: m.meta.NextQueue, Name: name})
@@ -19,40 +24,22 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 	m.touch(q)
 	for _, s := range m.sessions {
 		if s != nil {
-			s.adoptQueue(q)
+			if s.adoptQueue(q) && !s.detached {
+				m.countServingIn(s, q, 1)
+			}
 		}
 	}
 	return q, nil
 }
 
 func (m *Machine) addQueue(st QueueState) *queueOf {
-	q := &queueOf{state: st, typeNum: map[string]uint32{}}
+	q := &queueOf{state: st, types: map[string]*typeOf{}, byNum: map[uint64]*lane{}}
 	for int(st.Queue) >= len(m.queues) {
 		m.queues = append(m.queues, nil)
 	}
 	m.queues[st.Queue] = q
 	m.byName[st.Name] = q
 	return q
-}
-
-// typeNamed finds the number of a type in the queue, registering it if it is new.
-func (m *Machine) typeNamed(q *queueOf, name string) (uint32, *task.Error) {
-	if name == q.lastType {
-		return q.lastNum, nil
-	}
-	if n, ok := q.typeNum[name]; ok {
-		q.lastType, q.lastNum = name, n
-		return n, nil
-	}
-	if len(q.types) >= typesMax {
-		return 0, task.Errorf(task.Exhausted, "queue %q has %d types, the most it can hold: put what differs into the payload", q.state.Name, typesMax)
-	}
-	q.types = append(q.types, name)
-	n := uint32(len(q.types))
-	q.typeNum[name] = n
-	m.out.Types = append(m.out.Types, TypeName{Queue: q.state.Queue, Lane: n, Name: name})
-	m.dirty = true
-	return n, nil
 }
 
 // setQueue changes a queue's settings.
@@ -77,6 +64,9 @@ func (m *Machine) setQueue(c *SetQueue) {
 	set(&q.state.Paused, p.Paused)
 	if p.Backoff != nil {
 		cfg.Backoff = p.Backoff
+	}
+	if !q.state.Paused {
+		m.wake(&q.paused)
 	}
 	m.touch(q)
 }
@@ -121,32 +111,41 @@ func checkPatch(p *task.QueuePatch) *task.Error {
 	return nil
 }
 
-// loadQueues rebuilds queues, types and lanes from the snapshot.
+// loadQueues rebuilds queues and lanes from the snapshot.
 func (m *Machine) loadQueues(snap *Snapshot) {
 	for _, st := range snap.Queues {
 		m.addQueue(st)
 	}
-	for _, t := range snap.Types {
-		q := m.queues[t.Queue]
-		for int(t.Lane) > len(q.types) {
-			q.types = append(q.types, "")
-		}
-		q.types[t.Lane-1] = t.Name
-		q.typeNum[t.Name] = t.Lane
-	}
-	for _, mk := range snap.Marks {
-		l := m.laneOf(m.queues[mk.Queue], mk.Prio, mk.Lane)
-		l.high, l.timedTop = mk.High, mk.TimedTop
-		l.timedMark = mk.TimedLow
-	}
-	for _, f := range snap.Lanes {
-		l := m.laneOf(m.queues[f.Queue], f.Prio, f.Lane)
+	for i := range snap.Lanes {
+		f := &snap.Lanes[i]
+		l := m.addLane(m.queues[f.Queue], f.Prio, f.Lane, f.Names)
 		if f.HasBirth {
-			l.more, l.cursor = true, f.Birth
+			s := l.births()
+			s.back(streamKey{seq: f.Birth}, f.Ready)
 		}
 		if f.HasTimed {
-			l.timedMore, l.horizon = true, timedKey{f.Timed, 0}
+			m.sideOf(l).timed.back(streamKey{due: f.Timed}, 0)
 		}
-		m.fixTail(l)
 	}
+	for _, mk := range snap.Marks {
+		q := m.queueOfNum(mk.Queue)
+		if q == nil || q.byNum[laneKey(mk.Prio, mk.Lane)] == nil {
+			m.lostMarks = append(m.lostMarks, mk) // of a lane that has no tasks any more
+			continue
+		}
+		l := q.byNum[laneKey(mk.Prio, mk.Lane)]
+		l.high, l.timedTop, l.marked = mk.High, mk.TimedTop, true
+	}
+	for _, l := range m.lanes {
+		m.tailChanged(l)
+	}
+	slices.SortStableFunc(m.low, func(a, b *lane) int { return cmp.Compare(a.at.ready, b.at.ready) })
+}
+
+// queueOfNum finds a queue by number.
+func (m *Machine) queueOfNum(n uint32) *queueOf {
+	if int(n) >= len(m.queues) {
+		return nil
+	}
+	return m.queues[n]
 }

@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // restart is what a new owner must mind: tasks that may still be running under
 // the last one, and a process that keeps dying.
@@ -49,7 +53,7 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	if !r.unclean {
 		return
 	}
-	for _, l := range m.lanes {
+	for _, l := range m.lanes { // none is free yet
 		l.heldBelow, l.heldTimed = l.high, l.timedTop
 	}
 }
@@ -67,6 +71,21 @@ func (r *restart) holds(l *lane, w *Waiting) bool {
 		return w.Place.Due <= l.heldTimed
 	}
 	return w.Place.Seq <= l.heldBelow
+}
+
+// purged drops claims of tasks that a purge by range took.
+func (r *restart) purged(m *Machine, q *queueOf, c task.Class) {
+	var gone []task.Seq
+	for seq, x := range r.claims {
+		if _, here := m.index.get(seq); !here && x.Place.Queue == q.state.Queue && x.Place.Class == c {
+			gone = append(gone, seq)
+		}
+	}
+	slices.Sort(gone)
+	for _, seq := range gone {
+		delete(r.claims, seq)
+		m.out.DropClaims = append(m.out.DropClaims, seq)
+	}
 }
 
 // claimed says that a claim of the task is written.
@@ -144,9 +163,8 @@ func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
 		return false
 	}
 	if w.Place.Class == task.ClassTimed {
-		l.timedCount++
-		l.timedOrder.push(timedEntry{timedKey{w.Place.Due, w.Place.Seq}, i})
-		l.queue.timedActive++
+		l.side.order.push(timedEntry{streamKey{w.Place.Due, w.Place.Seq}, i})
+		l.queue().timedActive++
 	}
 	switch {
 	case unary:
@@ -164,13 +182,13 @@ func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
 func (m *Machine) hold(l *lane, i uint32) {
 	m.slab.at(i).state = slotHeld
 	l.waiting++
-	l.queue.held++
+	l.queue().held++
 	m.restart.held = append(m.restart.held, i)
 }
 
 func (m *Machine) unhold(l *lane, i uint32) {
 	l.waiting--
-	l.queue.held--
+	l.queue().held--
 }
 
 // crashLoaded counts the crash of a task just read; it is in no list.
@@ -180,7 +198,7 @@ func (m *Machine) crashLoaded(l *lane, i uint32) {
 	// It stands as held for a moment, so that the counts follow the usual way.
 	s.state = slotHeld
 	l.waiting++
-	l.queue.held++
+	l.queue().held++
 	m.crash(i)
 }
 
@@ -237,8 +255,8 @@ func (m *Machine) endAdoption() {
 // loadingHeld says whether a lane's tasks that may be running are still being
 // read.
 func (m *Machine) loadingHeld() bool {
-	for _, l := range m.tails {
-		if l.more && l.cursor <= l.heldBelow || l.timedMore && l.horizon.due <= l.heldTimed {
+	for _, l := range m.lanes {
+		if l != nil && (l.moreBirths() && l.born.next.seq <= l.heldBelow || l.moreTimed() && l.side.timed.next.due <= l.heldTimed) {
 			return true
 		}
 	}

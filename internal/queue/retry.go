@@ -138,7 +138,7 @@ type rules struct {
 }
 
 func (m *Machine) rulesOf(s *slot) rules {
-	cfg := &m.lanes[s.lane].queue.state.Config
+	cfg := &m.lanes[s.lane].queue().state.Config
 	r := rules{maxAttempts: cfg.MaxAttempts, timeout: cfg.Timeout, backoff: cfg.Backoff}
 	if s.policy != 0 {
 		p := m.policies.list[s.policy].policy

@@ -60,8 +60,8 @@ func (m *Machine) open(o *Open) {
 		m.sessions[s.no-1] = s
 		m.byID[o.Options.ID] = s.no
 		m.openCount++
-	} else {
-		m.countServed(s)
+	} else if !s.detached {
+		m.countServing(s, -1)
 	}
 	o.Session = s.no
 	s.opts = *o.Options
@@ -80,7 +80,7 @@ func (m *Machine) open(o *Open) {
 			s.adoptQueue(q)
 		}
 	}
-	m.countServed(s)
+	m.countServing(s, 1)
 	if s.opts.Remote {
 		m.putSession(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
 	}
@@ -131,25 +131,15 @@ func checkSession(o *task.SessionOptions) *task.Error {
 }
 
 // adoptQueue lets the session serve a queue that it names and that now exists.
-func (s *session) adoptQueue(q *queueOf) {
+func (s *session) adoptQueue(q *queueOf) bool {
 	w, ok := s.weights[q.state.Name]
 	if !ok {
-		return
+		return false
 	}
 	s.queues = append(s.queues, sessionQueue{q, w})
 	s.turn, s.share = 0, 0
 	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
-}
-
-// countServed remembers when workers for the session's queues were last here.
-func (m *Machine) countServed(s *session) {
-	for _, sq := range s.queues {
-		for _, l := range sq.queue.lanes {
-			if s.serves.has(sq.queue, l.num) {
-				l.lastServed = m.now
-			}
-		}
-	}
+	return true
 }
 
 // resume gives the session the leases it says it holds, where they are still
@@ -219,7 +209,12 @@ func (m *Machine) closeSession(no uint32) {
 }
 
 func (m *Machine) endSession(s *session) {
-	m.countServed(s)
+	if !s.detached {
+		m.countServing(s, -1)
+	}
+	for _, sq := range s.queues { // until now its tasks had somebody who might run them
+		m.noteServed(sq.queue, &s.serves)
+	}
 	m.sessions[s.no-1] = nil
 	delete(m.byID, s.opts.ID)
 	m.openCount--

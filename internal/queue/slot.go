@@ -28,10 +28,12 @@ type slot struct {
 	timerAt  task.Time
 	lane     uint32
 	policy   uint32 // index of its policy; 0 = the queue's
-	next     uint32 // in the lane's births, or in the session's leases
+	next     uint32 // in the lane's ready births, its scheduled tasks, or the session's leases
 	prev     uint32
+	older    uint32 // in the lane's births by sequence
+	newer    uint32
 	timer    uint32 // place in the timer heap + 1
-	pos      uint32 // place in the lane's returned heap + 1
+	pos      uint32 // in the lane's returned heap + 1
 	session  uint32
 	dispatch uint32 // of the last dispatch …
 	epoch    uint32 // … and the epoch it happened in
@@ -46,6 +48,7 @@ type slot struct {
 	state    slotState
 	flags    Flags
 	long     bool // its lease is older than longAfter
+	ordered  bool // it stands in the lane's births by sequence
 }
 
 const (
@@ -81,7 +84,7 @@ func (b *slab) take() uint32 {
 	i := b.free
 	s := b.at(i)
 	b.free = s.next
-	*s = slot{next: NoSlot, prev: NoSlot}
+	*s = slot{next: NoSlot, prev: NoSlot, older: NoSlot, newer: NoSlot}
 	b.used++
 	return i
 }

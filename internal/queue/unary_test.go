@@ -47,11 +47,12 @@ func TestUnaryWeights(t *testing.T) {
 // before the task is given out again, goes on.
 func TestExtendTakesUp(t *testing.T) {
 	m := New(Config{Epoch: 2, Nonce: 7}, &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
-		Types: []TypeName{{Queue: 1, Lane: 1, Name: "t"}}, Lanes: []LaneFound{{Queue: 1, Lane: 1, HasBirth: true, Birth: task.MakeSeq(1, 1)}}}, 1000)
+		Lanes: []LaneFound{{Queue: 1, Lane: 1, Names: Names{Type: "t"}, HasBirth: true, Birth: task.MakeSeq(1, 1)}}}, 1000)
 	var out Output
 	m.Apply(1000, []Command{{Op: OpTick}}, &out)
 	seq := task.MakeSeq(1, 1)
-	loaded := &Loaded{Want: out.Wants[0], End: true, Waiting: []Waiting{{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Enqueued: 1}}}
+	loaded := &Loaded{Want: out.Wants[0], Waiting: []Waiting{{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Enqueued: 1}},
+		Stretches: []Stretch{{Load: out.Wants[0].Lanes[0].Load, To: 1, End: true}}}
 	m.Apply(1001, []Command{{Op: OpLoaded, Loaded: loaded}}, &out)
 	old := task.Token{Attempt: 1, Epoch: 1, Nonce: 3, Dispatch: 9, Queue: 1, Seq: seq}
 	e := &Extend{Extensions: []task.Extension{{Token: old, TTL: 5000}}, Codes: make([]task.Code, 1)}

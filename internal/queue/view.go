@@ -1,11 +1,17 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // TaskView is a live task in memory, as people ask for it.
 type TaskView struct {
 	State   task.State
 	Place   Place
+	Type    string
 	Counts  task.Counts
 	Ready   task.Time
 	Started task.Time
@@ -27,7 +33,7 @@ func (m *Machine) Find(seq task.Seq) (TaskView, bool) {
 func (m *Machine) viewOf(i uint32) TaskView {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
-	v := TaskView{Place: m.place(s), Counts: s.counts(), Ready: s.ready, Max: m.rulesOf(s).maxAttempts}
+	v := TaskView{Place: m.place(s), Type: l.group.typ.name, Counts: s.counts(), Ready: s.ready, Max: m.rulesOf(s).maxAttempts}
 	switch s.state {
 	case slotHeld:
 		v.State = task.Blocked
@@ -41,44 +47,29 @@ func (m *Machine) viewOf(i uint32) TaskView {
 		}
 	default:
 		v.State = task.Ready
-		v.Reason = m.whyReady(l)
+		v.Reason = whyReady(l)
 	}
 	return v
 }
 
 // whyReady is what keeps the lane's ready tasks from running, if it is not just
 // their turn.
-func (m *Machine) whyReady(l *lane) string {
-	switch {
-	case l.queue.state.Paused:
-		return "its queue is paused"
-	case !m.isServed(l):
+func whyReady(l *lane) string {
+	if why := whyHeld(l); why != "" {
+		return why
+	}
+	if !l.group.typ.isServed() {
 		return "no worker serves this type"
 	}
 	return ""
 }
 
-func (m *Machine) isServed(l *lane) bool {
-	for _, s := range m.sessions {
-		if s == nil || s.detached {
-			continue
-		}
-		for _, sq := range s.queues {
-			if sq.queue == l.queue && s.serves.has(l.queue, l.num) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // WhyWaits is Find's Reason for a ready task that is in the store alone.
 func (m *Machine) WhyWaits(p Place) string {
-	if int(p.Queue) >= len(m.queues) || m.queues[p.Queue] == nil {
-		return ""
-	}
-	if l := m.queues[p.Queue].findLane(p.Prio, p.Lane); l != nil {
-		return m.whyReady(l)
+	if q := m.queueOfNum(p.Queue); q != nil {
+		if l := q.byNum[laneKey(p.Prio, p.Lane)]; l != nil {
+			return whyReady(l)
+		}
 	}
 	return ""
 }
@@ -98,18 +89,6 @@ func (m *Machine) QueueNum(name string) (uint32, bool) {
 		return 0, false
 	}
 	return q.state.Queue, true
-}
-
-// TypeName is the type of a lane.
-func (m *Machine) TypeName(queue, lane uint32) string {
-	if int(queue) >= len(m.queues) || m.queues[queue] == nil {
-		return ""
-	}
-	t := m.queues[queue].types
-	if lane == 0 || int(lane) > len(t) {
-		return ""
-	}
-	return t[lane-1]
 }
 
 // QueueConfig is a queue's settings.
@@ -148,38 +127,56 @@ func (m *Machine) infoOf(q *queueOf) task.QueueInfo {
 		Dead: st.Dead, DeadBytes: st.DeadBytes, Enqueued: st.Enqueued, Succeeded: st.Succeeded, Canceled: st.Canceled, Expired: st.Expired,
 		HistoryFrom: m.history.from(), Earlier: st.Earlier,
 	}
-	unserved := map[uint32]int{}
-	for _, l := range q.lanes {
-		f := m.first(l)
-		if f == NoSlot {
-			continue
+	i.Workers = q.workers
+	i.OldestReady = q.oldestReady()
+	i.Unserved = q.unserved()
+	return i
+}
+
+// oldestReady is since when the longest waiting task has been ready; 0: none is.
+func (q *queueOf) oldestReady() task.Time {
+	var at task.Time
+	note := func(l *lane) {
+		if at == 0 || l.at.ready < at {
+			at = l.at.ready
 		}
-		at := m.slab.at(f).ready
-		if i.OldestReady == 0 || at < i.OldestReady {
-			i.OldestReady = at
-		}
-		if m.isServed(l) {
-			continue
-		}
-		k, seen := unserved[l.num]
-		if !seen {
-			k = len(i.Unserved)
-			unserved[l.num] = k
-			i.Unserved = append(i.Unserved, task.UnservedType{Type: q.types[l.num-1], Oldest: at})
-		}
-		i.Unserved[k].Oldest = min(i.Unserved[k].Oldest, at)
 	}
-	for _, s := range m.sessions {
-		if s == nil || s.detached {
+	for p := range q.levels {
+		if q.levels[p].len() > 0 {
+			note(q.levels[p].items[0].lanes.items[0])
+		}
+	}
+	if q.paused.len() > 0 {
+		note(q.paused.items[0])
+	}
+	return at
+}
+
+// unserved lists types with ready tasks that no worker serves, those that wait
+// longest if they are too many.
+func (q *queueOf) unserved() []task.UnservedType {
+	if q.servedAll > 0 {
+		return nil
+	}
+	var out []task.UnservedType
+	for _, t := range q.typeList {
+		if t.served > 0 || t.lanes == 0 {
 			continue
 		}
-		for _, sq := range s.queues {
-			if sq.queue == q {
-				i.Workers++
+		var at task.Time
+		for g := t.groups; g != nil; g = g.next {
+			if g.lanes.len() > 0 && (at == 0 || g.lanes.items[0].at.ready < at) {
+				at = g.lanes.items[0].at.ready
 			}
 		}
+		if at != 0 {
+			out = append(out, task.UnservedType{Type: t.name, Oldest: at})
+		}
 	}
-	return i
+	slices.SortFunc(out, func(a, b task.UnservedType) int {
+		return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Type, b.Type))
+	})
+	return out[:min(len(out), unservedShownMax)]
 }
 
 // Workers lists the open worker sessions.
@@ -226,7 +223,7 @@ func (m *Machine) Info() task.PartitionInfo {
 }
 
 // slotBytes is about what a slot and its index entry take.
-const slotBytes = 160
+const slotBytes = 176
 
 // EachInMemory calls fn for the tasks of a queue in memory, by lane and age.
 // Number 0 means every queue. It is for listings, not for the hot path.
@@ -238,7 +235,7 @@ func (m *Machine) EachInMemory(queue uint32, fn func(TaskView) bool) {
 			if s.state <= slotLoaded {
 				continue
 			}
-			if queue != 0 && m.lanes[s.lane].queue.state.Queue != queue {
+			if queue != 0 && m.lanes[s.lane].queue().state.Queue != queue {
 				continue
 			}
 			if !fn(m.viewOf(i)) {
@@ -249,7 +246,7 @@ func (m *Machine) EachInMemory(queue uint32, fn func(TaskView) bool) {
 }
 
 // Demand is how many of want tasks could be dispatched to the session now, at
-// most. It is cheap: types are not looked at.
+// most. A lane whose first task has to be read counts as one.
 func (m *Machine) Demand(session uint32, want int) int {
 	s := m.sessionOf(session)
 	if s == nil || s.detached {
@@ -257,10 +254,7 @@ func (m *Machine) Demand(session uint32, want int) int {
 	}
 	n := 0
 	for _, sq := range s.queues {
-		if !sq.queue.state.Paused {
-			n += sq.queue.inReady
-		}
-		if n >= want {
+		if n += sq.queue.openFor(&s.serves, want-n); n >= want {
 			return want
 		}
 	}
@@ -270,7 +264,7 @@ func (m *Machine) Demand(session uint32, want int) int {
 // DemandUnary is Demand for a unary lease.
 func (m *Machine) DemandUnary(l *Lease) bool {
 	for _, w := range l.Queues {
-		if q := m.byName[w.Queue]; q != nil && !q.state.Paused && q.inReady > 0 {
+		if q := m.byName[w.Queue]; q != nil && q.open > 0 {
 			return true
 		}
 	}

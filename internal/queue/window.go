@@ -1,54 +1,294 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
 
-// wantRefills asks for the next tasks of every lane that runs low in memory and
-// has more in the store.
-func (m *Machine) wantRefills() {
-	m.nextTimed = 0
-	for _, l := range m.tails {
-		if l.more && l.births == nil && (l.head == NoSlot || l.waiting < l.window/2) {
-			if n := m.refillSize(l, l.head == NoSlot); n > 0 {
-				if l.head == NoSlot && l.lastAlone < m.batch {
-					l.window = min(2*l.window, laneWindowMax, max(m.cfg.WindowTasks, laneWindowTiny))
-				}
-				l.births = m.newLoad(l, WantBirths, Place{Class: task.ClassBirth, Seq: l.cursor}, n)
-			}
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// wakeOrder is the order of lanes by when their timed tasks have to be read.
+type wakeOrder struct{}
+
+func (wakeOrder) less(a, b *lane) bool {
+	return a.side.wake < b.side.wake || a.side.wake == b.side.wake && a.no < b.no
+}
+func (wakeOrder) placed(l *lane, pos int) { l.side.wakePos = pos }
+
+// setWake arms the lane for when its next timed task in the store must be read,
+// and then for when it is due, should it not be here by then.
+func (m *Machine) setWake(l *lane) {
+	t := &l.side.timed
+	at := task.Time(0)
+	if t.more {
+		switch soon := t.next.due.Add(-timedLead); {
+		case soon > m.now && t.load == nil:
+			at = soon
+		case t.next.due > m.now:
+			at = t.next.due
 		}
-		if !l.timedMore || l.timed != nil {
+	}
+	switch s := l.side; {
+	case at == 0 && s.wakePos != 0:
+		m.wakes.remove(s.wakePos - 1)
+	case at != 0 && s.wakePos == 0:
+		s.wake = at
+		m.wakes.push(l)
+	case at != 0:
+		s.wake = at
+		m.wakes.fix(s.wakePos - 1)
+	}
+}
+
+// wakeLanes looks after the lanes whose timed tasks in the store come near.
+func (m *Machine) wakeLanes() {
+	for m.wakes.len() > 0 && m.wakes.items[0].side.wake <= m.now {
+		m.tailChanged(m.wakes.items[0])
+	}
+}
+
+// tailChanged follows a change of what the lane has in the store alone.
+func (m *Machine) tailChanged(l *lane) {
+	if l.side != nil {
+		m.setWake(l)
+	}
+	m.fixLane(l)
+	m.runLow(l)
+	m.fade(l)
+}
+
+// runLow notes a lane that has room and more in the store.
+func (m *Machine) runLow(l *lane) {
+	if !l.low && (m.wantsBirths(l) || m.wantsTimed(l)) {
+		l.low = true
+		m.low = append(m.low, l)
+	}
+}
+
+func (m *Machine) wantsBirths(l *lane) bool {
+	return l.moreBirths() && l.born.load == nil && (l.waiting < l.window/2 || l.stored && l.at == l.born.birthAt())
+}
+
+func (m *Machine) wantsTimed(l *lane) bool {
+	if !l.moreTimed() || l.side.timed.load != nil {
+		return false
+	}
+	t := &l.side.timed
+	return t.next.due <= m.now.Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == t.timedAt())
+}
+
+// urge has the first lane of a group read, however full memory is, and with it
+// those that come after it and have to be read too: a worker waits.
+func (m *Machine) urge(g *group) {
+	for _, l := range g.lanes.items[:min(urgedMax, g.lanes.len())] {
+		l.used = true
+		if l.stored && !l.urged && (m.wantsBirths(l) || m.wantsTimed(l)) {
+			l.urged = true
+			m.urged = append(m.urged, l)
+		}
+	}
+}
+
+// isShort says that half of what memory may hold is in use: then it is for those
+// lanes that workers take from.
+func (m *Machine) isShort() bool { return m.waiting+m.reserved >= m.cfg.WindowTasks/2 }
+
+// room says whether the lane may take a new task into memory. While memory is
+// short, those that nobody takes from may have a few only.
+func (m *Machine) room(l *lane) bool {
+	used := m.waiting + m.reserved
+	if used >= m.cfg.WindowTasks || l.waiting >= l.window {
+		return false
+	}
+	return !m.isShort() || l.used || l.waiting < laneWindowIdle
+}
+
+// wantRefills asks for the next tasks of lanes: first those that workers wait
+// for, then, as far as memory reaches, those that run low, in turn.
+func (m *Machine) wantRefills() {
+	if len(m.urged) == 0 && len(m.low) == 0 {
+		return
+	}
+	births, timed := Want{What: WantBirths}, Want{What: WantTimed}
+	open := func() bool { return m.reading+btoi(births.Lanes != nil)+btoi(timed.Lanes != nil) < loadsMax }
+	done := 0
+	for _, l := range m.urged {
+		if !open() || full(&births) || full(&timed) {
+			break
+		}
+		done++
+		if l.urged = false; l.gone {
 			continue
 		}
-		soon := l.horizon.due <= m.now.Add(timedLead)
-		if soon || l.waiting < l.window/2 {
-			if n := m.refillSize(l, soon); n > 0 {
-				l.aloneSet = false
-				l.timed = m.newLoad(l, WantTimed, Place{Class: task.ClassTimed, Due: l.horizon.due, Seq: l.horizon.seq + 1}, n)
-				continue
-			}
+		m.refillLane(l, &births, &timed, laneWindowTiny)
+	}
+	m.urged = cutFront(m.urged, done)
+	done = 0
+	for _, l := range m.low {
+		if m.waiting+m.reserved >= m.cfg.WindowTasks || !open() || full(&births) || full(&timed) {
+			break
 		}
-		if t := l.horizon.due.Add(-timedLead); m.nextTimed == 0 || t < m.nextTimed {
-			m.nextTimed = t
+		done++
+		if l.low = false; !l.gone && (l.used || !m.isShort()) { // else it is read when a worker waits for it
+			m.refillLane(l, &births, &timed, 0)
+		}
+	}
+	m.low = cutFront(m.low, done)
+	for _, w := range []*Want{&births, &timed} {
+		if w.Lanes != nil {
+			slices.SortFunc(w.Lanes, func(a, b LaneWant) int { return comparePlaces(&a.From, &b.From) })
+			m.reading++
+			m.want(*w)
 		}
 	}
 }
 
-// refillSize is how many tasks a lane may take in. One that must have some gets
-// a few even when the budget is spent.
-func (m *Machine) refillSize(l *lane, must bool) int {
-	n := min(l.window-l.waiting, m.cfg.WindowTasks-m.waiting)
-	if must {
-		n = max(n, laneWindowTiny)
+// cutFront takes n items from the front and gives back the memory of a burst.
+func cutFront[T any](s []T, n int) []T {
+	if n == len(s) && cap(s) <= fadingMax {
+		clear(s)
+		return s[:0]
 	}
-	return n
+	return append([]T(nil), s[n:]...)
 }
 
-func (m *Machine) newLoad(l *lane, what WantKind, from Place, n int) *load {
+func full(w *Want) bool { return len(w.Lanes) >= loadLanesMax || w.Limit >= loadTasksMax }
+
+// refillLane adds the lane's stretches to what is read. least is what it gets
+// even if memory has no room.
+func (m *Machine) refillLane(l *lane, births, timed *Want, least int) {
+	if m.wantsBirths(l) {
+		if l.head == NoSlot && l.born.batch < m.batch && l.used {
+			l.window = min(2*l.window, int32(min(laneWindowMax, max(m.cfg.WindowTasks, laneWindowTiny))))
+		}
+		m.ask(l, births, task.ClassBirth, l.born, m.refillSize(l, least))
+	}
+	if m.wantsTimed(l) {
+		m.ask(l, timed, task.ClassTimed, &l.side.timed, m.refillSize(l, least))
+		m.setWake(l)
+	}
+}
+
+// refillSize is how many tasks the lane may take in.
+func (m *Machine) refillSize(l *lane, least int) int {
+	free := m.cfg.WindowTasks - m.waiting - m.reserved
+	n := int(min(l.window-l.waiting, l.chunk))
+	if n <= 0 { // others of it fill its window, and this one is first
+		n = laneWindowTiny
+	}
+	if n > free && least > 0 {
+		free += m.evict(n - max(free, 0))
+	}
+	return max(min(n, free), least)
+}
+
+func (m *Machine) ask(l *lane, w *Want, c task.Class, s *stream, n int) {
+	if n <= 0 {
+		m.runLow(l)
+		return
+	}
 	m.meta.NextLoad++
-	ld := &load{no: m.meta.NextLoad, lane: l}
+	ld := &load{no: m.meta.NextLoad, lane: l, class: c, limit: n}
 	m.loads[ld.no] = ld
-	from.Queue, from.Prio, from.Lane = l.queue.state.Queue, l.prio, l.num
-	m.want(Want{What: what, Load: ld.no, Place: from, Queue: from.Queue, Limit: n})
-	return ld
+	m.reserved += n
+	s.begin(ld)
+	from := Place{Class: c, Prio: l.prio(), Queue: l.queue().state.Queue, Lane: l.num, Due: s.next.due, Seq: s.next.seq}
+	w.Lanes = append(w.Lanes, LaneWant{Load: ld.no, From: from, Limit: n})
+	w.Limit += n
+}
+
+// evict makes room for n tasks: waiting ones of lanes that no worker has taken
+// from for a round of the hand are left to the store. It returns for how many.
+func (m *Machine) evict(n int) int {
+	n = min(n, evictTasksMax)
+	got := 0
+	for range min(evictLanesMax, 2*len(m.lanes)) {
+		if got >= n {
+			break
+		}
+		m.hand = (m.hand + 1) % len(m.lanes)
+		l := m.lanes[m.hand]
+		if l == nil || l.waiting == 0 {
+			continue
+		}
+		if l.used {
+			l.used = false
+			continue
+		}
+		got += m.evictLane(l, n-got)
+	}
+	return got
+}
+
+// evictLane leaves up to n of the lane's waiting births to the store, the last
+// ones first, and then all its timed ones.
+func (m *Machine) evictLane(l *lane, n int) int {
+	if l.born != nil && l.born.load != nil || l.side != nil && l.side.timed.load != nil {
+		return 0
+	}
+	got := 0
+	for got < n && l.tail != NoSlot {
+		i := l.tail
+		s := m.slab.at(i)
+		if !m.mayEvict(s) {
+			break
+		}
+		m.unorderFrom(l, s.seq)
+		l.births().back(streamKey{seq: s.seq}, s.ready)
+		m.letGo(l, i)
+		got++
+	}
+	if got < n && l.tail == NoSlot && l.side != nil {
+		got += m.evictTimed(l)
+	}
+	if got > 0 {
+		m.tailChanged(l)
+	}
+	return got
+}
+
+// unorderFrom takes what still runs of the births that go back to the store out
+// of the lane's order: a refill that passes it puts it in again.
+func (m *Machine) unorderFrom(l *lane, seq task.Seq) {
+	for l.newest != NoSlot {
+		s := m.slab.at(l.newest)
+		if s.seq <= seq {
+			return
+		}
+		m.unorder(l, s)
+	}
+}
+
+func (m *Machine) evictTimed(l *lane) int {
+	got := 0
+	for k := l.side.returned.len() - 1; k >= 0; k-- {
+		if k >= l.side.returned.len() {
+			continue
+		}
+		i := l.side.returned.items[k]
+		if s := m.slab.at(i); m.mayEvict(s) && s.class == task.ClassTimed {
+			l.side.timed.back(streamKey{s.due, s.seq}, 0)
+			m.letGo(l, i)
+			got++
+		}
+	}
+	for i := l.side.scheduled; i != NoSlot; {
+		s := m.slab.at(i)
+		next := s.next
+		if m.mayEvict(s) {
+			l.side.timed.back(streamKey{s.due, s.seq}, 0)
+			m.letGo(l, i)
+			got++
+		}
+		i = next
+	}
+	return got
+}
+
+// letGo takes a waiting task out of memory: its record stays.
+func (m *Machine) letGo(l *lane, i uint32) {
+	m.detach(i)
+	m.forget(i)
 }
 
 // learn keeps the answers that commands of this Apply will ask for. It comes
@@ -70,7 +310,11 @@ func (m *Machine) learn(a *Loaded) {
 func (m *Machine) loaded(a *Loaded) {
 	switch a.Want.What {
 	case WantBirths, WantTimed:
-		m.refill(a)
+		m.reading--
+		for i := range a.Stretches {
+			s := &a.Stretches[i]
+			m.refill(s, a.Waiting[s.From:s.To], a.Want.Batch)
+		}
 	case WantTask:
 		if a.Want.Until != 0 {
 			m.expireLoaded(a)
@@ -82,87 +326,50 @@ func (m *Machine) loaded(a *Loaded) {
 	}
 }
 
-// refill takes a range of a lane into memory, filtered against everything that
+// refill takes a stretch of a lane into memory, filtered against everything that
 // happened since its view was pinned.
-func (m *Machine) refill(a *Loaded) {
-	ld := m.loads[a.Want.Load]
-	if ld == nil {
-		m.takeNone(a)
+func (m *Machine) refill(s *Stretch, ws []Waiting, view uint64) {
+	ld := m.loads[s.Load]
+	if ld != nil {
+		delete(m.loads, ld.no)
+		m.reserved -= ld.limit
+	}
+	if ld == nil || ld.void {
+		for range ws {
+			m.out.Taken = append(m.out.Taken, NoSlot)
+		}
 		return
 	}
-	delete(m.loads, ld.no)
-	if ld.void {
-		m.takeNone(a)
-		return
-	}
-	if a.Want.What == WantBirths {
-		m.refillBirths(ld, a)
-	} else {
-		m.refillTimed(ld, a)
-	}
-	m.fixTail(ld.lane)
-}
-
-func (m *Machine) takeNone(a *Loaded) {
-	for range a.Waiting {
-		m.out.Taken = append(m.out.Taken, NoSlot)
-	}
-}
-
-func (m *Machine) refillBirths(ld *load, a *Loaded) {
 	l := ld.lane
-	l.births = nil
-	for k := range a.Waiting {
-		w := &a.Waiting[k]
-		i := m.takeIn(l, ld, w)
-		m.out.Taken = append(m.out.Taken, i)
-		if i == NoSlot {
-			continue
-		}
-		l.order.push(w.Place.Seq, i)
-		if !m.inherit(l, w, i) {
-			m.pushBirth(l, i)
-		}
+	st := l.born
+	if ld.class == task.ClassTimed {
+		st = &l.side.timed
 	}
-	if n := len(a.Waiting); n > 0 {
-		l.cursor = a.Waiting[n-1].Place.Seq + 1
+	for k := range ws { // the load is under way until the end: what is put alone meanwhile is noted
+		m.out.Taken = append(m.out.Taken, m.takeIn(l, ld, &ws[k]))
 	}
-	if a.End && l.lastAlone <= a.Want.Batch {
-		l.more = false
+	var last streamKey
+	var ready task.Time
+	if n := len(ws); n > 0 {
+		last, ready = streamKey{ws[n-1].Place.Due, ws[n-1].Place.Seq}, ws[n-1].Enqueued
 	}
+	if !s.End {
+		l.chunk = min(4*l.chunk, laneWindowMax)
+	}
+	st.filled(len(ws), last, ready, s.End)
+	m.tailChanged(l)
 }
 
-func (m *Machine) refillTimed(ld *load, a *Loaded) {
-	l := ld.lane
-	for k := range a.Waiting { // l.timed stays set: what is put alone meanwhile is noted
-		w := &a.Waiting[k]
-		i := m.takeIn(l, ld, w)
-		m.out.Taken = append(m.out.Taken, i)
-		if i == NoSlot {
-			continue
-		}
-		if !m.inherit(l, w, i) {
-			m.schedule(l, i, timedKey{w.Place.Due, w.Place.Seq})
-		}
-	}
-	l.timed = nil
-	if n := len(a.Waiting); n > 0 {
-		p := a.Waiting[n-1].Place
-		l.horizon = timedKey{p.Due, p.Seq}
-	}
-	l.timedMore = !a.End
-	if l.aloneSet && (!l.timedMore || l.aloneMin.before().less(l.horizon)) {
-		l.timedMore, l.horizon = true, l.aloneMin.before()
-	}
-	l.aloneSet = false
-}
-
-// takeIn gives a loaded task a slot, unless it was touched since, or is here.
+// takeIn gives a loaded task a slot and its place, unless it was touched since,
+// or is here.
 func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 	if _, gone := ld.touched[w.Place.Seq]; gone {
 		return NoSlot
 	}
-	if _, here := m.index.get(w.Place.Seq); here {
+	if i, here := m.index.get(w.Place.Seq); here {
+		if s := m.slab.at(i); s.class == task.ClassBirth && ld.class == task.ClassBirth && !s.ordered && s.state != slotLoaded {
+			m.order(l, i) // it was loaded out of turn, and this is its turn
+		}
 		return NoSlot
 	}
 	m.waiting++
@@ -171,6 +378,17 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		x := m.slab.at(i)
 		x.flags &^= FlagExpiry
 		m.waitsAgain(x)
+	}
+	if ld.class == task.ClassBirth {
+		m.order(l, i)
+	}
+	m.enter(l, m.slab.at(i))
+	switch {
+	case m.inherit(l, w, i):
+	case ld.class == task.ClassBirth:
+		m.pushBirth(l, i)
+	default:
+		m.schedule(l, i, streamKey{w.Place.Due, w.Place.Seq})
 	}
 	return i
 }
@@ -183,6 +401,7 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s.enqueued, s.ready = w.Enqueued, w.Enqueued
 	if s.class == task.ClassTimed {
 		s.ready = w.Place.Due
+		m.sideOf(l)
 	}
 	s.expires, s.flags = w.Expires, w.Flags&^FlagClaim
 	if w.Expires != 0 { // one that was brought back has left its deadline behind
@@ -201,8 +420,23 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 // takeLoaded gives a slot to a task that a command needs and that is in the
 // store alone.
 func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
-	if int(w.Place.Queue) >= len(m.queues) || m.queues[w.Place.Queue] == nil {
+	q := m.queueOfNum(w.Place.Queue)
+	if q == nil {
 		return NoSlot, false
 	}
-	return m.slotFor(m.laneOf(m.queues[w.Place.Queue], w.Place.Prio, w.Place.Lane), w), true
+	l := q.byNum[laneKey(w.Place.Prio, w.Place.Lane)]
+	if l == nil { // its lane has not been heard of: it can't have tasks but this one
+		l = m.addLane(q, w.Place.Prio, w.Place.Lane, w.Names)
+	}
+	return m.slotFor(l, w), true
 }
+
+// comparePlaces is the order of places in the store, within one class.
+func comparePlaces(a, b *Place) int {
+	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
+		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
+}
+
+// mayEvict says whether the task may leave memory: its record is in the store, and
+// nothing is known of it but what stands there. Who was given it last is not.
+func (m *Machine) mayEvict(s *slot) bool { return s.putBatch != uint32(m.batch) && s.epoch == 0 }

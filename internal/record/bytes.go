@@ -9,7 +9,7 @@ import (
 // version is the first byte of every value. A record changes by adding bits to
 // its sets of fields, which readers check; version changes only when that is
 // not enough.
-const version = 1
+const version = 2
 
 const timeMax = 1<<48 - 1
 
@@ -32,13 +32,14 @@ type reader struct {
 	b    []byte
 	bad  bool
 	high bool // a bit or version that only a newer Penstock knows
+	low  bool // a version that only an older one wrote
 }
 
 // open checks the version byte.
 func open(value []byte) reader {
 	r := reader{b: value}
 	if v := r.u8(); !r.bad && v != version {
-		r.bad, r.high = true, v > version
+		r.bad, r.high, r.low = true, v > version, 0 < v && v < version
 	}
 	return r
 }
@@ -181,6 +182,8 @@ func (r *reader) close(c Class) error {
 	switch {
 	case r.high:
 		return &Error{Class: c, Kind: ErrNewer}
+	case r.low:
+		return &Error{Class: c, Kind: ErrOlder}
 	case r.bad:
 		return &Error{Class: c, Why: "the value is cut short or out of range", Kind: ErrCorrupt}
 	case len(r.b) > 0:

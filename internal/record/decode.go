@@ -51,15 +51,38 @@ func (d *Decoder) Waiting(key, value []byte, w *queue.Waiting) error {
 		return err
 	}
 	w.Place, w.Enqueued, w.Expires, w.Deadline, w.Counts = pl, v.enqueued, v.expires, v.deadline, v.counts
-	w.Flags, w.Size, w.Policy, w.Cached = v.flags, len(value), nil, false
+	w.Flags, w.Size, w.Policy, w.Cached, w.Names = v.flags, len(value), nil, false, queue.Names{}
 	if v.policy != nil {
 		w.Policy, err = d.policy(Class(key[2]), v.policy)
 	}
 	return err
 }
 
+// Named is Waiting with the names of the task's lane.
+func (d *Decoder) Named(key, value []byte, w *queue.Waiting) error {
+	if err := d.Waiting(key, value, w); err != nil {
+		return err
+	}
+	var v view
+	err := v.parse(Class(key[2]), value)
+	if err == nil {
+		w.Names, err = d.names(&v)
+	}
+	return err
+}
+
+func (d *Decoder) names(v *view) (queue.Names, error) {
+	n := queue.Names{Type: d.shared(v.typ), Key: d.shared(v.key)}
+	if len(v.limits) > 0 {
+		r := reader{b: v.limits}
+		n.Limits = d.strings(&r)
+		return n, r.close(ClassBirth)
+	}
+	return n, nil
+}
+
 // Delivery reads from the live record at pl what a worker gets: ID, priority,
-// key, payload, headers and the like. The payload aliases value. Queue, Type,
+// payload, headers and the like. The payload aliases value. Queue, Type, Key,
 // Token, Attempt, MaxAttempts, Timeout and LeaseEnd are left to the caller. When
 // the payload is large its length is returned, and its chunks are found under
 // AppendChunkKey of PlaceOf(out.ID).
@@ -78,7 +101,7 @@ func (d *Decoder) Delivery(p uint16, pl queue.Place, value []byte, out *task.Del
 	if err := body.read(d, v.body, c); err != nil {
 		return 0, err
 	}
-	out.Key, out.Payload, out.ContentType, out.Headers, out.Tags = body.key, body.payload, body.contentType, body.headers, body.tags
+	out.Payload, out.ContentType, out.Headers, out.Tags = body.payload, body.contentType, body.headers, body.tags
 	return body.large, nil
 }
 
@@ -91,8 +114,6 @@ func classOf(pl queue.Place) Class {
 
 // body is a body's parts.
 type body struct {
-	key         string
-	limitKeys   []string
 	tags        []string
 	headers     []task.Header
 	contentType string
@@ -107,12 +128,6 @@ func (b *body) read(d *Decoder, raw []byte, c Class) error {
 	if has == 0 {
 		b.payload = r.bytes()
 		return r.close(c)
-	}
-	if has&bodyKey != 0 {
-		b.key = d.shared(r.bytes())
-	}
-	if has&bodyLimitKeys != 0 {
-		b.limitKeys = d.strings(&r)
 	}
 	if has&bodyTags != 0 {
 		b.tags = d.strings(&r)
@@ -152,7 +167,7 @@ func (d *Decoder) strings(r *reader) []string {
 }
 
 // LiveInfo reads the live record at pl as people see it. State is Scheduled or
-// Ready as the record alone can tell; Queue and Type are left to the caller.
+// Ready as the record alone can tell; Queue is left to the caller.
 // Texts and payload are copies. large as for Delivery.
 func (d *Decoder) LiveInfo(p uint16, pl queue.Place, value []byte, out *task.Info) (large int, err error) {
 	c := classOf(pl)
@@ -232,6 +247,7 @@ func (d *Decoder) FinishedInfo(key, value []byte, out *task.Info) (large int, er
 // info fills in what all three kinds of record tell alike.
 func (d *Decoder) info(c Class, v *view, out *task.Info) (large int, err error) {
 	out.Counts, out.EnqueuedAt, out.ExpiresAt, out.Deadline, out.Reason = v.counts, v.enqueued, v.expires, v.deadline, string(v.reason)
+	out.Type, out.Key = d.shared(v.typ), d.shared(v.key)
 	if v.policy != nil {
 		p, err := d.policy(c, v.policy)
 		if err != nil {
@@ -266,7 +282,7 @@ func (d *Decoder) info(c Class, v *view, out *task.Info) (large int, err error) 
 		return 0, err
 	}
 	out.PayloadKept = c != ClassFinished || b.large == 0 // the chunks go when the task ends
-	out.Key, out.Payload, out.ContentType, out.Headers, out.Tags = b.key, copyOf(b.payload), b.contentType, b.headers, b.tags
+	out.Payload, out.ContentType, out.Headers, out.Tags = copyOf(b.payload), b.contentType, b.headers, b.tags
 	return b.large, nil
 }
 

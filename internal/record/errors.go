@@ -5,16 +5,18 @@ import (
 	"fmt"
 )
 
-// The two ways in which bytes can be unreadable.
+// The ways in which bytes can be unreadable.
 var (
 	// ErrNewer: a later version of Penstock wrote it.
 	ErrNewer = errors.New("written by a newer Penstock: open it with that version or a later one")
+	// ErrOlder: a version of Penstock from before its first release wrote it.
+	ErrOlder = errors.New("written by an earlier Penstock that was never released: this one can't read it, so start with an empty data folder")
 	// ErrCorrupt: no version of Penstock writes such bytes.
 	ErrCorrupt = errors.New("not readable: run penstock doctor")
 )
 
-// Error says which record can't be read and why. It wraps ErrNewer or
-// ErrCorrupt.
+// Error says which record can't be read and why. It wraps ErrNewer,
+// ErrOlder or ErrCorrupt.
 type Error struct {
 	Class Class
 	Key   bool   // it is the key that is wrong, not the value

@@ -9,7 +9,7 @@ import (
 
 // A finished record is
 //
-//	version 1 · state 1 · flags 1 · fields 2 · place · enqueued 6 · ended 6 · the fields named
+//	version 1 · state 1 · flags 1 · fields 2 · place · enqueued 6 · ended 6 · type · the fields named
 //
 // It says of the token only what key and place don't.
 const (
@@ -26,6 +26,8 @@ const (
 	finDeadline // these three: kept for a retry
 	finPolicy
 	finBody
+	finKey
+	finLimits
 
 	finKnown = 1<<iota - 1
 )
@@ -43,6 +45,7 @@ func AppendFinished(b, old []byte, f *queue.Finished) ([]byte, error) {
 	b = append(b, version, byte(f.State), byte(f.Flags), byte(has>>8), byte(has))
 	b = appendPlace(b, f.Place)
 	b = appendTime(appendTime(b, f.Enqueued), f.Ended)
+	b = appendString(b, f.Names.Type)
 	if f.Started != 0 {
 		b = appendTime(b, f.Started)
 	}
@@ -70,7 +73,14 @@ func AppendFinished(b, old []byte, f *queue.Finished) ([]byte, error) {
 	if has < finBorn {
 		return b, nil
 	}
-	return appendKept(b, has, &v), nil
+	b = appendKept(b, has, &v)
+	if has&finKey != 0 {
+		b = appendString(b, f.Names.Key)
+	}
+	if has&finLimits != 0 {
+		b = appendStrings(b, f.Names.Limits)
+	}
+	return b, nil
 }
 
 func finishedFields(f *queue.Finished, v *view) uint16 {
@@ -107,8 +117,14 @@ func finishedFields(f *queue.Finished, v *view) uint16 {
 	if f.Copy && (v.attempts.n > 0 || v.last != nil) {
 		has |= finAttempts
 	}
+	if f.Names.Key != "" {
+		has |= finKey
+	}
 	if f.KeepBody {
 		has |= finBody
+		if len(f.Names.Limits) > 0 {
+			has |= finLimits
+		}
 		if v.deadline != 0 {
 			has |= finDeadline
 		}
@@ -160,6 +176,7 @@ type finishedView struct {
 	flags                    queue.Flags
 	place                    queue.Place // without its Seq
 	enqueued, ended, started task.Time
+	typ, key, limits         []byte
 	hasToken                 bool
 	token                    task.Token // without partition and seq
 	counts                   task.Counts
@@ -185,6 +202,7 @@ func (f *finishedView) parse(value []byte) error {
 	has := r.bits16(finKnown)
 	f.place = readPlace(&r)
 	f.enqueued, f.ended = r.time(), r.time()
+	f.typ = r.bytes()
 	if has&finStarted != 0 {
 		f.started = r.time()
 	}
@@ -212,6 +230,10 @@ func (f *finishedView) parse(value []byte) error {
 		f.deadline = r.time()
 	}
 	f.policy, f.body = take(finPolicy), take(finBody)
+	f.key = take(finKey)
+	if has&finLimits != 0 {
+		f.limits = readStrings(&r)
+	}
 	if err := r.close(ClassFinished); err != nil || has&finBody == 0 {
 		return err
 	}
@@ -222,7 +244,7 @@ func (f *finishedView) parse(value []byte) error {
 // view is what a retry starts from.
 func (f *finishedView) view() view {
 	return view{
-		flags: f.flags, enqueued: f.enqueued, deadline: f.deadline, policy: f.policy, counts: f.counts,
+		flags: f.flags, typ: f.typ, key: f.key, limits: f.limits, enqueued: f.enqueued, deadline: f.deadline, policy: f.policy, counts: f.counts,
 		born: f.born, moved: true, attempts: f.attempts, last: f.last(), body: f.body,
 	}
 }
@@ -256,6 +278,7 @@ func (d *Decoder) Finished(key, value []byte, f *queue.Finished) error {
 	v.place.Seq = k.Seq
 	f.Key, f.State, f.Place, f.Flags, f.KeepBody, f.Counts = k, v.state, v.place, v.flags, v.body != nil, v.counts
 	f.Enqueued, f.Started, f.Ended = v.enqueued, v.started, v.ended
+	f.Names = queue.Names{Type: d.shared(v.typ), Key: d.shared(v.key)}
 	f.Worker, f.Reason, f.Token = string(v.worker), string(v.reason), task.Token{}
 	if v.hasToken {
 		f.Token = v.token

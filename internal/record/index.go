@@ -125,8 +125,6 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeMeta(value, new(queue.Meta))
 	case ClassQueue:
 		return DecodeQueue(key, value, new(queue.QueueState))
-	case ClassType:
-		return DecodeTypeName(key, value, new(queue.TypeName))
 	case ClassMark:
 		return DecodeMark(key, value, new(queue.Mark))
 	case ClassBirth, ClassTimed:
@@ -159,7 +157,7 @@ func (d *Decoder) Check(key, value []byte) error {
 }
 
 func (d *Decoder) checkLive(key, value []byte) error {
-	if err := d.Waiting(key, value, new(queue.Waiting)); err != nil {
+	if err := d.Named(key, value, new(queue.Waiting)); err != nil {
 		return err
 	}
 	pl, err := ParsePlaceKey(key)

@@ -16,7 +16,6 @@ type Class byte
 const (
 	ClassMeta     Class = 0x00
 	ClassQueue    Class = 0x01
-	ClassType     Class = 0x02
 	ClassMark     Class = 0x03
 	ClassBirth    Class = 0x10
 	ClassChunk    Class = 0x11
@@ -34,7 +33,7 @@ const (
 
 // Classes lists every class in key order.
 var Classes = [...]Class{
-	ClassMeta, ClassQueue, ClassType, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassWhere,
+	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassWhere,
 	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim,
 }
 
@@ -45,8 +44,6 @@ func (c Class) String() string {
 		return "meta"
 	case ClassQueue:
 		return "queue"
-	case ClassType:
-		return "type"
 	case ClassMark:
 		return "mark"
 	case ClassBirth:
@@ -106,7 +103,7 @@ func AppendPrefixEnd(b, prefix []byte) []byte {
 }
 
 // AppendQueuePrefix appends what every key of a queue begins with, in the classes
-// whose keys begin with a queue: type, mark, birth, chunk, timed, idempotency,
+// whose keys begin with a queue: mark, birth, chunk, timed, idempotency,
 // producer, dead letter.
 func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
 	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, c), queueNum)
@@ -125,11 +122,6 @@ func AppendMetaKey(b []byte, p uint16) []byte { return AppendPrefix(b, p, ClassM
 // AppendQueueKey appends a queue's key.
 func AppendQueueKey(b []byte, p uint16, queueNum uint32) []byte {
 	return AppendQueuePrefix(b, p, ClassQueue, queueNum)
-}
-
-// AppendTypeKey appends the key under which a lane's type is registered.
-func AppendTypeKey(b []byte, p uint16, queueNum, lane uint32) []byte {
-	return binary.BigEndian.AppendUint32(AppendQueuePrefix(b, p, ClassType, queueNum), lane)
 }
 
 // AppendMarkKey appends the key of a lane's marks.
@@ -264,14 +256,6 @@ func ParseQueueKey(key []byte) (queueNum uint32, err error) {
 		return 0, badKey(ClassQueue, key)
 	}
 	return binary.BigEndian.Uint32(key[headLen:]), nil
-}
-
-// ParseTypeKey reads the key of a registered type.
-func ParseTypeKey(key []byte) (queueNum, lane uint32, err error) {
-	if !isKey(key, ClassType, 8) {
-		return 0, 0, badKey(ClassType, key)
-	}
-	return binary.BigEndian.Uint32(key[headLen:]), binary.BigEndian.Uint32(key[headLen+4:]), nil
 }
 
 // ParseMarkKey reads the key of a lane's marks.

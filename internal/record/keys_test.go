@@ -89,9 +89,6 @@ func FuzzKeys(f *testing.F) {
 		case ClassQueue:
 			n, e := ParseQueueKey(key)
 			again, err = AppendQueueKey(nil, p, n), e
-		case ClassType:
-			n, lane, e := ParseTypeKey(key)
-			again, err = AppendTypeKey(nil, p, n, lane), e
 		case ClassMark:
 			n, prio, lane, e := ParseMarkKey(key)
 			again, err = AppendMarkKey(nil, p, &queue.Mark{Queue: n, Prio: prio, Lane: lane}), e

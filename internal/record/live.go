@@ -9,13 +9,14 @@ import (
 
 // A live record, and a dead letter, is
 //
-//	version 1 · flags 1 · fields 2 · enqueued 6 · the fields named · body
+//	version 1 · flags 1 · fields 2 · enqueued 6 · type · the fields named · body
 //
 // and a body, which moves from record to record as it is, is
 //
 //	fields 2 · the fields named · length of payload · payload
 //
-// The machine reads all but the body; a worker reads the body. What is to come
+// The machine reads all but the body: what a task is (type, key, limit keys) stands
+// before it, as lanes are made of it. A worker reads the body. What is to come
 // (dependencies, retention class, changes of priority, an event's birthplace)
 // gets bits of its own: a reader that doesn't know a bit refuses the record.
 const (
@@ -27,14 +28,14 @@ const (
 	hasReason // dead letters
 	hasSize   // dead letters: the bytes that the queue's count has for it
 	hasAttempts
+	hasKey
+	hasLimits
 
 	liveKnown = 1<<iota - 1
 )
 
 const (
-	bodyKey uint16 = 1 << iota
-	bodyLimitKeys
-	bodyTags
+	bodyTags uint16 = 1 << iota
 	bodyHeaders
 	bodyContentType
 	bodyIdem
@@ -75,7 +76,14 @@ func AppendBirth(b []byte, w *queue.Birth) []byte {
 	if s.Policy != nil {
 		has |= hasPolicy
 	}
+	if s.Key != "" {
+		has |= hasKey
+	}
+	if len(s.LimitKeys) > 0 {
+		has |= hasLimits
+	}
 	b = appendHead(b, w.Flags, has, w.Enqueued)
+	b = appendString(b, s.Type)
 	if has != 0 {
 		if w.Expires != 0 {
 			b = appendTime(b, w.Expires)
@@ -85,6 +93,12 @@ func AppendBirth(b []byte, w *queue.Birth) []byte {
 		}
 		if s.Policy != nil {
 			b = appendPolicy(b, s.Policy)
+		}
+		if s.Key != "" {
+			b = appendString(b, s.Key)
+		}
+		if len(s.LimitKeys) > 0 {
+			b = appendStrings(b, s.LimitKeys)
 		}
 	}
 	return appendBody(b, s, w.Flags&queue.FlagLarge != 0)
@@ -96,21 +110,13 @@ func appendHead(b []byte, flags queue.Flags, has uint16, enqueued task.Time) []b
 }
 
 func appendBody(b []byte, s *task.Spec, large bool) []byte {
-	if s.Key == "" && s.LimitKeys == nil && s.Tags == nil && s.Headers == nil && s.ContentType == "" && s.Idempotency == "" && !large {
+	if s.Tags == nil && s.Headers == nil && s.ContentType == "" && s.Idempotency == "" && !large {
 		b = append(b, 0, 0)
 		return appendBytes(b, s.Payload)
 	}
 	var has uint16
 	at := len(b)
 	b = append(b, 0, 0)
-	if s.Key != "" {
-		has |= bodyKey
-		b = appendString(b, s.Key)
-	}
-	if len(s.LimitKeys) > 0 {
-		has |= bodyLimitKeys
-		b = appendStrings(b, s.LimitKeys)
-	}
 	if len(s.Tags) > 0 {
 		has |= bodyTags
 		b = appendStrings(b, s.Tags)
@@ -153,6 +159,9 @@ func appendStrings(b []byte, ss []string) []byte {
 type view struct {
 	flags    queue.Flags
 	enqueued task.Time
+	typ      []byte
+	key      []byte
+	limits   []byte // with their number, as written
 	expires  task.Time
 	deadline task.Time
 	policy   []byte
@@ -171,6 +180,7 @@ func (v *view) parse(c Class, value []byte) error {
 	v.flags = queue.Flags(r.bits8(byte(flagsKnown)))
 	has := r.bits16(liveKnown)
 	v.enqueued = r.time()
+	v.typ = r.bytes()
 	if has != 0 {
 		v.parseFields(&r, has)
 	}
@@ -206,6 +216,19 @@ func (v *view) parseFields(r *reader, has uint16) {
 	if has&hasAttempts != 0 {
 		v.attempts.read(r)
 	}
+	if has&hasKey != 0 {
+		v.key = r.bytes()
+	}
+	if has&hasLimits != 0 {
+		v.limits = readStrings(r)
+	}
+}
+
+// readStrings reads a list of strings as it is written.
+func readStrings(r *reader) []byte {
+	all := r.b
+	skipStrings(r, 1)
+	return all[:len(all)-len(r.b)]
 }
 
 const sizeMax = 1 << 40
@@ -213,12 +236,6 @@ const sizeMax = 1 << 40
 // checkBody walks over a body to its end; for the common shape that is one look.
 func checkBody(r *reader, c Class) error {
 	has := r.bits16(bodyKnown)
-	if has&bodyKey != 0 {
-		r.bytes()
-	}
-	if has&bodyLimitKeys != 0 {
-		skipStrings(r, 1)
-	}
 	if has&bodyTags != 0 {
 		skipStrings(r, 1)
 	}
@@ -276,7 +293,14 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	if v.attempts.n > 0 || extra != nil || v.last != nil {
 		has |= hasAttempts
 	}
+	if len(v.key) > 0 {
+		has |= hasKey
+	}
+	if len(v.limits) > 0 {
+		has |= hasLimits
+	}
 	b = appendHead(b, v.flags, has, v.enqueued)
+	b = appendBytes(b, v.typ)
 	if has&hasExpires != 0 {
 		b = appendTime(b, v.expires)
 	}
@@ -299,6 +323,10 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	if has&hasAttempts != 0 {
 		b = v.attempts.append(b, v.last, extra)
 	}
+	if has&hasKey != 0 {
+		b = appendBytes(b, v.key)
+	}
+	b = append(b, v.limits...)
 	return append(b, v.body...)
 }
 

@@ -114,7 +114,7 @@ func TestDelivery(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := b.Spec
-	equal(t, "delivery", got, task.Delivery{ID: IDOf(part, timed), Key: s.Key, Payload: s.Payload, ContentType: s.ContentType, Headers: s.Headers, Tags: s.Tags, EnqueuedAt: now, Deadline: s.Deadline})
+	equal(t, "delivery", got, task.Delivery{ID: IDOf(part, timed), Payload: s.Payload, ContentType: s.ContentType, Headers: s.Headers, Tags: s.Tags, EnqueuedAt: now, Deadline: s.Deadline})
 
 	b = largeBirth()
 	got = task.Delivery{}
@@ -166,7 +166,7 @@ func TestMoves(t *testing.T) {
 	if _, err := d.DeadInfo(AppendDeadKey(nil, part, key), buried, &info); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "dead letter's info", info, task.Info{ID: IDOf(part, timed), Key: b.Spec.Key, State: task.Dead, Reason: "gave up", Payload: b.Spec.Payload, PayloadKept: true,
+	equal(t, "dead letter's info", info, task.Info{ID: IDOf(part, timed), Type: "mail", Key: b.Spec.Key, State: task.Dead, Reason: "gave up", Payload: b.Spec.Payload, PayloadKept: true,
 		ContentType: b.Spec.ContentType, Headers: b.Spec.Headers, Tags: b.Spec.Tags, Error: failed.Error, Counts: task.Counts{Failures: 2}, MaxAttempts: 4,
 		Attempts: []task.Attempt{*failed, second}, EnqueuedAt: now, StartedAt: failed.Started, FinishedAt: now + 2000, Deadline: b.Spec.Deadline, Worker: failed.Worker, ExpiresAt: b.Expires})
 
@@ -198,7 +198,7 @@ func TestFinished(t *testing.T) {
 	if _, err := d.FinishedInfo(key, value, &info); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "finished info", info, task.Info{ID: IDOf(part, birth), State: task.Succeeded, Priority: 5, Result: []byte(`"sent"`), EnqueuedAt: now, StartedAt: now + 1, FinishedAt: now + 5, Worker: "host-1/42",
+	equal(t, "finished info", info, task.Info{ID: IDOf(part, birth), Type: "mail", State: task.Succeeded, Priority: 5, Result: []byte(`"sent"`), EnqueuedAt: now, StartedAt: now + 1, FinishedAt: now + 5, Worker: "host-1/42",
 		Attempts: []task.Attempt{{Number: 2, Started: now + 1, Ended: now + 5, Outcome: task.AttemptSucceeded, Worker: "host-1/42"}}})
 
 	f = finishedFull()
@@ -282,9 +282,6 @@ func TestState(t *testing.T) {
 	var session queue.SessionState
 	err = DecodeSession(by["session"].key, by["session"].value, &session)
 	f("session", session, err, AppendSession(nil, &session))
-	var typ queue.TypeName
-	err = DecodeTypeName(by["type"].key, by["type"].value, &typ)
-	f("type", typ, err, AppendTypeName(nil, &typ))
 	for _, name := range []string{"where", "where-dead"} {
 		var where queue.Where
 		err = DecodeWhere(by[name].key, by[name].value, &where)

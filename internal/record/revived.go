@@ -3,7 +3,7 @@ package record
 import "github.com/penstock-io/penstock/internal/queue"
 
 // Revived reads what a dead letter, or a finished record that kept its body,
-// says for the task's next life: its policy and when it was enqueued.
+// says for the task's next life: its lane's names, its policy and when it was enqueued.
 func (d *Decoder) Revived(key, value []byte, w *queue.Waiting) error {
 	_, c, err := ClassOf(key)
 	if err != nil {
@@ -27,7 +27,7 @@ func (d *Decoder) Revived(key, value []byte, w *queue.Waiting) error {
 		v.born.Seq = k.Seq
 	}
 	*w = queue.Waiting{Place: v.born, Enqueued: v.enqueued, Deadline: v.deadline, Counts: v.counts, Flags: v.flags, Size: len(value)}
-	if v.policy != nil {
+	if w.Names, err = d.names(&v); err == nil && v.policy != nil {
 		w.Policy, err = d.policy(c, v.policy)
 	}
 	return err

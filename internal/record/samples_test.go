@@ -90,14 +90,14 @@ func samples() []sample {
 
 func finishedPlain() *queue.Finished {
 	return &queue.Finished{
-		Key: queue.FinishedKey{Segment: 6, Seq: seq}, State: task.Succeeded, Place: birth, From: queue.Source{Place: birth}, Token: token,
+		Key: queue.FinishedKey{Segment: 6, Seq: seq}, State: task.Succeeded, Place: birth, Names: queue.Names{Type: "mail"}, From: queue.Source{Place: birth}, Token: token,
 		Enqueued: now, Started: now + 1, Ended: now + 5, Worker: "host-1/42", Outcome: &task.Outcome{Result: []byte(`"sent"`)},
 	}
 }
 
 func finishedFull() *queue.Finished {
 	return &queue.Finished{
-		Key: queue.FinishedKey{Segment: 6, Seq: seq}, State: task.Canceled, Flags: queue.FlagMoved, Copy: true, KeepBody: true,
+		Key: queue.FinishedKey{Segment: 6, Seq: seq}, State: task.Canceled, Names: queue.Names{Type: "mail", Key: "acme/user42", Limits: []string{"db"}}, Flags: queue.FlagMoved, Copy: true, KeepBody: true,
 		Place:  queue.Place{Class: task.ClassTimed, Prio: 5, Queue: 2, Lane: 9, Seq: seq, Due: now + 1000},
 		From:   queue.Source{Place: queue.Place{Class: task.ClassTimed, Prio: 5, Queue: 2, Lane: 9, Seq: seq, Due: now + 1000}},
 		Counts: task.Counts{Failures: 1, Crashes: 2}, Token: token, Enqueued: now, Started: now + 2000, Ended: now + 3000,
@@ -134,7 +134,6 @@ func stateSamples() []sample {
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},
 		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Config: task.QueueConfig{Width: 4},
 			Earlier: []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}})},
-		{"type", AppendTypeKey(nil, part, 2, 9), AppendTypeName(nil, &queue.TypeName{Queue: 2, Lane: 9, Name: "mail"})},
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
 		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},

@@ -163,22 +163,6 @@ func readConfig(r *reader, c *task.QueueConfig) {
 	}
 }
 
-// AppendTypeName appends the record that names a lane's type.
-func AppendTypeName(b []byte, t *queue.TypeName) []byte {
-	return appendString(append(b, version), t.Name)
-}
-
-// DecodeTypeName reads what AppendTypeName wrote.
-func DecodeTypeName(key, value []byte, t *queue.TypeName) error {
-	num, lane, err := ParseTypeKey(key)
-	if err != nil {
-		return err
-	}
-	r := open(value)
-	*t = queue.TypeName{Queue: num, Lane: lane, Name: r.text()}
-	return r.close(ClassType)
-}
-
 // AppendMark appends a lane's marks.
 func AppendMark(b []byte, m *queue.Mark) []byte {
 	b = append(b, version)

@@ -28,8 +28,7 @@ type Survey struct {
 
 	dec    Decoder
 	queues map[uint32]*tally
-	lanes  map[laneName]string // names of types; "": not registered
-	chunks map[task.Seq]int32  // of large payloads: how many too many; a task's are counted down
+	chunks map[task.Seq]int32 // of large payloads: how many too many; a task's are counted down
 	trail  trail
 	until  map[task.Seq]task.Time
 }
@@ -57,8 +56,6 @@ type tally struct {
 	running, finished   int64
 }
 
-type laneName struct{ queue, lane uint32 }
-
 func (s *Survey) fault(key []byte, format string, args ...any) {
 	s.Faulty++
 	if len(s.Faults) < faultsMax {
@@ -68,7 +65,7 @@ func (s *Survey) fault(key []byte, format string, args ...any) {
 
 func (s *Survey) queue(num uint32) *tally {
 	if s.queues == nil {
-		s.queues, s.lanes = make(map[uint32]*tally), make(map[laneName]string)
+		s.queues = make(map[uint32]*tally)
 	}
 	q := s.queues[num]
 	if q == nil {
@@ -96,12 +93,6 @@ func (s *Survey) Add(key, value []byte) {
 		if DecodeQueue(key, value, &st) == nil {
 			s.queue(st.Queue).state = &st
 		}
-	case ClassType:
-		var t queue.TypeName
-		if DecodeTypeName(key, value, &t) == nil {
-			s.queue(t.Queue)
-			s.lanes[laneName{t.Queue, t.Lane}] = t.Name
-		}
 	case ClassBirth, ClassTimed:
 		pl, _ := ParsePlaceKey(key)
 		q := s.queue(pl.Queue)
@@ -109,12 +100,6 @@ func (s *Survey) Add(key, value []byte) {
 			q.timed++
 		} else {
 			q.births++
-		}
-		if l := (laneName{pl.Queue, pl.Lane}); s.lanes[l] == "" {
-			if _, said := s.lanes[l]; !said {
-				s.lanes[l] = ""
-				s.fault(key, "the type of lane %d of queue %d is not known: its tasks can't be dispatched", l.lane, l.queue)
-			}
 		}
 		s.large(pl.Seq, -chunksOf(value))
 		s.trail.live(s.Lossy, pl)
@@ -207,9 +192,6 @@ func (s *Survey) Queues() []Queue {
 	}
 	return out
 }
-
-// Type is the name of a lane's type, "" if that is not known.
-func (s *Survey) Type(queueNum, lane uint32) string { return s.lanes[laneName{queueNum, lane}] }
 
 // Window is how long the idempotency key of a task holds; 0 if that is not known.
 func (s *Survey) Window(seq task.Seq) task.Time { return s.until[seq] }

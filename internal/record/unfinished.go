@@ -8,12 +8,12 @@ import (
 )
 
 // Unfinished is a task that has not ended, or a dead letter, as it would be
-// enqueued anew. Names of queues and types stand in records of their own.
+// enqueued anew. Names of queues stand in records of their own.
 type Unfinished struct {
 	ID          task.ID
 	Queue, Lane uint32
 	State       task.State // Scheduled, Ready or Dead
-	Spec        task.Spec  // without Type; RunAt is when it becomes ready; Payload aliases the value
+	Spec        task.Spec  // RunAt is when it becomes ready; Payload aliases the value
 	Large       int        // length of a payload that stands in chunks; 0: it is in Spec
 	Enqueued    task.Time
 	Expires     task.Time // when it will have waited too long; 0 is never
@@ -69,7 +69,11 @@ func (d *Decoder) Unfinished(key, value []byte, u *Unfinished) error {
 	if err := b.read(d, v.body, c); err != nil {
 		return err
 	}
-	u.Spec.Key, u.Spec.LimitKeys, u.Spec.Tags, u.Spec.Headers = b.key, b.limitKeys, b.tags, b.headers
+	n, err := d.names(&v)
+	if err != nil {
+		return err
+	}
+	u.Spec.Type, u.Spec.Key, u.Spec.LimitKeys, u.Spec.Tags, u.Spec.Headers = n.Type, n.Key, n.Limits, b.tags, b.headers
 	u.Spec.ContentType, u.Spec.Idempotency = b.contentType, b.idem
 	u.Spec.Payload, u.Large = b.payload, b.large
 	return nil

@@ -13,7 +13,7 @@ import (
 func TestUnfinished(t *testing.T) {
 	full := fullBirth().Spec
 	spec := *full
-	spec.Type, spec.RunAt = "", timed.Due
+	spec.RunAt = timed.Due
 	died := spec
 	died.RunAt, died.Deadline = 0, 0
 	f := func(name string, want Unfinished) {
@@ -39,10 +39,10 @@ func TestUnfinished(t *testing.T) {
 		}
 	}
 	payload := plainBirth().Spec.Payload
-	f("birth", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Priority: 5, Payload: payload}})
+	f("birth", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Type: "mail", Priority: 5, Payload: payload}})
 	f("birth-timed-full", Unfinished{ID: IDOf(part, timed), State: task.Scheduled, Spec: spec, Expires: now + 90_000})
-	f("birth-large", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Priority: 5}, Large: 100_000})
-	f("timed", Unfinished{ID: IDOf(part, birth), State: task.Scheduled, Spec: task.Spec{Priority: 5, Payload: payload, RunAt: now + 1000}, Counts: task.Counts{Failures: 1, Crashes: 2, Releases: 300}})
+	f("birth-large", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Type: "mail", Priority: 5}, Large: 100_000})
+	f("timed", Unfinished{ID: IDOf(part, birth), State: task.Scheduled, Spec: task.Spec{Type: "mail", Priority: 5, Payload: payload, RunAt: now + 1000}, Counts: task.Counts{Failures: 1, Crashes: 2, Releases: 300}})
 	f("dead", Unfinished{ID: IDOf(part, timed), State: task.Dead, Spec: died, Counts: task.Counts{Failures: 4}, Reason: "failed 4 times"})
 }
 
@@ -118,7 +118,6 @@ func TestSurveyLarge(t *testing.T) {
 	b := largeBirth()
 	for _, chunks := range []int{2, 1} {
 		var s Survey
-		s.Add(AppendTypeKey(nil, part, 2, 9), AppendTypeName(nil, &queue.TypeName{Name: "mail"}))
 		s.Add(AppendPlaceKey(nil, part, b.Place), AppendBirth(nil, b))
 		for i := range chunks {
 			s.Add(AppendChunkKey(nil, part, b.Place, i), Chunk(b.Spec.Payload, i))

@@ -32,24 +32,24 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 }
 
 func waiting(r *Record) queue.Waiting {
-	return queue.Waiting{Place: r.Place, Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
+	return queue.Waiting{Place: r.Place, Names: namesOf(r), Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
 		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
 }
 
+func namesOf(r *Record) queue.Names {
+	return queue.Names{Type: r.Spec.Type, Key: r.Spec.Key, Limits: r.Spec.LimitKeys}
+}
+
 func (s *Store) answerRefill(a *queue.Loaded) {
-	from := a.Want.Place
-	a.End = true
-	for _, r := range s.lane(laneOf(from), from.Class) {
-		if placeLess(r.Place, from) {
-			continue
+	for _, w := range a.Want.Lanes {
+		from := len(a.Waiting)
+		for _, r := range s.lane(laneOf(w.From), w.From.Class) {
+			if !placeLess(r.Place, w.From) && len(a.Waiting) < from+w.Limit {
+				a.Waiting = append(a.Waiting, waiting(r))
+			}
 		}
-		if len(a.Waiting) == a.Want.Limit {
-			a.End = false
-			return
-		}
-		a.Waiting = append(a.Waiting, waiting(r))
+		a.Stretches = append(a.Stretches, queue.Stretch{Load: w.Load, From: from, To: len(a.Waiting), End: len(a.Waiting) < from+w.Limit})
 	}
-	a.End = len(a.Waiting) < a.Want.Limit
 }
 
 func placeOf(id task.ID) queue.Place {
@@ -138,9 +138,6 @@ func (s *Store) Snapshot() *queue.Snapshot {
 	for _, q := range slices.Sorted(maps.Keys(s.queues)) {
 		snap.Queues = append(snap.Queues, s.queues[q])
 	}
-	snap.Types = slices.SortedFunc(maps.Values(s.types), func(a, b queue.TypeName) int {
-		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Lane, b.Lane))
-	})
 	snap.Marks = slices.SortedFunc(maps.Values(s.marks), func(a, b queue.Mark) int {
 		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane))
 	})
@@ -172,7 +169,7 @@ func (s *Store) Snapshot() *queue.Snapshot {
 // as an engine does: what lies below a mark is lost.
 func (s *Store) findLanes(snap *queue.Snapshot) {
 	found := map[laneID]*queue.LaneFound{}
-	for p := range s.live {
+	for p, r := range s.live {
 		l := laneOf(p)
 		m, marked := s.marks[l]
 		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class == task.ClassTimed && p.Due < m.TimedLow) {
@@ -181,15 +178,18 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 		}
 		f := found[l]
 		if f == nil {
-			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane}
+			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane, Names: namesOf(r)}
 			found[l] = f
+		}
+		if g, n := f.Names, namesOf(r); g.Type != n.Type || g.Key != n.Key || !slices.Equal(g.Limits, n.Limits) {
+			s.fault("lane %+v holds tasks of two kinds: %+v and %+v", l, g, n)
 		}
 		if p.Class == task.ClassTimed {
 			if !f.HasTimed || p.Due < f.Timed {
 				f.HasTimed, f.Timed = true, p.Due
 			}
 		} else if !f.HasBirth || p.Seq < f.Birth {
-			f.HasBirth, f.Birth = true, p.Seq
+			f.HasBirth, f.Birth, f.Ready = true, p.Seq, r.Enqueued
 		}
 	}
 	lanes := slices.SortedFunc(maps.Keys(found), func(a, b laneID) int {

@@ -50,7 +50,6 @@ type Store struct {
 	meta      queue.Meta
 	found     bool
 	queues    map[uint32]queue.QueueState
-	types     map[[2]uint32]queue.TypeName
 	marks     map[laneID]queue.Mark
 	live      map[queue.Place]*Record
 	dead      map[queue.DeadKey]*Record
@@ -74,7 +73,7 @@ type Store struct {
 // NewStore is an empty Store.
 func NewStore() *Store {
 	return &Store{
-		queues: map[uint32]queue.QueueState{}, types: map[[2]uint32]queue.TypeName{}, marks: map[laneID]queue.Mark{},
+		queues: map[uint32]queue.QueueState{}, marks: map[laneID]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
 		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
@@ -215,7 +214,7 @@ func (b *batch) deletes() {
 	for _, g := range o.Purges {
 		s.purged = true
 		for p := range maps.Clone(s.live) {
-			if laneOf(p) == laneOf(g.From) && p.Class == g.From.Class && !placeLess(p, g.From) && placeLess(p, g.To) {
+			if p.Class == g.From.Class && comparePlaces(p, g.From) >= 0 && comparePlaces(p, g.To) < 0 {
 				dropLive("purged", p)
 			}
 		}
@@ -269,6 +268,12 @@ func (b *batch) deletes() {
 	}
 }
 
+// comparePlaces is the order of places in the store, within one class.
+func comparePlaces(a, b queue.Place) int {
+	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
+		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
+}
+
 func placeLess(a, b queue.Place) bool {
 	if a.Class == task.ClassTimed && a.Due != b.Due {
 		return a.Due < b.Due
@@ -310,9 +315,6 @@ func (b *batch) puts() {
 	}
 	for _, x := range o.Queues {
 		put(s, s.queues, x.Queue, x)
-	}
-	for _, x := range o.Types {
-		put(s, s.types, [2]uint32{x.Queue, x.Lane}, x)
 	}
 	for _, x := range o.Marks {
 		put(s, s.marks, laneID{x.Queue, x.Prio, x.Lane}, x)
@@ -490,6 +492,9 @@ func (n *names) indexes(o *queue.Output) {
 	}
 	for _, p := range append(slices.Clone(o.DropProducers), o.Producers...) {
 		n.add(producerKey{p.Queue, p.Producer})
+	}
+	for _, k := range o.DropMarks {
+		n.add(mark{k.Queue, k.Prio, k.Lane})
 	}
 	for i := range o.Marks {
 		n.add(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})

@@ -382,11 +382,11 @@ func traceTo(log func(string)) func(task.Time, []queue.Command, *queue.Output) {
 				for _, x := range c.Loaded.Waiting {
 					s += fmt.Sprintf(" %x@%d", uint64(x.Place.Seq), x.Place.Due)
 				}
-				log(fmt.Sprintf("     answer: want %d load %d:%s end %v", c.Loaded.Want.What, c.Loaded.Want.Load, s, c.Loaded.End))
+				log(fmt.Sprintf("     answer: want %d load %d:%s end %v", c.Loaded.Want.What, len(c.Loaded.Stretches), s, len(c.Loaded.Waiting)))
 			}
 		}
 		for _, w := range o.Wants {
-			log(fmt.Sprintf("     batch %d at %d: want %d load %d from %+v id %x limit %d", o.Batch, now, w.What, w.Load, w.Place, uint64(w.ID.Seq), w.Limit))
+			log(fmt.Sprintf("     batch %d at %d: want %d load %d from %+v id %x limit %d", o.Batch, now, w.What, len(w.Lanes), w.Lanes, uint64(w.ID.Seq), w.Limit))
 		}
 		for _, g := range o.Purges {
 			log(fmt.Sprintf("     purge %+v", g))

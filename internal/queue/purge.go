@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// purge deletes a queue's waiting tasks or dead letters. What is in memory goes
+// one by one; what is in the store alone goes by ranges over the whole queue that
+// leave out what stays, so that their number is that of running tasks and not of
+// lanes.
+func (m *Machine) purge(c *Purge) {
+	q := m.byName[c.Name]
+	if q == nil {
+		c.Err = task.Errorf(task.NotFound, "no queue %q", c.Name)
+		return
+	}
+	var ready, scheduled, dead bool
+	for _, s := range c.States {
+		switch s {
+		case task.Ready:
+			ready = true
+		case task.Scheduled:
+			scheduled = true
+		case task.Dead:
+			dead = true
+		default:
+			c.Err = task.Errorf(task.Invalid, "tasks that are %s can't be purged: purge ready, scheduled or dead ones", s)
+			return
+		}
+	}
+	if dead {
+		c.Gone += m.purgeDead(q)
+	}
+	before := q.state.Births + q.state.Timed
+	for _, l := range q.lanes {
+		m.purgeLane(l, ready, scheduled)
+	}
+	if ready {
+		m.purgeHeld(q)
+		m.purgeStored(q, task.ClassBirth)
+	}
+	if scheduled {
+		m.purgeStored(q, task.ClassTimed)
+	}
+	c.Gone += before - q.state.Births - q.state.Timed
+	m.unlearn(q)
+	m.touch(q)
+}
+
+// unlearn forgets what was read of the queue's tasks before a purge: a command
+// that needs it reads it anew.
+func (m *Machine) unlearn(q *queueOf) {
+	maps.DeleteFunc(m.gotTask, func(_ task.Seq, a *Loaded) bool {
+		return len(a.Waiting) > 0 && a.Waiting[0].Place.Queue == q.state.Queue || a.Dead != nil && a.Dead.Key.Queue == q.state.Queue
+	})
+}
+
+func (m *Machine) purgeDead(q *queueOf) int64 {
+	gone, left := q.state.Dead, int64(0)
+	var bytes int64
+	for i := range m.out.Dead {
+		if m.out.Dead[i].Key.Queue == q.state.Queue { // put in this very Apply: stays
+			left++
+			bytes += int64(m.out.Dead[i].Size)
+		}
+	}
+	m.out.PurgeDead = append(m.out.PurgeDead, q.state.Queue)
+	q.state.Dead, q.state.DeadBytes = left, bytes
+	m.touch(q)
+	return gone - left
+}
+
+// purgeLane removes the lane's tasks in memory by what they are.
+func (m *Machine) purgeLane(l *lane, ready, scheduled bool) {
+	if ready {
+		for l.head != NoSlot {
+			m.remove(l.head)
+		}
+		if l.side != nil {
+			for l.side.returned.len() > 0 {
+				m.remove(l.side.returned.items[l.side.returned.len()-1])
+			}
+		}
+	}
+	for scheduled && l.side != nil && l.side.scheduled != NoSlot {
+		m.remove(l.side.scheduled)
+	}
+}
+
+// purgeHeld removes those that may still run under the last owner.
+func (m *Machine) purgeHeld(q *queueOf) {
+	for _, i := range m.restart.held {
+		if s := m.slab.at(i); s.state == slotHeld && m.lanes[s.lane].queue() == q {
+			m.remove(i)
+		}
+	}
+}
+
+// purgeStored drops the queue's tasks of one class that are in the store alone.
+// Timed ones count as scheduled there. What is put by this very Apply stays: puts
+// come after the range is gone.
+func (m *Machine) purgeStored(q *queueOf, c task.Class) {
+	left := q.birthsIn
+	if c == task.ClassTimed {
+		left = q.timedIn
+	}
+	if q.alone == m.batch {
+		left += q.aloneNow[c]
+	}
+	count := &q.state.Births
+	if c == task.ClassTimed {
+		count = &q.state.Timed
+	}
+	if *count == left {
+		return
+	}
+	*count = left
+	// Chunks of large payloads stand by place of birth: they go too where no task
+	// that was born there can have moved.
+	payloads := c == task.ClassBirth && q.state.Timed == 0 && q.state.Dead == 0
+	at := Place{Class: c, Queue: q.state.Queue, Prio: task.PriorityMax}
+	for _, p := range m.stays(q, c) {
+		m.purgeRange(at, p, payloads)
+		m.orderStray(p)
+		p.Seq++
+		at = p
+	}
+	m.purgeRange(at, Place{Class: c, Queue: q.state.Queue + 1, Prio: task.PriorityMax}, payloads)
+	m.covered(q, c)
+	m.restart.purged(m, q, c)
+	for _, l := range q.lanes {
+		if s := l.streamOf(c); s != nil && s.more {
+			s.purged(m.batch)
+			m.tailChanged(l)
+		}
+	}
+	m.dirty = true
+}
+
+// orderStray puts a birth that was in memory out of turn among the lane's births
+// by sequence: those before it that only the store had are gone.
+func (m *Machine) orderStray(p Place) {
+	i, _ := m.index.get(p.Seq)
+	if s := m.slab.at(i); p.Class == task.ClassBirth && !s.ordered {
+		m.order(m.lanes[s.lane], i)
+	}
+}
+
+func (l *lane) streamOf(c task.Class) *stream {
+	switch {
+	case c == task.ClassBirth:
+		return l.born
+	case l.side != nil:
+		return &l.side.timed
+	}
+	return nil
+}
+
+// stays lists the places of the queue's tasks of a class that are in memory, in
+// the order of the store.
+func (m *Machine) stays(q *queueOf, c task.Class) []Place {
+	var out []Place
+	add := func(i uint32) {
+		if s := m.slab.at(i); s.class == c && m.lanes[s.lane].queue() == q {
+			out = append(out, m.place(s))
+		}
+	}
+	for i := m.unary.head; i != NoSlot; i = m.slab.at(i).next {
+		add(i)
+	}
+	for _, s := range m.sessions {
+		for i := headOf(s); i != NoSlot; i = m.slab.at(i).next {
+			add(i)
+		}
+	}
+	for _, l := range q.lanes {
+		for i := l.head; i != NoSlot; i = m.slab.at(i).next {
+			add(i)
+		}
+		if l.side == nil {
+			continue
+		}
+		for _, i := range l.side.returned.items {
+			add(i)
+		}
+		for i := l.side.scheduled; i != NoSlot; i = m.slab.at(i).next {
+			add(i)
+		}
+	}
+	for _, i := range m.restart.held {
+		if m.slab.at(i).state == slotHeld {
+			add(i)
+		}
+	}
+	slices.SortFunc(out, func(a, b Place) int { return comparePlaces(&a, &b) })
+	return slices.Compact(out)
+}
+
+func headOf(s *session) uint32 {
+	if s == nil {
+		return NoSlot
+	}
+	return s.head
+}
+
+func (m *Machine) purgeRange(from, to Place, payloads bool) {
+	if comparePlaces(&from, &to) < 0 {
+		m.out.Purges = append(m.out.Purges, Range{from, to, payloads})
+	}
+}
+
+// covered takes back deletes of records that the ranges now cover: a batch names
+// a key once.
+func (m *Machine) covered(q *queueOf, c task.Class) {
+	drops := &m.out.DropBirths
+	if c == task.ClassTimed {
+		drops = &m.out.DropTimed
+	}
+	*drops = slices.DeleteFunc(*drops, func(p Place) bool { return p.Queue == q.state.Queue })
+}
