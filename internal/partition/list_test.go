@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -15,8 +16,11 @@ import (
 // counted counts what is asked of a store.
 type counted struct {
 	store.Partition
-	steps int
-	each  func() // called before each, if it is set
+	steps  int
+	open   int                   // iterators that were not closed
+	most   int                   // so many at once
+	each   func()                // called before each, if it is set
+	walked func(from, to []byte) // told every range that is walked, if it is set
 }
 
 type countedIter struct {
@@ -38,6 +42,11 @@ func (c *counted) Get(key, buf []byte) ([]byte, bool, error) {
 
 func (c *counted) Scan(from, to []byte) store.Iterator {
 	c.step()
+	c.open++
+	c.most = max(c.most, c.open)
+	if c.walked != nil {
+		c.walked(from, to)
+	}
 	return &countedIter{c.Partition.Scan(from, to), c}
 }
 
@@ -45,6 +54,11 @@ func (it *countedIter) Next() bool        { it.c.step(); return it.Iterator.Next
 func (it *countedIter) Prev() bool        { it.c.step(); return it.Iterator.Prev() }
 func (it *countedIter) SeekGE(key []byte) { it.c.step(); it.Iterator.SeekGE(key) }
 func (it *countedIter) SeekLT(key []byte) { it.c.step(); it.Iterator.SeekLT(key) }
+
+func (it *countedIter) Close() error {
+	it.c.open--
+	return it.Iterator.Close()
+}
 
 func (g *rig) count() *counted {
 	c := &counted{Partition: g.r.part}
@@ -171,8 +185,8 @@ func (g *rig) lists(f task.Filter, budget int, c *counted, all map[task.ID]task.
 		c.steps = 0
 		g.r.List(context.Background(), f, at, budget, func(p Page, err *task.Error) { page, failed = p, err })
 		g.run()
-		if failed != nil {
-			g.t.Fatal(failed)
+		if failed != nil || c.open != 0 || c.most > listOpenMax+2 {
+			g.t.Fatalf("%+v, page %d: %v; %d iterators are open, %d were at once", f, pages, failed, c.open, c.most)
 		}
 		reads := f.Limit
 		if f.Queue != "" || f.Type != "" || len(f.States) > 0 { // the dead and the finished are looked through
@@ -258,6 +272,34 @@ func TestListOfTheLeast(t *testing.T) {
 	}
 }
 
+// Lanes that have marks are merged as others are, and nothing is walked that lies
+// below a mark: the tombstones of all that was done there do.
+func TestListFromMarks(t *testing.T) {
+	s := shape{queues: 4, size: equal(1_600), types: 2, done: 5_000, run: 100}
+	g := newRig(t, store.MemOptions{}, func(c *Config) { c.Check = false })
+	all := g.fill(s)
+	marks, err := readAll(context.Background(), g.r, record.ClassMark, record.DecodeMark)
+	if err != nil || len(marks) < 4 {
+		t.Fatalf("%d lanes have marks: the test does not test; %v", len(marks), err)
+	}
+	c := g.count()
+	c.walked = func(from, to []byte) {
+		for i := range marks {
+			m := &marks[i]
+			lane := record.AppendLanePrefix(nil, g.r.p, record.ClassBirth, m.Queue, m.Prio, m.Lane)
+			if low := record.AppendLowKey(nil, g.r.p, record.ClassBirth, m); bytes.Compare(from, low) < 0 && bytes.Compare(to, lane) > 0 {
+				t.Fatalf("[%x, %x) is walked, where nothing lives below %x", from, to, low)
+			}
+		}
+	}
+	for _, g.r.listLanes = range []int{1, 3, 100} {
+		for _, f := range []task.Filter{{}, {Queue: "q2"}, {Type: "t1"}, {States: []task.State{task.Ready}}} {
+			f.Limit = 150
+			g.lists(f, 2_000, c, all, s.queues*s.types)
+		}
+	}
+}
+
 // Lanes that come, go and move their marks between the pages of a listing hide
 // nothing that stands still, and show nothing of it twice.
 func TestListWhileLanesComeAndGo(t *testing.T) {
@@ -297,9 +339,13 @@ func TestListWhileLanesComeAndGo(t *testing.T) {
 			w.credit.Add(rnd.IntN(4))
 			g.run()
 			g.report(w.got[from:], nil)
-			if pages < 60 { // tasks that come for ever, below where it is, would be listed for ever
-				g.enqueue(fmt.Sprint("busy", rnd.IntN(15)), 0, rnd.IntN(3))
+			b := batchOf(fmt.Sprint("busy", rnd.IntN(15)), 0, rnd.IntN(3))
+			for i := range b.Specs {
+				b.Specs[i].Priority = uint8(rnd.IntN(task.PriorityMax + 1))
 			}
+			b.Done = func(*task.EnqueueBatch) {}
+			g.r.Enqueue(b)
+			g.run()
 		}
 		for id, n := range still {
 			if n != 1 {
@@ -326,8 +372,8 @@ func TestListOfACallerThatHasGone(t *testing.T) {
 		var err *task.Error
 		g.r.List(ctx, task.Filter{Limit: 1_000}, nil, 50_000, func(_ Page, e *task.Error) { err = e })
 		g.run()
-		if most := after + s.run + 4; err == nil || c.steps > most {
-			t.Fatalf("gone at step %d: %d steps, %v", after, c.steps, err)
+		if most := after + s.run + 4; err == nil || c.steps > most || c.open != 0 {
+			t.Fatalf("gone at step %d: %d steps, %d iterators open, %v", after, c.steps, c.open, err)
 		}
 		cancel()
 	}
