@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"encoding/base32"
 	"encoding/binary"
@@ -30,6 +29,7 @@ type shelf struct {
 	spots []partition.Spot // of tasks
 	next  []byte           // where to read on behind tasks
 	ended bool             // there is nothing behind tasks
+	ask   int              // tasks to read next: more each time
 }
 
 // List implements task.Inspector: newest first within a state, merged over the
@@ -44,7 +44,7 @@ func (n *Node) List(ctx context.Context, f task.Filter) (task.Page, error) {
 	for len(page.Tasks) < f.Limit && size < listBytesMax {
 		known := true
 		for _, s := range shelves {
-			some, err := n.read(ctx, s, len(shelves), f, len(page.Tasks), &page.Scanned)
+			some, err := n.read(ctx, s, len(shelves), f, &page.Scanned)
 			if err != nil {
 				return task.Page{}, err
 			}
@@ -68,10 +68,15 @@ func (n *Node) List(ctx context.Context, f task.Filter) (task.Page, error) {
 }
 
 // read makes sure that what stands first on the shelf is known. False: looking at
-// more records is left to the next page.
-func (n *Node) read(ctx context.Context, s *shelf, shelves int, f task.Filter, have int, scanned *int64) (bool, error) {
-	if f.Limit -= have; shelves > 1 {
-		f.Limit = min(f.Limit, max(2*f.Limit/shelves, listReadMin))
+// more records is left to the next page. The shelf moves on whenever it is read,
+// with tasks or without. Each time twice as many tasks are asked for as the time
+// before: a partition is looked at few times for a page, even if all tasks are
+// there, or most of what it lists has changed its state.
+func (n *Node) read(ctx context.Context, s *shelf, shelves int, f task.Filter, scanned *int64) (bool, error) {
+	if s.ask == 0 {
+		if s.ask = f.Limit; shelves > 1 {
+			s.ask = min(f.Limit, max(2*f.Limit/shelves, listReadMin))
+		}
 	}
 	budget := max(listScannedMax/shelves, listShareMin)
 	for first := true; len(s.tasks) == 0 && !s.ended; first = false {
@@ -82,7 +87,13 @@ func (n *Node) read(ctx context.Context, s *shelf, shelves int, f task.Filter, h
 		if from == nil {
 			from = s.after
 		}
-		page, err := ask(ctx, n, s.p, func(r *partition.Runner, answer func(partition.Page, *task.Error)) { r.List(f, from, budget, answer) })
+		f.Limit, s.ask = s.ask, min(2*s.ask, task.ListMax)
+		page, err := ask(ctx, n, s.p, func(r *partition.Runner, answer func(partition.Page, *task.Error)) {
+			r.List(ctx, f, from, budget, answer)
+		})
+		if e := ctx.Err(); e != nil {
+			return false, e
+		}
 		if err != nil {
 			return false, err
 		}
@@ -121,10 +132,7 @@ func cursorOf(shelves []*shelf) string {
 		if len(s.tasks) == 0 && s.ended {
 			continue
 		}
-		raw = binary.BigEndian.AppendUint16(raw, s.p)
-		if s.after == nil {
-			raw = append(raw, make([]byte, partition.CursorBytes)...)
-		}
+		raw = append(binary.BigEndian.AppendUint16(raw, s.p), byte(len(s.after)))
 		raw = append(raw, s.after...)
 	}
 	return cursorText.EncodeToString(raw)
@@ -157,20 +165,24 @@ func (n *Node) shelvesOf(f *task.Filter) ([]*shelf, error) {
 }
 
 func (n *Node) shelvesAt(cursor string) ([]*shelf, error) {
-	const each = 2 + partition.CursorBytes
+	const head = 3 // partition, length of what follows
 	raw, e := cursorText.DecodeString(cursor)
-	if e != nil || len(raw) == 0 || len(raw)%each != 0 {
+	if e != nil || len(raw) == 0 {
 		return nil, errCursor
 	}
 	var shelves []*shelf
-	for ; len(raw) > 0; raw = raw[each:] {
+	for len(raw) > 0 {
+		if len(raw) < head || len(raw) < head+int(raw[2]) {
+			return nil, errCursor
+		}
 		s := &shelf{p: binary.BigEndian.Uint16(raw)}
 		if int(s.p) >= len(n.members) || len(shelves) > 0 && s.p <= shelves[len(shelves)-1].p {
 			return nil, errCursor
 		}
-		if at := raw[2:each]; !bytes.Equal(at, make([]byte, partition.CursorBytes)) {
-			s.after = at
+		if end := head + int(raw[2]); end > head {
+			s.after = raw[head:end:end]
 		}
+		raw = raw[head+len(s.after):]
 		shelves = append(shelves, s)
 	}
 	return shelves, nil

@@ -2,121 +2,227 @@ package partition
 
 import (
 	"bytes"
-	"encoding/binary"
+	"container/heap"
 	"fmt"
-	"math/bits"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 )
 
-// wide is a number of 128 bits: what stands behind the prefix of a key (a
-// sequence, or a time and a sequence), read as one number.
-type wide struct{ hi, lo uint64 }
-
-func (a wide) less(b wide) bool { return a.hi < b.hi || a.hi == b.hi && a.lo < b.lo }
-
-// minus is a - b, not below floor.
-func (a wide) minus(b, floor wide) wide {
-	lo, borrow := bits.Sub64(a.lo, b.lo, 0)
-	hi, under := bits.Sub64(a.hi, b.hi, borrow)
-	if d := (wide{hi, lo}); under == 0 && floor.less(d) {
-		return d
-	}
-	return floor
-}
-
-func (a wide) half() wide { return wide{a.hi >> 1, a.lo>>1 | a.hi<<63} }
-
-// times16 stays at the largest number when there is no more room.
-func (a wide) times16() wide {
-	if a.hi>>60 != 0 {
-		return wide{^uint64(0), ^uint64(0)}
-	}
-	return wide{a.hi<<4 | a.lo>>60, a.lo << 4}
-}
-
-// descend walks the keys under one prefix from the highest down, over iterators
-// that only go up: it reads stretches whose length follows how dense the keys
-// are. Stretches end at lo, so that what lies below a lane's mark is never met.
+// descend merges the lanes of one class from the highest rank down. First it
+// finds each lane's head, with at most two seeks and without its value; then it
+// reads whichever lane is on top. Nothing is read ahead, so a page costs the lanes
+// there are, and at most two reads a record.
+//
+//	lane a  ──○──○──────────●┐
+//	lane b  ────○──●┐        │  rank ▸      ● heads, ○ not looked at yet
+//	lane c  ─○───────────●┐  │
 type descend struct {
-	r      *Runner
-	prefix []byte
-	two    bool // two numbers stand behind the prefix, not one
-	lo, hi wide // what is left: [lo, hi)
-	width  wide // of the next stretch
-	most   int  // records kept of one stretch
-	inside bool // the next stretch lies where keys are known to be: it only shrinks
-	left   *int // records that may still be looked at
-	items  []keyValue
+	l     *listing
+	c     record.Class
+	below []byte // ranks from here on are not asked for; nil = all are
+	floor []byte // nor are those below it
+	heads heads
+	lanes int // met so far
+	open  int // heads that keep their iterator
 }
 
-type keyValue struct {
-	at         wide
-	key, value []byte
+// head is a lane with something left to list.
+type head struct {
+	lane []byte // what its keys begin with
+	low  []byte // no key of it that is alive is below
+	rank []byte // of the highest that is left
+	it   store.Iterator
 }
 
-// peek is the highest key left, or nil at the end or when the budget is spent.
-func (d *descend) peek() (*keyValue, error) {
-	for len(d.items) == 0 {
-		if !d.lo.less(d.hi) || *d.left <= 0 {
-			return nil, nil
-		}
-		if err := d.stretch(); err != nil {
-			return nil, err
-		}
-	}
-	return &d.items[len(d.items)-1], nil
+// heads is a heap, the highest rank on top.
+type heads []*head
+
+func (h heads) Len() int           { return len(h) }
+func (h heads) Less(i, j int) bool { return bytes.Compare(h[i].rank, h[j].rank) > 0 }
+func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *heads) Push(x any)        { *h = append(*h, x.(*head)) }
+
+func (h *heads) Pop() any {
+	n := len(*h) - 1
+	x := (*h)[n]
+	(*h)[n], *h = nil, (*h)[:n]
+	return x
 }
 
-func (d *descend) pop() { d.items = d.items[:len(d.items)-1] }
-
-// stretch reads [hi - width, hi) if it is not too full, and chooses the next one.
-func (d *descend) stretch() error {
-	from := d.hi.minus(d.width, d.lo)
-	it := d.r.part.Scan(d.keyOf(from), d.keyOf(d.hi))
-	full := false
-	*d.left-- // a look costs something even when nothing is there
-	for it.Next() {
-		if len(d.items) == d.most {
-			full = true
-			break
-		}
-		*d.left--
-		key := it.Key()
-		d.items = append(d.items, keyValue{d.numberOf(key), append([]byte(nil), key...), append([]byte(nil), it.Value()...)})
-	}
-	if err := it.Close(); err != nil {
-		return fmt.Errorf("read tasks under %x: %w", d.prefix, err)
-	}
+// second is the highest rank but for the top's; nil = there is none.
+func (h heads) second() []byte {
 	switch {
-	case full:
-		d.items = d.items[:0]
-		d.width, d.inside = d.hi.minus(from, wide{}).half(), true
-	case len(d.items) > 0:
-		d.hi, d.inside = from, false
-	case d.inside:
-		d.hi, d.width = from, d.width.half()
-	default:
-		d.hi, d.width = from, d.width.times16()
+	case len(h) < 2:
+		return nil
+	case len(h) > 2 && h.Less(2, 1):
+		return h[2].rank
 	}
-	if d.width == (wide{}) {
-		d.width = wide{0, 1}
-	}
-	return nil
+	return h[1].rank
 }
 
-func (d *descend) keyOf(x wide) []byte {
-	k := append([]byte(nil), d.prefix...)
-	if d.two {
-		k = binary.BigEndian.AppendUint64(k, x.hi)
-	} else if x.hi != 0 { // above all single numbers
-		return append(k, bytes.Repeat([]byte{0xff}, 9)...)
+// find meets every lane in [from, to), the highest first. Lanes with marks are
+// looked at from their marks up, and the gaps between them by ranges of their own:
+// below a mark lie the tombstones of all that was ever done there.
+func (d *descend) find(from, to []byte, marks []queue.Mark) error {
+	p := d.l.r.p
+	for i := len(marks) - 1; i >= 0; i-- { // in key order, which is the order of lanes in any class
+		m := &marks[i]
+		lane := record.AppendLanePrefix(nil, p, d.c, m.Queue, m.Prio, m.Lane)
+		end := record.AppendPrefixEnd(nil, lane)
+		if more, err := d.walk(end, to); err != nil || !more {
+			return err
+		}
+		if d.l.readsLane(m.Queue, m.Lane) {
+			if d.below != nil {
+				end = slices.Concat(lane, d.below)
+			}
+			before := d.lanes
+			if more, err := d.walk(record.AppendLowKey(nil, p, d.c, m), end); err != nil || !more {
+				return err
+			}
+			if to = lane; d.lanes > before {
+				continue
+			}
+		}
+		if to = lane; !d.met(lane) {
+			return nil
+		}
 	}
-	return binary.BigEndian.AppendUint64(k, x.lo)
+	_, err := d.walk(from, to)
+	return err
 }
 
-func (d *descend) numberOf(key []byte) wide {
-	k := key[len(d.prefix):]
-	if d.two {
-		return wide{binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:])}
+// met counts a lane. False: they are as many as are merged at once, and this one
+// is the lowest of them.
+func (d *descend) met(lane []byte) (more bool) {
+	d.lanes++
+	at := &d.l.at
+	if at.rank != nil || d.lanes < d.l.r.listLanes {
+		return true
 	}
-	return wide{0, binary.BigEndian.Uint64(k)}
+	at.bottom = record.LaneName(lane)
+	return false
+}
+
+// walk notes the heads of the lanes in [from, to), the highest lane first.
+func (d *descend) walk(from, to []byte) (more bool, err error) {
+	it := d.l.r.part.Scan(from, to)
+	for more = true; more && err == nil && it.Prev(); {
+		more, err = d.meet(it, from)
+	}
+	if e := it.Close(); e != nil && err == nil {
+		err = fmt.Errorf("look for tasks under %x: %w", from, e)
+	}
+	return more, err
+}
+
+// meet looks at the highest record of a lane, or at its highest below those that
+// are not asked for, and moves on below it.
+func (d *descend) meet(it store.Iterator, from []byte) (more bool, err error) {
+	if err := d.l.ctx.Err(); err != nil {
+		return false, err
+	}
+	key := bytes.Clone(it.Key())
+	lane, rank, err := record.SplitRank(key)
+	if err != nil {
+		return false, d.l.r.unreadable(key, err)
+	}
+	passes, err := d.l.lanePasses(d.c, key)
+	if err != nil {
+		return false, err
+	}
+	if passes && d.below != nil && bytes.Compare(rank, d.below) >= 0 {
+		it.SeekLT(slices.Concat(lane, d.below))
+		return true, nil
+	}
+	if passes && bytes.Compare(rank, d.floor) >= 0 {
+		h := &head{lane: lane, low: lane, rank: rank}
+		if bytes.Compare(from, lane) > 0 {
+			h.low = from
+		}
+		d.heads = append(d.heads, h)
+	}
+	it.SeekLT(lane)
+	return d.met(lane), nil
+}
+
+// each takes records in falling order, until the page is full (false) or nothing
+// is left of the lanes. Of lanes that have something it takes at least one.
+func (d *descend) each(take func(key, value []byte) error) (ended bool, err error) {
+	heap.Init(&d.heads)
+	full := false
+	for len(d.heads) > 0 && err == nil && !full {
+		full, err = d.readTop(take)
+	}
+	for _, h := range d.heads {
+		if e := d.shut(h); e != nil && err == nil {
+			err = e
+		}
+	}
+	return !full, err
+}
+
+// readTop reads the lane on top for as long as it is, and says whether the page is
+// full.
+func (d *descend) readTop(take func(key, value []byte) error) (full bool, err error) {
+	h := d.heads[0]
+	if h.it == nil {
+		h.it = d.l.r.part.Scan(h.low, slices.Concat(h.lane, h.rank, []byte{0}))
+		d.open++
+		if !h.it.Prev() {
+			return false, d.drop(h)
+		}
+	}
+	second := d.heads.second()
+	for {
+		key := h.it.Key()
+		rank := key[len(h.lane):]
+		if bytes.Compare(rank, d.floor) < 0 {
+			return false, d.drop(h)
+		}
+		if second != nil && bytes.Compare(rank, second) < 0 {
+			h.rank = append(h.rank[:0], rank...)
+			if d.open > listOpenMax {
+				err = d.shut(h)
+			}
+			heap.Fix(&d.heads, 0)
+			return false, err
+		}
+		if err := d.l.ctx.Err(); err != nil {
+			return false, err
+		}
+		d.l.at.rank = append(d.l.at.rank[:0], rank...)
+		d.l.read++
+		if err := take(key, h.it.Value()); err != nil {
+			return false, err
+		}
+		if d.l.full() {
+			return true, nil
+		}
+		if !h.it.Prev() {
+			return false, d.drop(h)
+		}
+	}
+}
+
+// drop forgets the lane on top: nothing is left of it.
+func (d *descend) drop(h *head) error {
+	heap.Pop(&d.heads)
+	return d.shut(h)
+}
+
+func (d *descend) shut(h *head) error {
+	if h.it == nil {
+		return nil
+	}
+	err := h.it.Close()
+	h.it = nil
+	d.open--
+	if err != nil {
+		err = fmt.Errorf("read tasks under %x: %w", h.lane, err)
+	}
+	return err
 }

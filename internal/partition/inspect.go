@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -80,6 +81,9 @@ func (r *Runner) readError(err error) *task.Error {
 		r.die(err)
 		return r.cfg.Damaged
 	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return errGivenUp
+	}
 	for _, gone := range []error{store.ErrDead, store.ErrFenced, store.ErrClosed} {
 		if errors.Is(err, gone) {
 			return r.refusal()
@@ -87,6 +91,8 @@ func (r *Runner) readError(err error) *task.Error {
 	}
 	return task.AsError(err)
 }
+
+var errGivenUp = task.Errorf(task.Unavailable, "who asked has gone, or has no more time: ask again")
 
 // lookup reads one task beside the loop.
 type lookup struct {

@@ -44,6 +44,8 @@ const (
 	intakeKeepMax   = 16_384  // mail slots kept after a burst
 	samplesTurnMax  = 64      // waiting and running times reported of one turn
 	listBytesMax    = 4 << 20 // payloads and results on one page
+	listLanesMax    = 131_072 // lanes that a listing merges at once
+	listOpenMax     = 64      // of them read by turns without a seek
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20
 	idleAfter       = task.Second // without mail for so long, buffers of busier times are given back

@@ -1,9 +1,11 @@
 package partition
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
+	"fmt"
+	"math"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -27,68 +29,26 @@ type Spot struct {
 	After []byte    // goes on behind it
 }
 
-// CursorBytes is the length of a Page's Next and a Spot's After. So many zeros are
-// the beginning.
-const CursorBytes = 18
-
-// stage is one kind of place that a listing looks at. Within each the newest come
-// first.
-type stage uint8
-
-const (
-	stageMemory   stage = iota // running and blocked tasks: all are in memory
-	stageBirths                // ready since birth, by sequence
-	stageTimed                 // scheduled ones and retries, by time
-	stageDead                  // by the time they died
-	stageFinished              // by segment, then sequence
-	stageEnd
-)
-
-// cursor is where a listing goes on: below at.
-type cursor struct {
-	stage stage
-	set   bool // at is set
-	at    wide
-}
-
-func (c cursor) bytes() []byte {
-	b := []byte{byte(c.stage), 0}
-	if c.set {
-		b[1] = 1
-	}
-	b = binary.BigEndian.AppendUint64(b, c.at.hi)
-	return binary.BigEndian.AppendUint64(b, c.at.lo)
-}
-
-// parseCursor reads what bytes wrote; empty = the beginning.
-func parseCursor(b []byte) (cursor, bool) {
-	if len(b) == 0 {
-		return cursor{}, true
-	}
-	if len(b) != CursorBytes || stage(b[0]) >= stageEnd || b[1] > 1 {
-		return cursor{}, false
-	}
-	return cursor{stage(b[0]), b[1] == 1, wide{binary.BigEndian.Uint64(b[2:]), binary.BigEndian.Uint64(b[10:])}}, true
-}
-
 // listing is one page at work, beside the loop.
 type listing struct {
 	r      *Runner
+	ctx    context.Context // of who waits for the page
 	f      task.Filter
 	at     cursor
-	budget int
-	left   int // of budget: records that may still be looked at
-	bytes  int // of payloads and results on the page
-	limit  int
+	begin  bool // this page is the first
+	budget int  // records that may be read, and more where there are more lanes than that
+	read   int  // records read
+	lanes  int  // lanes looked at
+	bytes  int  // of payloads and results on the page
 	dec    record.Decoder
 	tasks  []task.Info
-	kinds  []listKind // of tasks
-	spots  []Spot     // of tasks
-	begin  bool       // this page is the first
-	names  names
-	memory []queue.Place // running and blocked tasks
-	segs   []queue.Segment
-	queues []uint32 // those that match the filter
+	kinds  []listKind         // of tasks
+	spots  []Spot             // of tasks
+	now    task.Time          // what is due by then is ready
+	memory []queue.Place      // running and blocked tasks
+	oldest uint32             // segment
+	queue  uint32             // the one the filter names; 0 = all
+	typed  map[[2]uint32]bool // queues and lanes of the type that the filter names; nil = all
 }
 
 // listKind says what is still to be asked about a task that was read.
@@ -100,28 +60,24 @@ const (
 	listStore                  // its state; found in the store
 )
 
-// names tells queues by number, as they were when the listing began.
-type names struct {
-	queues map[uint32]string
-}
-
-// List reads a page of tasks, newest first within each kind of place. It looks at
-// about budget records, and at a bounded number of bytes: a page may be short, or
-// empty, and have a next one. Payloads that are too large for their task's record
-// are left out.
-func (r *Runner) List(f task.Filter, after []byte, budget int, done func(p Page, err *task.Error)) {
+// List reads a page of tasks, newest first within each kind of place; where there
+// are more than listLanesMax lanes, within so many of them. Every page lists tasks
+// or moves on, and reads at most about budget records and a bounded number of
+// bytes: it may be short, or empty, and have a next one. Reading stops when ctx
+// ends. Payloads that are too large for their task's record are left out.
+func (r *Runner) List(ctx context.Context, f task.Filter, after []byte, budget int, done func(p Page, err *task.Error)) {
 	at, ok := parseCursor(after)
 	if !ok {
 		done(Page{}, task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before"))
 		return
 	}
-	l := &listing{r: r, f: f, at: at, begin: at == cursor{}, budget: budget, left: budget, limit: f.Limit}
+	l := &listing{r: r, ctx: ctx, f: f, at: at, begin: len(after) == 0, budget: budget}
 	r.look(l.prepare, func(err *task.Error) {
 		if err != nil {
 			done(Page{}, err)
 			return
 		}
-		if !r.readers.do(r.readers.looks, func() { l.finish(l.read(), done) }) {
+		if !r.readers.do(r.readers.looks, func() { l.finish(l.readPage(), done) }) {
 			done(Page{}, r.refusal())
 		}
 	})
@@ -129,42 +85,52 @@ func (r *Runner) List(f task.Filter, after []byte, budget int, done func(p Page,
 
 // prepare notes in the loop what only memory knows.
 func (l *listing) prepare(m *queue.Machine) {
-	l.names = names{map[uint32]string{}}
-	for n := uint32(1); ; n++ {
-		name := m.QueueName(n)
-		if name == "" {
-			break // numbers are given one after another
-		}
-		l.names.queues[n] = name
-		if l.f.Queue != "" && l.f.Queue != name {
-			continue
-		}
-		l.queues = append(l.queues, n)
+	if l.ctx.Err() != nil {
+		return
 	}
-	l.segs = m.Segments()
+	if l.f.Queue != "" {
+		var known bool
+		if l.queue, known = m.QueueNum(l.f.Queue); !known {
+			l.at = cursor{stage: stageEnd}
+			return
+		}
+	}
+	if l.f.Type != "" {
+		l.noteTyped(m)
+	}
+	l.now = l.r.now()
 	if l.at.stage == stageMemory && l.wants(task.Running, task.Blocked) {
 		l.fromMemory(m)
 	}
+	l.oldest = math.MaxUint32
+	for _, s := range m.Segments() {
+		l.oldest = min(l.oldest, s.Segment)
+	}
+}
+
+// noteTyped finds the lanes of the type that the filter names. Others need not be
+// read; those that share their number with one of them are.
+func (l *listing) noteTyped(m *queue.Machine) {
+	l.typed = map[[2]uint32]bool{}
+	m.EachLaneOf(l.f.Type, func(queueNum, lane uint32) { l.typed[[2]uint32{queueNum, lane}] = true })
 }
 
 // fromMemory picks the newest running and blocked tasks below the cursor.
 func (l *listing) fromMemory(m *queue.Machine) {
-	only := uint32(0)
-	if l.f.Queue != "" {
-		if len(l.queues) == 0 {
-			return
-		}
-		only = l.queues[0]
+	newest := func() {
+		slices.SortFunc(l.memory, func(a, b queue.Place) int { return cmp.Compare(b.Seq, a.Seq) })
+		l.memory = l.memory[:min(len(l.memory), l.f.Limit)]
 	}
-	m.EachInMemory(only, func(v queue.TaskView) bool {
-		if (v.State == task.Running || v.State == task.Blocked) && l.wants(v.State) && l.typeMatches(v.Type) &&
-			(!l.at.set || uint64(v.Place.Seq) < l.at.at.lo) {
-			l.memory = append(l.memory, v.Place)
+	m.EachInMemory(l.queue, func(v queue.TaskView) bool {
+		if (v.State == task.Running || v.State == task.Blocked) && l.wants(v.State) && l.passes(v.Place.Queue, v.Type) &&
+			(l.at.rank == nil || bytes.Compare(record.AppendSeqRank(nil, v.Place.Seq), l.at.rank) < 0) {
+			if l.memory = append(l.memory, v.Place); len(l.memory) >= 2*task.ListMax+l.f.Limit {
+				newest()
+			}
 		}
 		return true
 	})
-	slices.SortFunc(l.memory, func(a, b queue.Place) int { return cmp.Compare(b.Seq, a.Seq) })
-	l.memory = l.memory[:min(len(l.memory), l.limit)]
+	newest()
 }
 
 // wants says whether any of the states is asked for.
@@ -175,51 +141,78 @@ func (l *listing) wants(states ...task.State) bool {
 	return slices.ContainsFunc(states, func(s task.State) bool { return slices.Contains(l.f.States, s) })
 }
 
-func (l *listing) typeMatches(typ string) bool {
-	return l.f.Type == "" || typ == l.f.Type
+// passes says whether the filter lets the tasks of a queue and type through.
+func (l *listing) passes(queueNum uint32, typ string) bool {
+	return (l.queue == 0 || l.queue == queueNum) && (l.f.Type == "" || l.f.Type == typ)
 }
 
-// read goes through the stages until the page is full, the budget spent, or the
-// end reached.
-func (l *listing) read() error {
-	for l.at.stage < stageEnd {
-		var err error
-		ended := true
-		switch l.at.stage {
-		case stageMemory:
-			ended, err = l.readMemory()
-		case stageBirths:
-			if l.wants(task.Ready) {
-				ended, err = l.readLanes(record.ClassBirth)
-			}
-		case stageTimed:
-			if l.wants(task.Scheduled, task.Ready) {
-				ended, err = l.readLanes(record.ClassTimed)
-			}
-		case stageDead:
-			if l.wants(task.Dead) {
-				ended, err = l.readDead()
-			}
-		case stageFinished:
-			if l.wants(task.Succeeded, task.Canceled, task.Expired) {
-				ended, err = l.readFinished()
-			}
+// readsLane says whether the lane may have tasks that pass.
+func (l *listing) readsLane(queueNum, lane uint32) bool {
+	return (l.queue == 0 || l.queue == queueNum) && (l.typed == nil || l.typed[[2]uint32{queueNum, lane}])
+}
+
+// lanePasses says whether anything of the lane that a key is in can pass: lanes
+// that can't are not read.
+func (l *listing) lanePasses(c record.Class, key []byte) (bool, error) {
+	if c != record.ClassBirth && c != record.ClassTimed {
+		return true, nil
+	}
+	pl, err := record.ParsePlaceKey(key)
+	if err != nil {
+		return false, l.r.unreadable(key, err)
+	}
+	return l.readsLane(pl.Queue, pl.Lane), nil
+}
+
+// readPage goes through the stages until the page is full or the end reached. It
+// moves the cursor: a stage that has something left gives one record at least.
+func (l *listing) readPage() error {
+	for l.at.stage < stageEnd && !l.full() && l.lanes < l.r.listLanes {
+		if err := l.ctx.Err(); err != nil {
+			return err
 		}
+		ended, err := l.readStage()
 		if err != nil || !ended {
 			return err
 		}
-		l.at = cursor{stage: l.at.stage + 1}
+		l.at = l.at.next()
 	}
 	return nil
 }
 
-func (l *listing) full() bool {
-	return len(l.tasks) >= l.limit || l.left <= 0 || l.bytes >= listBytesMax
+func (l *listing) readStage() (ended bool, err error) {
+	switch l.at.stage {
+	case stageMemory:
+		return l.readMemory()
+	case stageBirths:
+		if l.wants(task.Ready) {
+			return l.merge(&descend{}, l.takeLive)
+		}
+	case stageTimed:
+		if l.wants(task.Scheduled, task.Ready) {
+			return l.merge(l.dueRanks(), l.takeLive)
+		}
+	case stageDead:
+		if l.wants(task.Dead) {
+			return l.merge(&descend{}, l.takeDead)
+		}
+	case stageFinished:
+		if l.wants(task.Succeeded, task.Canceled, task.Expired) {
+			return l.merge(&descend{}, l.takeFinished)
+		}
+	}
+	return true, nil
 }
 
-// add puts a task on the page; at is its number among those of the stage.
-func (l *listing) add(info *task.Info, k listKind, at wide) {
-	spot := Spot{Stage: uint8(l.at.stage), At: info.EnqueuedAt, After: cursor{l.at.stage, true, at}.bytes()}
+// full says whether the page has all it may have. Looking for lanes is never more
+// than a part of the work.
+func (l *listing) full() bool {
+	return len(l.tasks) >= l.f.Limit || l.read >= max(l.budget, l.lanes) || l.bytes >= listBytesMax
+}
+
+// add puts a task on the page; the cursor stands at it.
+func (l *listing) add(info *task.Info, k listKind) {
+	spot := Spot{Stage: uint8(l.at.stage), At: info.EnqueuedAt, After: l.at.bytes()}
 	switch l.at.stage {
 	case stageTimed:
 		spot.At = info.ReadyAt
@@ -227,7 +220,6 @@ func (l *listing) add(info *task.Info, k listKind, at wide) {
 		spot.At = info.FinishedAt
 	}
 	l.spots = append(l.spots, spot)
-	info.Queue = l.names.queues[info.ID.Queue]
 	l.bytes += len(info.Payload) + len(info.Result) + len(info.Log)
 	l.tasks = append(l.tasks, *info)
 	l.kinds = append(l.kinds, k)
@@ -244,8 +236,8 @@ func (l *listing) readMemory() (ended bool, err error) {
 		if value, found, err = l.r.part.Get(key, value[:0]); err != nil {
 			return false, err
 		}
-		l.left--
-		l.at.set, l.at.at = true, wide{0, uint64(pl.Seq)}
+		l.read++
+		l.at.rank = record.AppendSeqRank(nil, pl.Seq)
 		if !found {
 			continue // it has ended meanwhile
 		}
@@ -253,166 +245,120 @@ func (l *listing) readMemory() (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
 			return false, l.r.unreadable(key, err)
 		}
-		l.add(&info, listMemory, l.at.at)
+		l.add(&info, listMemory)
 	}
-	return len(l.memory) < l.limit, nil
+	return len(l.memory) < l.f.Limit, nil
 }
 
-// readLanes merges the lanes of a class, highest first.
-func (l *listing) readLanes(c record.Class) (ended bool, err error) {
-	lanes, err := l.lanes(c)
+// dueRanks narrows a merge of timed tasks to what is due, or is not, when only one
+// of them is asked for.
+func (l *listing) dueRanks() *descend {
+	now := record.AppendDueRank(nil, l.now+1)
+	switch {
+	case !l.wants(task.Ready):
+		return &descend{floor: now}
+	case !l.wants(task.Scheduled):
+		return &descend{below: now}
+	}
+	return &descend{}
+}
+
+// merge takes records of the stage's class, highest rank first.
+func (l *listing) merge(d *descend, take func(key, value []byte) error) (ended bool, err error) {
+	d.l, d.c = l, l.at.stage.class()
+	if l.at.rank != nil {
+		d.below = bytes.Clone(l.at.rank)
+	}
+	from, to := l.stretch(d.c)
+	var marks []queue.Mark
+	if d.c == record.ClassBirth || d.c == record.ClassTimed {
+		if marks, err = l.marks(); err != nil {
+			return false, err
+		}
+	}
+	if d.c == record.ClassFinished { // below the oldest segment lie the tombstones of history
+		from = record.AppendFinishedPrefix(nil, l.r.p, l.oldest)
+	}
+	err = d.find(from, to, marks)
+	l.lanes += d.lanes
 	if err != nil {
 		return false, err
 	}
-	return l.merge(lanes, func(x *keyValue) error {
-		pl, err := record.ParsePlaceKey(x.key)
-		if err != nil {
-			return l.r.unreadable(x.key, err)
-		}
-		var info task.Info
-		if _, err := l.dec.LiveInfo(l.r.p, pl, x.value, &info); err != nil {
-			return l.r.unreadable(x.key, err)
-		}
-		l.add(&info, listStore, x.at)
-		return nil
-	})
+	return d.each(take)
 }
 
-// lanes makes a reader for every lane that matches, from its low-water mark up.
-func (l *listing) lanes(c record.Class) ([]*descend, error) {
-	marks, err := readAll(context.Background(), l.r, record.ClassMark, record.DecodeMark)
-	if err != nil {
-		return nil, err
+// stretch is the part of a class whose lanes are at work.
+func (l *listing) stretch(c record.Class) (from, to []byte) {
+	prefix := record.AppendPrefix(nil, l.r.p, c)
+	from, to = prefix, record.AppendPrefixEnd(nil, prefix)
+	if l.queue != 0 && c != record.ClassFinished {
+		from = record.AppendQueuePrefix(nil, l.r.p, c, l.queue)
+		to = record.AppendPrefixEnd(nil, from)
 	}
-	low := make(map[laneID]wide, len(marks))
-	for i := range marks {
-		m := &marks[i]
-		at := wide{0, uint64(m.Low)}
-		if c == record.ClassTimed {
-			at = wide{uint64(m.TimedLow), 0}
-		}
-		low[laneID{m.Queue, m.Prio, m.Lane}] = at
+	if bottom := slices.Concat(prefix, l.at.bottom); bytes.Compare(bottom, from) > 0 {
+		from = bottom
 	}
-	var all []*descend
-	err = l.r.skipLanes(context.Background(), c, marks, func(key, value []byte) error {
-		var w queue.Waiting
-		if err := l.dec.Named(key, value, &w); err != nil {
-			return l.r.unreadable(key, err)
+	if top := slices.Concat(prefix, l.at.top); l.at.top != nil && bytes.Compare(top, to) < 0 {
+		to = top
+	}
+	return from, to
+}
+
+// marks reads the marks of the lanes at work.
+func (l *listing) marks() ([]queue.Mark, error) {
+	it := l.r.part.Scan(l.stretch(record.ClassMark))
+	var all []queue.Mark
+	var err error
+	for err == nil && it.Next() {
+		var m queue.Mark
+		if err = record.DecodeMark(it.Key(), it.Value(), &m); err != nil {
+			err = l.r.unreadable(it.Key(), err)
+			break
 		}
-		pl := w.Place
-		if !slices.Contains(l.queues, pl.Queue) || !l.typeMatches(w.Names.Type) {
-			return nil
-		}
-		d := l.descend(record.AppendLanePrefix(nil, l.r.p, c, pl.Queue, pl.Prio, pl.Lane), c == record.ClassTimed)
-		d.lo = low[laneID{pl.Queue, pl.Prio, pl.Lane}]
-		if c == record.ClassTimed && !l.wants(task.Ready) { // what is due is ready
-			d.lo = wide{uint64(l.r.cfg.Now()) + 1, 0}
-		}
-		all = append(all, d)
-		return nil
-	})
+		all = append(all, m)
+		err = l.ctx.Err()
+	}
+	if e := it.Close(); e != nil && err == nil {
+		err = fmt.Errorf("read the mark records: %w", e)
+	}
 	return all, err
 }
 
-func (l *listing) descend(prefix []byte, two bool) *descend {
-	d := &descend{r: l.r, prefix: prefix, two: two, most: 2*l.limit + 16, left: &l.left}
-	d.hi, d.width = wide{0, uint64(task.MakeSeq(l.r.part.Fence().Epoch+1, 0))}, wide{0, 256}
-	if two {
-		d.hi, d.width = wide{1 << 62, 0}, wide{uint64(task.Minute), 0}
+func (l *listing) takeLive(key, value []byte) error {
+	pl, err := record.ParsePlaceKey(key)
+	if err != nil {
+		return l.r.unreadable(key, err)
 	}
-	if l.at.set && l.at.at.less(d.hi) {
-		d.hi = l.at.at
+	var info task.Info
+	if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
+		return l.r.unreadable(key, err)
 	}
-	return d
+	if l.passes(info.ID.Queue, info.Type) {
+		l.add(&info, listStore)
+	}
+	return nil
 }
 
-// merge takes records from the readers in falling order.
-func (l *listing) merge(from []*descend, take func(x *keyValue) error) (ended bool, err error) {
-	for !l.full() {
-		var best *descend
-		var top *keyValue
-		for _, d := range from {
-			x, err := d.peek()
-			if err != nil {
-				return false, err
-			}
-			if x != nil && (top == nil || top.at.less(x.at)) {
-				best, top = d, x
-			}
-		}
-		if l.left <= 0 {
-			break
-		}
-		if best == nil {
-			return true, nil
-		}
-		if err := take(top); err != nil {
-			return false, err
-		}
-		l.at.set, l.at.at = true, top.at
-		best.pop()
+func (l *listing) takeDead(key, value []byte) error {
+	var info task.Info
+	if _, err := l.dec.DeadInfo(key, value, &info); err != nil {
+		return l.r.unreadable(key, err)
 	}
-	return false, nil
+	if l.passes(info.ID.Queue, info.Type) {
+		l.add(&info, listEnded)
+	}
+	return nil
 }
 
-func (l *listing) readDead() (ended bool, err error) {
-	var from []*descend
-	for _, q := range l.queues {
-		from = append(from, l.descend(record.AppendQueuePrefix(nil, l.r.p, record.ClassDead, q), true))
+func (l *listing) takeFinished(key, value []byte) error {
+	var info task.Info
+	if _, err := l.dec.FinishedInfo(key, value, &info); err != nil {
+		return l.r.unreadable(key, err)
 	}
-	return l.merge(from, func(x *keyValue) error {
-		var info task.Info
-		if _, err := l.dec.DeadInfo(x.key, x.value, &info); err != nil {
-			return l.r.unreadable(x.key, err)
-		}
-		if l.typeMatches(info.Type) {
-			l.add(&info, listEnded, x.at)
-		}
-		return nil
-	})
-}
-
-// readFinished goes through the segments, newest first. The cursor's high half is
-// the segment.
-func (l *listing) readFinished() (ended bool, err error) {
-	slices.SortFunc(l.segs, func(a, b queue.Segment) int { return cmp.Compare(b.Segment, a.Segment) })
-	for i := range l.segs {
-		s := &l.segs[i]
-		if l.at.set && uint64(s.Segment) > l.at.at.hi {
-			continue
-		}
-		d := l.descend(record.AppendFinishedPrefix(nil, l.r.p, s.Segment), false)
-		d.lo, d.hi = wide{0, uint64(s.Low)}, wide{0, uint64(s.High) + 1}
-		if l.at.set && uint64(s.Segment) == l.at.at.hi {
-			d.hi = wide{0, l.at.at.lo}
-		}
-		for {
-			if l.full() {
-				return false, nil
-			}
-			x, err := d.peek()
-			if err != nil {
-				return false, err
-			}
-			if x == nil {
-				break
-			}
-			var info task.Info
-			if _, err := l.dec.FinishedInfo(x.key, x.value, &info); err != nil {
-				return false, l.r.unreadable(x.key, err)
-			}
-			if l.wants(info.State) && slices.Contains(l.queues, info.ID.Queue) && l.typeMatches(info.Type) {
-				l.add(&info, listEnded, wide{uint64(s.Segment), x.at.lo})
-			}
-			l.at.set, l.at.at = true, wide{uint64(s.Segment), x.at.lo}
-			d.pop()
-		}
-		if l.left <= 0 {
-			return false, nil
-		}
-		l.at.set, l.at.at = true, wide{uint64(s.Segment), 0}
+	if l.wants(info.State) && l.passes(info.ID.Queue, info.Type) {
+		l.add(&info, listEnded)
 	}
-	return true, nil
+	return nil
 }
 
 // finish asks the machine for the state of live tasks, and answers once all that
@@ -422,13 +368,13 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 		done(Page{}, l.r.readError(err))
 		return
 	}
-	started := l.at.stage
 	var kept []task.Info
 	var spots []Spot
 	l.r.look(func(m *queue.Machine) {
 		now := l.r.cfg.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
+			info.Queue = m.QueueName(info.ID.Queue)
 			if info.MaxAttempts == 0 { // the queue's: the task says nothing itself
 				info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
 			}
@@ -444,8 +390,8 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 			done(Page{}, err)
 			return
 		}
-		p := Page{Tasks: kept, Spots: spots, Scanned: int64(l.budget - l.left)}
-		if started < stageEnd {
+		p := Page{Tasks: kept, Spots: spots, Scanned: int64(l.read + l.lanes)}
+		if l.at.stage < stageEnd {
 			p.Next = l.at.bytes()
 		}
 		done(p, nil)

@@ -249,7 +249,7 @@ func TestListBytes(t *testing.T) {
 	g.run()
 	g.report(w.got, func(_ *task.Delivery, o *task.Outcome) { o.Result = make([]byte, task.PayloadMax) })
 	pages := 0
-	g.r.List(task.Filter{Limit: 1_000}, nil, 50_000, func(p Page, err *task.Error) {
+	g.r.List(context.Background(), task.Filter{Limit: 1_000}, nil, 50_000, func(p Page, err *task.Error) {
 		pages++
 		if n := len(p.Tasks); err != nil || n == 0 || n > 5 || p.Next == nil {
 			t.Errorf("a page of %d tasks of a megabyte each, next %x, %v", n, p.Next, err)
@@ -270,7 +270,7 @@ func (g *rig) listAll(f task.Filter) []task.Info {
 	for range 5_000 {
 		var page Page
 		var failed *task.Error
-		g.r.List(f, at, 50_000, func(p Page, err *task.Error) { page, failed = p, err })
+		g.r.List(context.Background(), f, at, 50_000, func(p Page, err *task.Error) { page, failed = p, err })
 		g.run()
 		if failed != nil {
 			g.t.Fatal(failed)

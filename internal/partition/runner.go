@@ -92,6 +92,8 @@ type Runner struct {
 	readers  readers
 	pollAll  atomic.Bool
 
+	listLanes int // that a listing merges at once
+
 	free     chan *turn
 	begun    chan *turn
 	alone    bool          // driven by Begin and Await: no waiter
@@ -123,6 +125,8 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		begun:    make(chan *turn, turnsMax),
 		settled:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
+
+		listLanes: listLanesMax,
 	}
 	r.box.wake = make(chan struct{}, 1)
 	r.watches.init()

@@ -245,6 +245,15 @@ func (m *Machine) EachInMemory(queue uint32, fn func(TaskView) bool) {
 	}
 }
 
+// EachLaneOf calls fn for the lanes of a type, in every queue and priority.
+func (m *Machine) EachLaneOf(typ string, fn func(queue, lane uint32)) {
+	for _, l := range m.lanes {
+		if l != nil && l.group.typ.name == typ {
+			fn(l.queue().state.Queue, l.num)
+		}
+	}
+}
+
 // Demand is how many of want tasks could be dispatched to the session now, at
 // most. A lane whose first task has to be read counts as one.
 func (m *Machine) Demand(session uint32, want int) int {

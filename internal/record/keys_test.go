@@ -133,3 +133,45 @@ func FuzzKeys(f *testing.F) {
 		}
 	})
 }
+
+// A rank stands behind its lane, rises with what the key is sorted by, and is told
+// from what is no key of its class.
+func TestSplitRank(t *testing.T) {
+	pl := queue.Place{Queue: 7, Prio: 3, Lane: 5, Seq: 9}
+	timed := pl
+	timed.Class, timed.Due = task.ClassTimed, 1<<40
+	dead := AppendDeadKey(nil, 2, queue.DeadKey{Queue: 7, Finished: 4, Seq: 9})
+	finished := AppendFinishedKey(nil, 2, queue.FinishedKey{Segment: 6, Seq: 9})
+	for _, c := range []struct{ key, lane []byte }{
+		{AppendPlaceKey(nil, 2, pl), AppendLanePrefix(nil, 2, ClassBirth, 7, 3, 5)},
+		{AppendPlaceKey(nil, 2, timed), AppendLanePrefix(nil, 2, ClassTimed, 7, 3, 5)},
+		{dead, AppendQueuePrefix(nil, 2, ClassDead, 7)},
+		{finished, AppendPrefix(nil, 2, ClassFinished)},
+	} {
+		lane, rank, err := SplitRank(c.key)
+		if err != nil || !bytes.Equal(lane, c.lane) || !bytes.Equal(append(lane, rank...), c.key) || len(rank) != RankLen(Class(c.key[2])) {
+			t.Errorf("key %x: lane %x, rank %x, %v", c.key, lane, rank, err)
+		}
+		for n := range c.key {
+			if _, _, err := SplitRank(c.key[:n]); err == nil {
+				t.Errorf("key %x, cut to %d bytes, has a rank", c.key, n)
+			}
+		}
+	}
+	if _, rank, _ := SplitRank(AppendPlaceKey(nil, 2, timed)); bytes.Compare(rank, AppendDueRank(nil, timed.Due)) < 0 || bytes.Compare(rank, AppendDueRank(nil, timed.Due+1)) >= 0 {
+		t.Errorf("rank %x is not of its time", rank)
+	}
+	if _, rank, _ := SplitRank(AppendPlaceKey(nil, 2, pl)); !bytes.Equal(rank, AppendSeqRank(nil, pl.Seq)) {
+		t.Errorf("rank %x is not of its sequence", rank)
+	}
+	m := queue.Mark{Queue: 7, Prio: 3, Lane: 5, Low: 9, TimedLow: 1 << 40}
+	if low := AppendLowKey(nil, 2, ClassBirth, &m); !bytes.Equal(low, AppendPlaceKey(nil, 2, pl)) {
+		t.Errorf("low key of births %x", low)
+	}
+	if low := AppendLowKey(nil, 2, ClassTimed, &m); bytes.Compare(low, AppendPlaceKey(nil, 2, timed)) > 0 {
+		t.Errorf("low key of timed tasks %x", low)
+	}
+	if got, same := LaneName(AppendLanePrefix(nil, 2, ClassTimed, 7, 3, 5)), LaneName(AppendLanePrefix(nil, 2, ClassMark, 7, 3, 5)); !bytes.Equal(got, same) || len(got) == 0 {
+		t.Errorf("a lane's name is %x in one class and %x in another", got, same)
+	}
+}

@@ -385,6 +385,7 @@ type memIter struct {
 	c        cursor
 	from, to []byte
 	at       *item
+	down     bool // the cursor stands for Prev
 	err      error
 }
 
@@ -403,8 +404,30 @@ func (it *memIter) SeekGE(key []byte) {
 	if bytes.Compare(key, it.from) < 0 {
 		key = it.from
 	}
-	it.at = nil
+	it.at, it.down = nil, false
 	it.c.seek(key)
+}
+
+func (it *memIter) Prev() bool {
+	if it.err != nil {
+		return false
+	}
+	if !it.down {
+		it.SeekLT(it.to)
+	}
+	it.at = it.c.prev()
+	if it.at != nil && bytes.Compare(it.at.key, it.from) < 0 {
+		it.at, it.c.path = nil, it.c.path[:0]
+	}
+	return it.at != nil
+}
+
+func (it *memIter) SeekLT(key []byte) {
+	if bytes.Compare(key, it.to) > 0 {
+		key = it.to
+	}
+	it.at, it.down = nil, true
+	it.c.seekLT(key)
 }
 
 func (it *memIter) Key() []byte   { return it.at.key }

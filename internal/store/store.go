@@ -71,12 +71,18 @@ type Fence struct {
 
 // Iterator walks a pinned view. Use: for it.Next() { … }; err := it.Close().
 // Key and Value are valid until the next call. It may be moved to another
-// goroutine but not shared.
+// goroutine but not shared. It goes one way, up by Next or down by Prev: turning
+// round begins with a seek.
 type Iterator interface {
 	Next() bool
 	// SeekGE moves to the first key at or after key (within the range); the next
 	// Next returns it.
 	SeekGE(key []byte)
+	// Prev walks down, from the end of the range.
+	Prev() bool
+	// SeekLT moves to the last key before key (within the range); the next Prev
+	// returns it.
+	SeekLT(key []byte)
 	Key() []byte
 	Value() []byte
 	Close() error

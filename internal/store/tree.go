@@ -254,3 +254,29 @@ func (c *cursor) next() *item {
 	}
 	return nil
 }
+
+// seekLT stands behind the last key before key.
+func (c *cursor) seekLT(key []byte) {
+	c.seek(key)
+	if n := len(c.path); n > 0 {
+		c.path[n-1].i++ // seek stands before the first key that is not before key
+	}
+}
+
+// prev moves to the item before, or returns nil at the beginning.
+func (c *cursor) prev() *item {
+	for len(c.path) > 0 {
+		s := &c.path[len(c.path)-1]
+		s.i--
+		switch {
+		case s.i < 0:
+			c.path = c.path[:len(c.path)-1]
+		case s.n.kids == nil:
+			return &s.n.items[s.i]
+		default:
+			kid := s.n.kids[s.i]
+			c.path = append(c.path, step{kid, max(len(kid.items), len(kid.kids))})
+		}
+	}
+	return nil
+}

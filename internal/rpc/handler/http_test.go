@@ -38,7 +38,9 @@ func newSite(t testing.TB, o handler.Options) *site {
 	if o.Broker == nil {
 		o.Broker = fake
 	}
-	o.Inspector = fake
+	if o.Inspector == nil {
+		o.Inspector = fake
+	}
 	srv, err := handler.New(o)
 	if err != nil {
 		t.Fatal(err)

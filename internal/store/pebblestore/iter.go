@@ -12,7 +12,7 @@ type iter struct {
 	s      *Store
 	it     *pebble.Iterator // nil after the end
 	walked bool             // positioned: the next Next moves on
-	peeked bool             // positioned by SeekGE: the next Next stays
+	peeked bool             // positioned by a seek: the next Next or Prev stays
 	valid  bool
 	err    error
 }
@@ -41,7 +41,10 @@ func (s *Store) pin(from, to []byte) (it *pebble.Iterator, err error) {
 	return it, err
 }
 
-func (it *iter) Next() bool {
+func (it *iter) Next() bool { return it.walk((*pebble.Iterator).First, (*pebble.Iterator).Next) }
+func (it *iter) Prev() bool { return it.walk((*pebble.Iterator).Last, (*pebble.Iterator).Prev) }
+
+func (it *iter) walk(begin, on func(*pebble.Iterator) bool) bool {
 	if !it.usable() {
 		return false
 	}
@@ -50,20 +53,23 @@ func (it *iter) Next() bool {
 	case it.peeked:
 		it.peeked = false
 	case !it.walked:
-		it.valid = it.it.First()
+		it.valid = begin(it.it)
 	case it.valid:
-		it.valid = it.it.Next()
+		it.valid = on(it.it)
 	}
 	it.walked = true
 	return it.valid
 }
 
-func (it *iter) SeekGE(key []byte) {
+func (it *iter) SeekGE(key []byte) { it.seek(key, (*pebble.Iterator).SeekGE) }
+func (it *iter) SeekLT(key []byte) { it.seek(key, (*pebble.Iterator).SeekLT) }
+
+func (it *iter) seek(key []byte, to func(*pebble.Iterator, []byte) bool) {
 	if !it.usable() {
 		return
 	}
 	defer it.caught()
-	it.valid = it.it.SeekGE(key)
+	it.valid = to(it.it, key)
 	it.walked, it.peeked = true, true
 }
 

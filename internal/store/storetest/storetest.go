@@ -42,6 +42,8 @@ func Run(t *testing.T, open Open) {
 		{"ScanRange", testScanRange},
 		{"ScanClipped", testScanClipped},
 		{"SeekGE", testSeekGE},
+		{"Down", testDown},
+		{"DownRandom", testDownRandom},
 		{"PinnedView", testPinnedView},
 		{"VisibleBeforeDurable", testVisibleBeforeDurable},
 		{"DeleteRange", testDeleteRange},

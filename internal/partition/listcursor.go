@@ -1,0 +1,80 @@
+package partition
+
+import (
+	"bytes"
+
+	"github.com/penstock-io/penstock/internal/record"
+)
+
+// stage is one kind of place that a listing looks at. Within each the newest come
+// first.
+type stage uint8
+
+const (
+	stageMemory   stage = iota // running and blocked tasks: all are in memory
+	stageBirths                // ready since birth, by sequence
+	stageTimed                 // scheduled ones and retries, by time
+	stageDead                  // by the time they died
+	stageFinished              // by segment, then sequence
+	stageEnd
+)
+
+// class is where the stage's records are; running tasks are named by sequence, as
+// births are.
+func (s stage) class() record.Class {
+	return [...]record.Class{record.ClassBirth, record.ClassBirth, record.ClassTimed, record.ClassDead, record.ClassFinished}[s]
+}
+
+// cursor is where a listing goes on. It only ever moves on: to lower ranks, then
+// to lower lanes, then to the next stage.
+type cursor struct {
+	stage stage
+	// The lanes at work: those from bottom up to top, by what stands behind the
+	// class in their keys. nil = all that there are on that side. So many are
+	// merged at once as listLanesMax says.
+	bottom, top []byte
+	// Of these lanes what is below rank is left. nil = nothing was listed of them
+	// yet, and how far down they reach is still to be found.
+	rank []byte
+}
+
+func (c *cursor) bytes() []byte {
+	b := make([]byte, 0, 4+len(c.rank)+len(c.top)+len(c.bottom))
+	b = append(b, byte(c.stage))
+	for _, part := range [...][]byte{c.rank, c.top, c.bottom} {
+		b = append(append(b, byte(len(part))), part...)
+	}
+	return b
+}
+
+// parseCursor reads what bytes wrote; empty = the beginning.
+func parseCursor(b []byte) (c cursor, ok bool) {
+	if len(b) == 0 {
+		return cursor{}, true
+	}
+	if c.stage = stage(b[0]); c.stage >= stageEnd {
+		return cursor{}, false
+	}
+	b = b[1:]
+	for _, part := range [...]*[]byte{&c.rank, &c.top, &c.bottom} {
+		if len(b) == 0 || len(b) < 1+int(b[0]) {
+			return cursor{}, false
+		}
+		if n := 1 + int(b[0]); n > 1 {
+			*part = bytes.Clone(b[1:n])
+		}
+		b = b[1+len(*part):]
+	}
+	ok = len(b) == 0 &&
+		(c.rank == nil || len(c.rank) == record.RankLen(c.stage.class())) &&
+		(c.bottom == nil || c.rank != nil && (c.top == nil || bytes.Compare(c.bottom, c.top) < 0))
+	return c, ok
+}
+
+// next is the cursor behind the lanes at work.
+func (c *cursor) next() cursor {
+	if c.bottom != nil {
+		return cursor{stage: c.stage, top: c.bottom}
+	}
+	return cursor{stage: c.stage + 1}
+}
