@@ -63,7 +63,7 @@ type lane struct {
 	waiting        int32  // in memory and not running: ready, scheduled or held
 	ready          int32  // ready in memory
 	window         int32  // how many tasks the lane may keep in memory
-	chunk          int32  // how many are read at once
+	chunk          int32  // how many are read at once while memory is short
 	markedIn       uint32 // Apply that put a mark of it last
 
 	gate   uint8 // that it is parked at, + 1

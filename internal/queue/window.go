@@ -172,7 +172,10 @@ func (m *Machine) refillLane(l *lane, births, timed *Want, least int) {
 // refillSize is how many tasks the lane may take in.
 func (m *Machine) refillSize(l *lane, least int) int {
 	free := m.cfg.WindowTasks - m.waiting - m.reserved
-	n := int(min(l.window-l.waiting, l.chunk))
+	n := int(l.window - l.waiting)
+	if m.isShort() {
+		n = min(n, int(l.chunk))
+	}
 	if n <= 0 { // others of it fill its window, and this one is first
 		n = laneWindowTiny
 	}
