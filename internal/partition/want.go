@@ -93,11 +93,27 @@ func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
+	if named, err := r.isNamed(a, value); err != nil || !named {
+		return false, err
+	}
 	a.Waiting = make([]queue.Waiting, 1)
 	if err := r.dec.Named(e.key, value, &a.Waiting[0]); err != nil {
 		return false, r.unreadable(e.key, err)
 	}
 	return true, r.wantIdemOf(a, pl.Queue, a.Waiting[0].Flags, value)
+}
+
+// isNamed says whether the record under the encoder's key is that of the task which
+// the Want names, in all that its ID says. A Want without an ID names any.
+func (r *Runner) isNamed(a *queue.Loaded, value []byte) (bool, error) {
+	if a.Want.ID.IsZero() {
+		return true, nil
+	}
+	born, err := r.dec.Born(r.enc.key, value)
+	if err != nil {
+		return false, r.unreadable(r.enc.key, err)
+	}
+	return record.IDOf(r.p, born) == a.Want.ID, nil
 }
 
 // wantIdemOf reads the entry of the idempotency key that a record just read
@@ -121,6 +137,9 @@ func (r *Runner) wantDead(k queue.DeadKey, a *queue.Loaded) (bool, error) {
 	if err != nil || !found {
 		return false, err
 	}
+	if named, err := r.isNamed(a, value); err != nil || !named {
+		return false, err
+	}
 	a.Dead, a.Revived = &queue.DeadLetter{}, &queue.Waiting{}
 	if err = r.dec.Dead(e.key, value, a.Dead); err == nil {
 		err = r.dec.Revived(e.key, value, a.Revived)
@@ -141,6 +160,9 @@ func (r *Runner) wantFinished(seq task.Seq, segments []uint32, a *queue.Loaded) 
 		}
 		if !found {
 			continue
+		}
+		if named, err := r.isNamed(a, value); err != nil || !named {
+			return false, err
 		}
 		a.Finished = &queue.Finished{}
 		if err = r.dec.Finished(e.key, value, a.Finished); err == nil && a.Finished.KeepBody {

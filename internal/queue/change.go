@@ -28,10 +28,17 @@ func (m *Machine) change(c *Command) {
 }
 
 func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
-	if i, ok := m.index.get(id.Seq); ok {
+	i, here := m.index.get(id.Seq)
+	if here && m.bornAs(i, id) {
 		return m.changeLive(v, i)
 	}
 	a, asked := m.gotTask[id.Seq]
+	if here && asked {
+		if len(a.Waiting) == 0 {
+			return errNoTask(id)
+		}
+		return m.changeLive(v, i)
+	}
 	switch {
 	case !asked:
 		m.want(Want{What: WantTask, ID: id, Idem: v == task.VerbDelete})
@@ -55,7 +62,18 @@ func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
 		delete(m.gotTask, id.Seq)
 		return err
 	}
+	return errNoTask(id)
+}
+
+func errNoTask(id task.ID) *task.Error {
 	return task.Errorf(task.NotFound, "no task %s: it was deleted, or its history is over", id)
+}
+
+// bornAs says that the task was born as its ID says. Of one that has moved, or
+// that the ID does not name, memory doesn't know: its record has to be asked.
+func (m *Machine) bornAs(i uint32, id task.ID) bool {
+	s := m.slab.at(i)
+	return s.flags&FlagMoved == 0 && m.idOf(m.place(s)) == id
 }
 
 func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {

@@ -7,9 +7,10 @@ type Config struct {
 	Partition    uint16
 	Epoch        uint32 // of this acquisition; sequences are born under it
 	Nonce        uint32
-	WindowTasks  int   // tasks in memory at most, all lanes together; 0 = the default
-	HistoryBytes int64 // finished records at most; 0 = the default
-	IdemBytes    int64 // bytes of idempotency entries a queue; 0 = the default
+	First        uint64 // counter of the first sequence; random, so that those of two stores do not meet
+	WindowTasks  int    // tasks in memory at most, all lanes together; 0 = the default
+	HistoryBytes int64  // finished records at most; 0 = the default
+	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
 }
 
 // Snapshot is what the store holds when a partition is opened. Waiting tasks are

@@ -82,6 +82,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.timers = newTimers(&m.slab)
 	m.now = max(now, snap.Meta.Now)
 	m.meta = snap.Meta
+	m.counter = cfg.First
 	m.producers.init(snap.Producers)
 	m.idems.init()
 	m.loadQueues(snap)

@@ -88,6 +88,34 @@ func (u *Unfinished) Place() queue.Place {
 	return pl
 }
 
+// Born is where the task of a live record, a dead letter or a finished record was
+// born: its ID.
+func (d *Decoder) Born(key, value []byte) (queue.Place, error) {
+	_, c, err := ClassOf(key)
+	if err != nil {
+		return queue.Place{}, err
+	}
+	var v view
+	switch c {
+	case ClassDead:
+		_, v, err = parseDead(key, value)
+	case ClassFinished:
+		var f finishedView
+		if err = f.parse(value); err == nil {
+			v.born = f.born
+		}
+	default:
+		if err = v.parse(c, value); err == nil && !v.moved {
+			v.born, err = ParsePlaceKey(key)
+		}
+	}
+	if err != nil {
+		return queue.Place{}, err
+	}
+	v.born.Seq = seqAtEnd(key)
+	return v.born, nil
+}
+
 // chunksOf is how many chunks belong to a live record or dead letter.
 func chunksOf(value []byte) int32 {
 	var d Decoder

@@ -66,16 +66,17 @@ func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 		}
 	}
 	at := placeOf(a.Want.ID)
-	if r := s.live[at]; r != nil {
+	named := func(r *Record) bool { return r != nil && r.Birth == at }
+	if r := s.live[at]; named(r) {
 		a.Waiting = []queue.Waiting{waiting(r)}
 		return
 	}
 	if w, ok := s.wheres[seq]; ok {
-		if r := s.live[w.Place]; w.Dead.Queue == 0 && r != nil {
+		if r := s.live[w.Place]; w.Dead.Queue == 0 && named(r) {
 			a.Waiting = []queue.Waiting{waiting(r)}
 			return
 		}
-		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && r != nil {
+		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && named(r) {
 			v := revived(r)
 			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Size: len(r.Spec.Payload) + 64}
 			a.Revived = &v
@@ -94,7 +95,7 @@ func revived(r *Record) queue.Waiting {
 func (s *Store) answerFinished(a *queue.Loaded, seq task.Seq, segments []uint32) {
 	for _, g := range segments {
 		k := queue.FinishedKey{Segment: g, Seq: seq}
-		if r := s.finished[k]; r != nil {
+		if r := s.finished[k]; r != nil && (a.Want.ID.IsZero() || r.Birth == placeOf(a.Want.ID)) {
 			a.Finished = &queue.Finished{Key: k, State: r.State, Place: r.Place, Flags: r.Flags, KeepBody: r.KeepBody,
 				Counts: r.Counts, Token: r.Token, Enqueued: r.Enqueued, Reason: r.Reason}
 			if r.KeepBody {

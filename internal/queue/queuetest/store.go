@@ -401,6 +401,9 @@ func (b *batch) putFinished(w *queue.Finished) {
 	r := b.recordBefore(w.Key.Seq)
 	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.State, w.Reason
 	r.KeepBody, r.Token, r.Enqueued = w.KeepBody, w.Token, w.Enqueued
+	if r.Birth == (queue.Place{}) { // of one that never moved nothing is copied
+		r.Birth = w.Place
+	}
 	put(b.s, b.s.finished, w.Key, &r)
 }
 

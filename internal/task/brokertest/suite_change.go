@@ -31,6 +31,25 @@ var changePromises = []promise{
 		h.empty("q")
 		h.wantCounts("q", tally{Running: 1, Enqueued: 3, Canceled: 2})
 	}},
+	{"change/an ID that says anything else names nothing", false, func(h *harness) {
+		moved := h.enqueueOne("q", task.Spec{})
+		h.report(failAfter(h.lease("q", 1, 0)[0], task.Hour), task.OK)
+		timed := h.enqueueOne("q", task.Spec{Delay: task.Hour})
+		for _, id := range []task.ID{moved, timed, h.enqueueOne("q", task.Spec{})} {
+			for _, alter := range []func(x *task.ID){
+				func(x *task.ID) { x.Queue++ }, func(x *task.ID) { x.Lane ^= 1 }, func(x *task.ID) { x.Priority ^= 1 },
+				func(x *task.ID) { x.Class ^= 1 }, func(x *task.ID) { x.Seq++ }, func(x *task.ID) { x.Seq ^= 1 << 39 },
+			} {
+				other := id
+				alter(&other)
+				for _, v := range []task.Verb{task.VerbCancel, task.VerbRetry, task.VerbDelete} {
+					h.changeCode(v, other, task.NotFound)
+				}
+				h.gone(other)
+			}
+		}
+		h.wantCounts("q", tally{Scheduled: 2, Ready: 1, Enqueued: 3})
+	}},
 	{"cancel/a retry that waits", false, func(h *harness) {
 		id := h.enqueueOne("q", task.Spec{})
 		h.report(failAfter(h.lease("q", 1, 0)[0], 60), task.OK)
