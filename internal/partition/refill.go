@@ -110,7 +110,7 @@ func (rs *readers) take() *refill {
 
 func (rs *readers) giveBack(l *refill) {
 	clear(l.loaded.Waiting)
-	*l = refill{dec: l.dec, loaded: queue.Loaded{Waiting: l.loaded.Waiting[:0], Stretches: l.loaded.Stretches[:0]}, recs: l.recs[:0], ends: l.ends[:0]}
+	*l = refill{dec: l.dec, loaded: queue.Loaded{Waiting: l.loaded.Waiting[:0], Stretches: l.loaded.Stretches[:0], Orphans: l.loaded.Orphans[:0]}, recs: l.recs[:0], ends: l.ends[:0]}
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if len(rs.spare) < refillsMax {

@@ -18,6 +18,8 @@ func (r *Runner) afterTurn() error {
 		switch w.What {
 		case queue.WantBirths, queue.WantTimed:
 			r.startRefill(w)
+		case queue.WantSweepWheres, queue.WantSweepChunks:
+			r.startSweep(w)
 		default:
 			a := queue.Loaded{Want: *w}
 			if err := r.readWant(w, &a); err != nil {

@@ -97,19 +97,22 @@ type WantKind uint8
 // all others are points, read after this Output's batch has begun and before the
 // next Apply.
 const (
-	WantBirths    WantKind = iota // births of Lanes, from where each says
-	WantTimed                     // timed tasks of Lanes
-	WantTask                      // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
-	WantIdem                      // idempotency key: Queue, Key
-	WantFinished                  // finished record of Seq, looked for in Segments
-	WantExpiries                  // expiry index entries with At ≤ Until, Limit of them
-	WantIdemSweep                 // idempotency entries from (Queue, Hash) on, Limit of them
+	WantBirths      WantKind = iota // births of Lanes, from where each says
+	WantTimed                       // timed tasks of Lanes
+	WantTask                        // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
+	WantIdem                        // idempotency key: Queue, Key
+	WantFinished                    // finished record of Seq, looked for in Segments
+	WantExpiries                    // expiry index entries with At ≤ Until, Limit of them
+	WantSweepWheres                 // where records from Seq on, Limit of them, whose task is gone; read beside later Applies
+	WantSweepChunks                 // chunks of the queue of From, from there on, of Limit tasks, whose task is gone; likewise
+	WantIdemSweep                   // idempotency entries from (Queue, Hash) on, Limit of them
 )
 
 // Want is what the machine must know before it can go on.
 type Want struct {
 	What     WantKind
 	Lanes    []LaneWant // refills: what is to be read, in the order of the store
+	From     Place
 	ID       task.ID
 	Queue    uint32
 	Key      string
@@ -149,6 +152,9 @@ type Loaded struct {
 	Expiries  []Expiry
 	Next      task.Time // WantExpiries: time of the first entry left; 0 = none
 	Idems     []IdemAge
+	Orphans   []Place // WantSweep…: what leads to no task; of where records only the Seq
+	End       bool    // WantSweep…: there are no more …
+	Behind    Place   // … or they go on here
 }
 
 // IdemAge is one idempotency entry met by the sweep, and whether its task is

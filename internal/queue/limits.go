@@ -31,6 +31,7 @@ const (
 	longBatchMax     = 1_024                   // leases claimed in one Apply
 	expiryBatchMax   = 256                     // expiry entries looked at in one go
 	unservedBatchMax = 256                     // tasks given up for want of a worker in one Apply
+	sweepMax         = 512                     // records looked over in one step of the sweeper
 	sweepEvery       = task.Second             // slow work (sessions, unserved types, retention) at most this often
 	idemSweepEvery   = 10 * task.Minute        // idempotency entries are swept this often
 	idemSweepMax     = 512                     // entries looked at in one step of the sweep

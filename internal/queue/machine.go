@@ -55,6 +55,7 @@ type Machine struct {
 	history   history
 	restart   restart
 	expiry    expiry
+	sweeper   sweeper
 
 	// Answers to point Wants, for this Apply only.
 	gotTask     map[task.Seq]*Loaded
@@ -89,6 +90,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.history.init(snap)
 	m.loadRestart(snap)
 	m.expiry.next = snap.NextExpiry
+	m.sweeper.init(snap)
 	m.dirty = true // the first Apply writes the new owner's meta
 	return m
 }
@@ -175,6 +177,7 @@ func (m *Machine) want(w Want) {
 func (m *Machine) finishApply() {
 	m.wantRefills()
 	m.wantExpiries()
+	m.wantSweep()
 	out := m.out
 	for _, q := range m.dirtyList {
 		q.dirty = false

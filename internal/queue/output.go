@@ -229,6 +229,7 @@ type QueueState struct {
 	Expired   int64
 	IdemBytes int64
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
+	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
 }
 
 // Mark is a lane's low-water marks (nothing live below them, nothing is ever
@@ -289,6 +290,7 @@ type Meta struct {
 	NextQueue    uint32
 	NextSegment  uint32
 	NextLoad     uint32
+	Sweep        bool // where records may be left of tasks that are gone
 }
 
 // Range is a stretch of a queue's records in one class: [From, To).

@@ -67,6 +67,10 @@ func (m *Machine) purgeDead(q *queueOf) int64 {
 			bytes += int64(m.out.Dead[i].Size)
 		}
 	}
+	if gone > left {
+		m.sweepWheres()
+		m.sweepChunks(q)
+	}
 	m.out.PurgeDead = append(m.out.PurgeDead, q.state.Queue)
 	q.state.Dead, q.state.DeadBytes = left, bytes
 	m.touch(q)
@@ -120,7 +124,14 @@ func (m *Machine) purgeStored(q *queueOf, c task.Class) {
 	*count = left
 	// Chunks of large payloads stand by place of birth: they go too where no task
 	// that was born there can have moved.
+	// Else the sweeper finds out.
 	payloads := c == task.ClassBirth && q.state.Timed == 0 && q.state.Dead == 0
+	if !payloads {
+		m.sweepChunks(q)
+	}
+	if c == task.ClassTimed {
+		m.sweepWheres()
+	}
 	at := Place{Class: c, Queue: q.state.Queue, Prio: task.PriorityMax}
 	for _, p := range m.stays(q, c) {
 		m.purgeRange(at, p, payloads)

@@ -326,6 +326,8 @@ func (m *Machine) loaded(a *Loaded) {
 		m.expireDue(a)
 	case WantIdemSweep:
 		m.idemsSwept(a)
+	case WantSweepWheres, WantSweepChunks:
+		m.swept(a)
 	}
 }
 

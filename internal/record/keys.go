@@ -143,7 +143,8 @@ func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
 // AppendChunkKey appends the key of the i-th chunk of a large payload, by the place
 // where its task was born.
 func AppendChunkKey(b []byte, p uint16, born queue.Place, i int) []byte {
-	return binary.BigEndian.AppendUint16(AppendChunkPrefix(b, p, born), uint16(i))
+	b = binary.BigEndian.AppendUint64(AppendChunkPrefix(b, p, born), uint64(born.Due))
+	return binary.BigEndian.AppendUint16(b, uint16(i))
 }
 
 // AppendChunkPrefix appends what the keys of all chunks of one task begin with.
@@ -237,17 +238,22 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 }
 
 // ParseChunkKey reads a chunk's key: the place of birth that it hangs on, and which
-// chunk it is. The place's class and due are not in the key.
+// chunk it is.
 func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
-	if len(key) != birthLen+2 || Class(key[2]) != ClassChunk || key[headLen+4] > task.PriorityMax {
+	if len(key) != timedLen+2 || Class(key[2]) != ClassChunk || key[headLen+4] > task.PriorityMax || key[birthLen]&0x80 != 0 {
 		return born, 0, badKey(ClassChunk, key)
 	}
-	return queue.Place{
+	born = queue.Place{
 		Queue: binary.BigEndian.Uint32(key[headLen:]),
 		Prio:  task.PriorityMax - key[headLen+4],
 		Lane:  binary.BigEndian.Uint32(key[headLen+5:]),
 		Seq:   task.Seq(binary.BigEndian.Uint64(key[laneLen:])),
-	}, int(binary.BigEndian.Uint16(key[birthLen:])), nil
+		Due:   task.Time(binary.BigEndian.Uint64(key[birthLen:])),
+	}
+	if born.Due != 0 {
+		born.Class = task.ClassTimed
+	}
+	return born, int(binary.BigEndian.Uint16(key[timedLen:])), nil
 }
 
 // ParseQueueKey reads a queue's key.

@@ -129,10 +129,10 @@ func stateSamples() []sample {
 	producer := queue.ProducerState{Producer: "p-1", Queue: 2, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
 	return []sample{
-		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300})},
+		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300, Sweep: true})},
 		{"queue", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Births: 5})},
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},
-		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Config: task.QueueConfig{Width: 4},
+		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Sweep: true, Config: task.QueueConfig{Width: 4},
 			Earlier: []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}})},
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},

@@ -9,7 +9,7 @@ import (
 
 // AppendMeta appends the partition's own record.
 func AppendMeta(b []byte, m *queue.Meta) []byte {
-	b = append(b, version, bit(m.Clean))
+	b = append(b, version, bit(m.Clean)|bit(m.Sweep)<<1)
 	b = appendTime(appendTime(b, m.Now), m.LastOpen)
 	b = binary.AppendUvarint(b, uint64(max(0, m.UncleanOpens)))
 	b = binary.AppendUvarint(b, uint64(m.NextQueue))
@@ -20,7 +20,8 @@ func AppendMeta(b []byte, m *queue.Meta) []byte {
 // DecodeMeta reads what AppendMeta wrote.
 func DecodeMeta(value []byte, m *queue.Meta) error {
 	r := open(value)
-	m.Clean = r.flag()
+	flags := r.bits8(3)
+	m.Clean, m.Sweep = flags&1 != 0, flags&2 != 0
 	m.Now, m.LastOpen = r.time(), r.time()
 	m.UncleanOpens = int(r.number(1 << 30))
 	m.NextQueue, m.NextSegment, m.NextLoad = readU32(&r), readU32(&r), readU32(&r)
@@ -31,6 +32,7 @@ const (
 	queuePaused byte = 1 << iota
 	queueConfig
 	queueEarlier
+	queueSweep
 
 	queueKnown = 1<<iota - 1
 )
@@ -46,6 +48,9 @@ func AppendQueue(b []byte, q *queue.QueueState) []byte {
 	}
 	if len(q.Earlier) > 0 {
 		has |= queueEarlier
+	}
+	if q.Sweep {
+		has |= queueSweep
 	}
 	b = appendString(append(b, version, has), q.Name)
 	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes} {
@@ -71,7 +76,7 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	}
 	r := open(value)
 	has := r.bits8(queueKnown)
-	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Name: r.text()}
+	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Sweep: has&queueSweep != 0, Name: r.text()}
 	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes} {
 		*n = r.varint()
 	}

@@ -285,9 +285,6 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
-		if len(w.led.purges) > 0 { // it takes what waits by range, and leaves what that had elsewhere
-			continue
-		}
 		dead, _ := count(record.ClassDead)
 		if n, key := count(record.ClassWhere); n != dead {
 			w.led.cry("leftovers", "%d tasks are said to have moved, such as %s; %d are dead letters", n, hex.EncodeToString(key), dead)

@@ -27,6 +27,10 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		s.answerExpiries(a)
 	case queue.WantIdemSweep:
 		s.answerSweep(a, m)
+	case queue.WantSweepWheres:
+		s.answerOrphans(a)
+	case queue.WantSweepChunks:
+		a.End = true // it keeps payloads with their records
 	}
 	return a
 }
@@ -131,6 +135,23 @@ func (s *Store) answerSweep(a *queue.Loaded, m *queue.Machine) {
 			a.Idems = append(a.Idems, queue.IdemAge{Idem: s.idems[k], Live: live})
 		}
 	}
+}
+
+func (s *Store) answerOrphans(a *queue.Loaded) {
+	n := 0
+	for _, seq := range slices.Sorted(maps.Keys(s.wheres)) {
+		if seq < a.Want.Seq {
+			continue
+		}
+		if n++; n > a.Want.Limit {
+			a.Behind.Seq = seq
+			return
+		}
+		if w := s.wheres[seq]; w.Dead.Queue == 0 && s.live[w.Place] == nil || w.Dead.Queue != 0 && s.dead[w.Dead] == nil {
+			a.Orphans = append(a.Orphans, queue.Place{Seq: seq})
+		}
+	}
+	a.End = true
 }
 
 // Snapshot is what a machine is opened with.

@@ -126,7 +126,7 @@ func (r *Rig) once(cmds []queue.Command) error {
 	}
 	for _, w := range r.Out.Wants {
 		a := r.Store.Answer(w, r.M)
-		if w.What == queue.WantBirths || w.What == queue.WantTimed {
+		if w.What == queue.WantBirths || w.What == queue.WantTimed || w.What == queue.WantSweepWheres || w.What == queue.WantSweepChunks {
 			r.refills = append(r.refills, a)
 		} else {
 			r.points = append(r.points, a)

@@ -1,0 +1,115 @@
+package queue
+
+import "github.com/penstock-io/penstock/internal/task"
+
+// sweeper collects what purges by range leave behind: where records whose task is
+// gone, over the partition, and chunks of large payloads without a task, queue by
+// queue. That there is something to sweep is durable; where it stands is not: after
+// a restart it begins anew. One step is under way at a time, and bounded.
+type sweeper struct {
+	queues []uint32 // to be swept for chunks, in order
+	busy   bool
+	seq    task.Seq // where records from here on
+	again  bool     // a purge has come since their sweep began
+	from   Place    // chunks of the first queue from here on
+	anew   bool     // the same of them
+}
+
+func (w *sweeper) init(snap *Snapshot) {
+	for i := range snap.Queues {
+		if snap.Queues[i].Sweep {
+			w.queues = append(w.queues, snap.Queues[i].Queue)
+		}
+	}
+}
+
+// sweepWheres has the where records looked over: tasks that had moved are gone.
+func (m *Machine) sweepWheres() {
+	w := &m.sweeper
+	w.again = m.meta.Sweep && (w.busy || w.seq != 0)
+	m.meta.Sweep = true
+	m.dirty = true
+}
+
+// sweepChunks has the chunks of a queue's large payloads looked over.
+func (m *Machine) sweepChunks(q *queueOf) {
+	w := &m.sweeper
+	switch {
+	case len(w.queues) > 0 && w.queues[0] == q.state.Queue: // it is at work: it will have to begin anew
+		w.anew = true
+	case !q.state.Sweep:
+		w.queues = append(w.queues, q.state.Queue)
+	}
+	q.state.Sweep = true
+	m.touch(q)
+}
+
+// wantSweep asks for the next step.
+func (m *Machine) wantSweep() {
+	w := &m.sweeper
+	switch {
+	case w.busy:
+	case m.meta.Sweep:
+		w.busy = true
+		m.want(Want{What: WantSweepWheres, Seq: w.seq, Limit: sweepMax})
+	case len(w.queues) > 0:
+		w.busy = true
+		from := w.from
+		if from == (Place{}) {
+			from = Place{Queue: w.queues[0], Prio: task.PriorityMax}
+		}
+		m.want(Want{What: WantSweepChunks, From: from, Limit: sweepMax})
+	}
+}
+
+// swept drops what a step has found.
+func (m *Machine) swept(a *Loaded) {
+	w := &m.sweeper
+	w.busy = false
+	for i := range a.Orphans {
+		p := &a.Orphans[i]
+		if _, here := m.index.get(p.Seq); here {
+			continue
+		}
+		m.dirty = true
+		if a.Want.What == WantSweepWheres {
+			m.out.DropWheres = append(m.out.DropWheres, p.Seq)
+		} else {
+			m.out.DropLarge = append(m.out.DropLarge, *p)
+		}
+	}
+	if a.Want.What == WantSweepWheres {
+		m.wheresSwept(a)
+	} else {
+		m.chunksSwept(a)
+	}
+}
+
+func (m *Machine) wheresSwept(a *Loaded) {
+	w := &m.sweeper
+	if !a.End {
+		w.seq = a.Behind.Seq
+		return
+	}
+	w.seq = 0
+	m.meta.Sweep, w.again = w.again, false
+	m.dirty = true
+}
+
+func (m *Machine) chunksSwept(a *Loaded) {
+	w := &m.sweeper
+	num := a.Want.From.Queue
+	switch {
+	case len(w.queues) == 0 || w.queues[0] != num:
+	case w.anew:
+		w.from, w.anew = Place{}, false
+	case !a.End:
+		w.from = a.Behind
+	default:
+		w.queues, w.from = append([]uint32(nil), w.queues[1:]...), Place{}
+		if q := m.queueOfNum(num); q != nil {
+			q.state.Sweep = false
+			m.touch(q)
+		}
+	}
+}
