@@ -174,9 +174,6 @@ func (r *reader) bytes() []byte {
 // text reads a string into memory of its own.
 func (r *reader) text() string { return string(r.bytes()) }
 
-// flag reads a byte that is 0 or 1.
-func (r *reader) flag() bool { return r.bits8(1) != 0 }
-
 // close reports what went wrong, or bytes left over.
 func (r *reader) close(c Class) error {
 	switch {
