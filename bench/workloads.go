@@ -30,6 +30,9 @@ var workloads = []workload{
 	{name: "loopback-bulk", about: "over loopback, 4 callers enqueue batches of 1,000", run: runBulk},
 	{name: "light-200", about: "over loopback, 200 tasks a second: enqueue call to handler start", run: runLight},
 	{name: "waiting-1m", about: "1 million tasks wait: memory, disk, restart, drain", run: runWaiting(depth{tasks: 1e6, rssMax: 120, diskMax: 200, restartMax: 2 * time.Second})},
+	{name: "lanes", about: "a worker that serves one type beside 100,000 waiting lanes, against one lane alone", run: runLanes},
+	{name: "lanes-keys", about: "100,000 keys with ten tasks each, against one lane of as many", run: runKeys},
+	{name: "overdue", about: "2 million tasks that fell due while the server was down: first task, memory, drain", run: runOverdue},
 	{name: "waiting-20m", about: "20 million tasks wait: memory, disk, restart, drain", slow: true, run: runWaiting(depth{tasks: 20e6, rssMax: 600, restartMax: 5 * time.Second, likeDepth: 1e6})},
 }
 
