@@ -161,6 +161,9 @@ func (s *Store) open() error {
 	if err == nil && !s.guard.dead.Load() {
 		err = s.checkTables()
 	}
+	if err == nil && !s.guard.dead.Load() {
+		err = s.watch()
+	}
 	s.opened.Store(true)
 	if s.guard.dead.Load() {
 		err = *s.guard.cause.Load() // whatever Pebble said since means nothing
@@ -200,14 +203,21 @@ func explain(err error, dir string) error {
 // into the void. Close waits for that.
 func (s *Store) died(why error) {
 	close(s.deadCh)
-	if errors.Is(why, store.ErrDamaged) {
+	switch {
+	case errors.Is(why, ErrGone):
+		s.o.Log.Error("storage: "+why.Error(), "dir", s.dir)
+	case errors.Is(why, store.ErrDamaged):
 		s.o.Log.Error("storage: the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+s.dir, "err", why.Error())
-	} else {
+	default:
 		s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
 	}
-	if s.opened.Load() {
-		go s.shutdown()
+	if !s.opened.Load() {
+		return
 	}
+	if s.o.Damaged != nil && errors.Is(why, store.ErrDamaged) {
+		s.o.Damaged(why)
+	}
+	go s.shutdown()
 }
 
 // dead is the error of a store that can't go on, or nil.
@@ -406,6 +416,9 @@ func closePebble(db *pebble.DB) (err error) {
 
 // Free implements store.Fullness.
 func (s *Store) Free() (bytes uint64, low bool) {
+	if s.guard.dead.Load() {
+		return s.space.free.Load(), false // under the path may be another's folder by now
+	}
 	bytes, low = s.space.look()
 	if low {
 		s.reclaim()
