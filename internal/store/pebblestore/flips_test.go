@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -226,8 +227,13 @@ func flipOne(dir, table string, at int64, running bool) (outcome string, err err
 		return "refused", nil
 	}
 	if running {
-		if err := flipIn(mem, table, at); err != nil {
-			return "", err
+		err := flipIn(mem, table, at)
+		if errors.Is(err, io.EOF) { // made anew: a compaction was quicker
+			_, err = compactAll(s)
+			return "too late", err
+		}
+		if err != nil {
+			return "", errors.Join(err, s.Close())
 		}
 	}
 	return compactAll(s)
