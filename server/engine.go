@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/store/pebblestore"
@@ -19,6 +20,7 @@ type engine struct {
 	dir  string
 	opts pebblestore.Options
 	log  *slog.Logger
+	told atomic.Pointer[func(error)] // hears of damage, or of a folder that is gone
 
 	mu     sync.Mutex
 	st     *pebblestore.Store // guarded by mu; nil: the last one died and could not be opened anew
@@ -32,11 +34,29 @@ var (
 )
 
 func openEngine(dir string, o pebblestore.Options, log *slog.Logger) (*engine, error) {
-	st, err := pebblestore.Open(dir, o)
+	e := &engine{dir: dir, opts: o, log: log}
+	e.opts.Damaged = e.damaged
+	st, err := pebblestore.Open(dir, e.opts)
 	if err != nil {
 		return nil, err
 	}
-	return &engine{dir: dir, opts: o, log: log, st: st}, nil
+	e.st = st
+	return e, nil
+}
+
+// damaged is called by the store, maybe with locks held.
+func (e *engine) damaged(why error) {
+	if told := e.told.Load(); told != nil {
+		go (*told)(why)
+	}
+}
+
+// tell has f hear of damage, also of what there has been.
+func (e *engine) tell(f func(why error)) {
+	e.told.Store(&f)
+	if why := e.Dead(); errors.Is(why, store.ErrDamaged) {
+		f(why)
+	}
 }
 
 // Acquire implements store.Store.

@@ -108,7 +108,20 @@ func (s *Server) openNode() error {
 		return fmt.Errorf("open %s: %w", s.where(), err)
 	}
 	s.inspector.Inspector = s.node
+	if s.engine != nil {
+		s.engine.tell(s.condemn)
+	}
 	return nil
+}
+
+// condemn ends the service: the store has found the data damaged, or the folder
+// gone, and says of that what to do.
+func (s *Server) condemn(why error) {
+	text := "the data are damaged, so nothing is served any more: stop the server and run penstock doctor --data " + s.cfg.Dir
+	if errors.Is(why, pebblestore.ErrGone) {
+		text = pebblestore.GoneText(why)
+	}
+	s.node.Condemn(why, text)
 }
 
 // where names the data in errors and to people.

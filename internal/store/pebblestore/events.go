@@ -41,7 +41,7 @@ func (s *Store) listener() *pebble.EventListener {
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			s.m.corruptions.Add(1)
-			s.guard.kill(fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, plainError{info.Details}))
+			s.unreadable(fmt.Errorf("%w: %s: %w", ErrCorrupt, info.Path, plainError{info.Details}))
 		},
 		PossibleAPIMisuse: func(info pebble.PossibleAPIMisuseInfo) {
 			if info.Kind == pebble.NondeterministicSingleDelete {
@@ -67,6 +67,7 @@ func (s *Store) listener() *pebble.EventListener {
 		WriteStallBegin: func(pebble.WriteStallBeginInfo) {
 			s.m.stalls.Add(1)
 			s.m.stallStart.Store(now())
+			s.compactions.open()
 		},
 		WriteStallEnd: func() {
 			s.m.stallNanos.Add(now() - s.m.stallStart.Load())

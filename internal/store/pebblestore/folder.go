@@ -32,10 +32,11 @@ const (
 )
 
 type folder struct {
-	fs    vfs.FS
-	dir   string
-	lock  io.Closer
-	fresh bool
+	fs        vfs.FS
+	dir       string
+	locks     []io.Closer
+	dirLocked bool // the folder itself is, so that nothing hangs on the file LOCK
+	fresh     bool
 }
 
 func (f *folder) path(name string) string { return f.fs.PathJoin(f.dir, name) }
@@ -70,20 +71,30 @@ func openFolder(fs vfs.FS, dir string) (*folder, error) {
 // errLocked: another process, or another part of this one, has the folder open.
 var errLocked = errors.New("locked")
 
-// take gets the folder's lock, or says who has it.
-func (f *folder) take() (err error) {
-	lock := f.fs.Lock
+// take gets the folder's locks, or says who has them. The file says who that is, and
+// keeps away those who know of it alone; it can be removed, the folder's own lock
+// can't.
+func (f *folder) take() error {
+	lock, lockDir := f.fs.Lock, func(string) (io.Closer, error) { return nil, nil }
 	if f.fs == vfs.Default {
-		lock = lockFile
+		lock, lockDir = lockFile, lockFolder
 	}
-	f.lock, err = lock(f.path(lockName))
+	file, err := lock(f.path(lockName))
+	if err == nil {
+		f.locks = append(f.locks, file)
+		var dir io.Closer
+		if dir, err = lockDir(f.dir); dir != nil {
+			f.locks, f.dirLocked = append(f.locks, dir), true
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	f.close()
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", f.dir, err)
 	}
-	if err != nil {
-		return fmt.Errorf("lock data folder %s: %w", f.dir, err)
-	}
-	return nil
+	return fmt.Errorf("lock data folder %s: %w", f.dir, err)
 }
 
 // makeDir makes dir and what is missing above it, so that a power cut can't take
@@ -211,10 +222,10 @@ func (f *folder) write(name, text string) error {
 }
 
 func (f *folder) close() error {
-	if f.lock == nil {
-		return nil
+	var errs []error
+	for _, l := range f.locks {
+		errs = append(errs, l.Close())
 	}
-	err := f.lock.Close()
-	f.lock = nil
-	return err
+	f.locks = nil
+	return errors.Join(errs...)
 }

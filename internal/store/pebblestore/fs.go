@@ -42,6 +42,9 @@ type guardFS struct {
 
 	mark *syncMark // nil: nothing is kept of what was synced
 
+	writtenMu    sync.Mutex
+	writtenFiles map[string]watched // logs and manifests; guarded by writtenMu
+
 	lockMu sync.Mutex
 	locks  []io.Closer // Pebble's own; guarded by lockMu
 
@@ -57,7 +60,7 @@ const (
 )
 
 func newGuardFS(fs vfs.FS, pause time.Duration, onDead func(error)) *guardFS {
-	return &guardFS{FS: fs, pause: pause, onDead: onDead, makeRoom: func() bool { return false }}
+	return &guardFS{FS: fs, pause: pause, onDead: onDead, makeRoom: func() bool { return false }, writtenFiles: make(map[string]watched)}
 }
 
 // kill ends all writing. It may be called from anywhere, more than once.
@@ -138,7 +141,10 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 		return &voidFile{name: name}, nil
 	}
 	kind, number := syncedKind(g.FS.PathBase(name))
-	return &guardFile{File: f, g: g, table: isTable(name), kind: kind, number: number, patient: patient}, nil
+	if kind != kindOther {
+		g.note(name, f)
+	}
+	return &guardFile{File: f, g: g, path: name, table: isTable(name), kind: kind, number: number, patient: patient, named: kind == kindLog && links(f) > 0}, nil
 }
 
 // slow keeps Pebble from trying a full disk in a busy loop.
@@ -171,6 +177,7 @@ func (g *guardFS) syncDir(dir string) error {
 
 func (g *guardFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	g.mark.forget(syncedKind(g.FS.PathBase(old)))
+	g.unnote(old)
 	g.begin(name)
 	return g.open(name, c, func() (vfs.File, error) { return g.FS.ReuseForWrite(old, name, c) })
 }
@@ -208,6 +215,7 @@ func (g *guardFS) Remove(name string) error {
 		return nil
 	}
 	g.mark.forget(syncedKind(g.FS.PathBase(name)))
+	g.unnote(name)
 	return g.FS.Remove(name)
 }
 
@@ -247,6 +255,8 @@ func (g *guardFS) Unwrap() vfs.FS { return g.FS }
 type guardFile struct {
 	vfs.File
 	g       *guardFS
+	path    string
+	named   bool // a log whose names can be counted
 	table   bool
 	patient bool // a compaction's
 	kind    fileKind
@@ -313,6 +323,9 @@ func (f *guardFile) sync(op func() error) error {
 	start := time.Now()
 	err := op()
 	took := int64(time.Since(start))
+	if err == nil {
+		err = f.linked()
+	}
 	if err == nil {
 		err = f.g.again(func() error { return f.g.mark.raise(f.kind, f.number, written) })
 	}

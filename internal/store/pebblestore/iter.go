@@ -115,7 +115,7 @@ func (it *iter) close() (err error) {
 // caught ends the walk when Pebble panicked.
 func (it *iter) caught() {
 	if r := recover(); r != nil {
-		it.s.wedged.Store(true)
+		it.s.wedge()
 		it.s.guard.kill(fmt.Errorf("pebble: %v", r))
 		it.valid, it.err = false, it.s.dead()
 	}

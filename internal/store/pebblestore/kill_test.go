@@ -15,8 +15,15 @@ import (
 
 const killEnv = "PEBBLESTORE_TEST_KILL_DIR"
 
-// TestMain turns the test binary into the child of TestKill.
+// TestMain turns the test binary into the child of TestKill or of TestFlips.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(flipEnv); dir != "" {
+		if err := flipChild(dir); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(killEnv); dir != "" {
 		if err := killChild(dir); err != nil {
 			fmt.Println("error", err)

@@ -18,23 +18,42 @@ func lockToRead(f *folder) error {
 	if f.fs != vfs.Default {
 		return f.take()
 	}
-	file, err := os.Open(f.path(lockName))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	dir, err := lockFolder(f.dir)
+	if errors.Is(err, errLocked) {
+		return &InUseError{Dir: f.dir, Process: f.holder()}
 	}
 	if err != nil {
 		return fmt.Errorf("lock data folder %s: %w", f.dir, err)
 	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		f.lock = file
+	if dir != nil {
+		f.locks = append(f.locks, dir)
+	}
+	file, err := os.Open(f.path(lockName))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	b := make([]byte, 32)
-	n, _ := file.ReadAt(b, 0)
-	file.Close()
+	if err == nil {
+		f.locks = append(f.locks, file)
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err == nil {
+		return nil
+	}
+	f.close()
 	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return fmt.Errorf("lock data folder %s: %w", f.dir, err)
 	}
-	return &InUseError{Dir: f.dir, Process: strings.TrimSpace(string(b[:n]))}
+	return &InUseError{Dir: f.dir, Process: f.holder()}
+}
+
+// holder is the process that the file LOCK names, "" if there is none.
+func (f *folder) holder() string {
+	file, err := os.Open(f.path(lockName))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	b := make([]byte, 32)
+	n, _ := file.ReadAt(b, 0)
+	return strings.TrimSpace(string(b[:n]))
 }

@@ -36,3 +36,21 @@ func lockFile(path string) (io.Closer, error) {
 	}
 	return f, nil
 }
+
+// lockFolder takes a lock on the folder itself: it holds whatever is done to the
+// files in it. It is nil where folders can't be locked, as on some networks.
+func lockFolder(dir string) (io.Closer, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%w by a process whose file LOCK was removed", errLocked)
+	}
+	return nil, nil
+}

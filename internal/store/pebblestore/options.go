@@ -41,11 +41,17 @@ type Options struct {
 
 	Log *slog.Logger // nil: silent
 
+	// Damaged is called once, by any goroutine, when the data prove to be damaged,
+	// or gone, while the store is open. It must not call the store. nil: nobody is
+	// told but those who call it.
+	Damaged func(why error)
+
 	fs    vfs.FS // nil: the real one; tests bring their own
 	poll  time.Duration
 	pause time.Duration
 	again time.Duration
 	check time.Duration
+	watch time.Duration
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -69,6 +75,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.check == 0 {
 		o.check = tablesCheckFor
+	}
+	if o.watch == 0 {
+		o.watch = watchEvery
 	}
 	if o.again == 0 {
 		o.again = reclaimEvery

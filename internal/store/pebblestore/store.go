@@ -38,7 +38,10 @@ func (corrupt) Is(target error) bool { return target == store.ErrDamaged }
 // waiting writers would hang for ever otherwise.
 const flushFailsMax = 20
 
-const itersWaitMax = 5 * time.Second
+const (
+	itersWaitMax = 5 * time.Second
+	gatePoll     = time.Millisecond
+)
 
 // Store is an open data folder.
 type Store struct {
@@ -54,15 +57,19 @@ type Store struct {
 	flushFails atomic.Int32
 	deadCh     chan struct{} // closed when the store has died
 
-	// gate is held for reading by every call into db, and for writing to end them.
-	// It comes first, then mu, then a hold's; nobody takes it twice.
+	// gate is held for reading by every call into db. To end them closed or shut is
+	// set, and gate locked once. It comes first, then mu, then a hold's; nobody takes
+	// it twice.
 	gate   sync.RWMutex
-	closed bool // Close was called; guarded by gate
-	shut   bool // Pebble is being closed; guarded by gate
+	closed atomic.Bool // Close was called
+	shut   atomic.Bool // Pebble is being closed
 
-	down    sync.Once
-	downErr error
-	wedged  atomic.Bool // Pebble panicked in a commit: its locks are lost
+	down      sync.Once
+	downErr   error
+	wedgeOnce sync.Once
+	wedged    chan struct{} // closed when Pebble can't be closed any more: see wedge
+
+	compactions *scheduler
 
 	group *group
 
@@ -107,7 +114,7 @@ func Open(dir string, o Options) (*Store, error) {
 		holds: make(map[uint16]*hold),
 		bopts: []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
 	}
-	s.group, s.deadCh = newGroup(s), make(chan struct{})
+	s.group, s.deadCh, s.wedged = newGroup(s), make(chan struct{}), make(chan struct{})
 	s.backCtx, s.backCancel = context.WithCancel(context.Background())
 	s.reclaimed.Store(now() - int64(o.again))
 	s.pool.New = func() any { return newCommit(s) }
@@ -120,6 +127,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 func (s *Store) open() error {
 	s.guard = newGuardFS(s.o.fs, s.o.pause, s.died)
+	s.compactions = newScheduler(&s.guard.dead)
 	sp, err := newSpace(s.o, s.dir)
 	if err != nil {
 		return err
@@ -136,6 +144,7 @@ func (s *Store) open() error {
 	p := s.o.pebble(fs, cache)
 	p.Logger = logger{s}
 	p.EventListener = s.listener()
+	p.Experimental.CompactionScheduler = s.compactions
 	err = s.guard.again(func() (err error) {
 		s.guard.mark, err = s.folder.readWhole(p)
 		return err
@@ -151,6 +160,9 @@ func (s *Store) open() error {
 	}
 	if err == nil && !s.guard.dead.Load() {
 		err = s.checkTables()
+	}
+	if err == nil && !s.guard.dead.Load() {
+		err = s.watch()
 	}
 	s.opened.Store(true)
 	if s.guard.dead.Load() {
@@ -191,14 +203,21 @@ func explain(err error, dir string) error {
 // into the void. Close waits for that.
 func (s *Store) died(why error) {
 	close(s.deadCh)
-	if errors.Is(why, store.ErrDamaged) {
+	switch {
+	case errors.Is(why, ErrGone):
+		s.o.Log.Error("storage: "+why.Error(), "dir", s.dir)
+	case errors.Is(why, store.ErrDamaged):
 		s.o.Log.Error("storage: the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+s.dir, "err", why.Error())
-	} else {
+	default:
 		s.o.Log.Error("storage: no more writes until the data folder is opened anew", "dir", s.dir, "err", why.Error())
 	}
-	if s.opened.Load() {
-		go s.shutdown()
+	if !s.opened.Load() {
+		return
 	}
+	if s.o.Damaged != nil && errors.Is(why, store.ErrDamaged) {
+		s.o.Damaged(why)
+	}
+	go s.shutdown()
 }
 
 // dead is the error of a store that can't go on, or nil.
@@ -214,9 +233,9 @@ func (s *Store) enter() error {
 	s.gate.RLock()
 	err := error(nil)
 	switch {
-	case s.closed:
+	case s.closed.Load():
 		err = store.ErrClosed
-	case s.shut:
+	case s.shut.Load():
 		err = s.over()
 	default:
 		err = s.dead()
@@ -283,7 +302,7 @@ func (s *Store) raise(partition uint16, owner string) (f store.Fence, err error)
 // caught turns a panic out of Pebble into a dead store.
 func (s *Store) caught(err *error) {
 	if r := recover(); r != nil {
-		s.wedged.Store(true)
+		s.wedge()
 		s.guard.kill(fmt.Errorf("pebble: %v", r))
 		*err = s.dead()
 	}
@@ -294,6 +313,9 @@ func (s *Store) readError(err error) error {
 	if pebble.IsCorruptionError(err) {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, plainError{err})
 		s.guard.kill(err)
+		if dead := s.dead(); !errors.Is(dead, store.ErrDamaged) {
+			return dead // it died of something else, of which this is a consequence
+		}
 		return err
 	}
 	return fmt.Errorf("read: %w", err)
@@ -302,11 +324,7 @@ func (s *Store) readError(err error) error {
 // Close implements store.Store. Iterators end; it waits a while for their owners
 // to close them.
 func (s *Store) Close() error {
-	s.gate.Lock()
-	was := s.closed
-	s.closed = true
-	s.gate.Unlock()
-	if was {
+	if s.closed.Swap(true) {
 		return nil
 	}
 	err := s.shutdown()
@@ -324,12 +342,33 @@ func (s *Store) shutdown() error {
 	return s.downErr
 }
 
+// shutdownOnce leaves a Pebble that is wedged as it is: whoever waits for it waits
+// for ever. What it holds is lost to the program, but nothing of it reaches the
+// disk, for the store is dead.
 func (s *Store) shutdownOnce() error {
-	s.gate.Lock() // nobody is inside Pebble, nor comes in any more
-	s.shut = true
-	s.gate.Unlock()
-	why := s.over()
+	s.shut.Store(true)
 	s.closing.Store(true)
+	s.backCancel()
+	end := make(chan error, 1)
+	go func() { end <- s.shutPebble() }()
+	select {
+	case err := <-end:
+		return err
+	case <-s.wedged:
+		return nil
+	}
+}
+
+func (s *Store) shutPebble() error {
+	for !s.gate.TryLock() { // who waits for Lock keeps others out, and they are to be told
+		select {
+		case <-time.After(gatePoll):
+		case <-s.wedged:
+			return nil
+		}
+	}
+	s.gate.Unlock() // nobody is inside Pebble, nor comes in any more
+	why := s.over()
 	s.mu.Lock()
 	for _, h := range s.holds {
 		h.end(why)
@@ -349,9 +388,8 @@ func (s *Store) shutdownOnce() error {
 	case <-time.After(itersWaitMax):
 		// Pebble keeps what they still read, and reports them.
 	}
-	s.backCancel()
 	close(s.group.stop)
-	if s.db == nil || s.wedged.Load() { // wedged: all would wait for a lock that nobody gives back
+	if s.db == nil {
 		return nil
 	}
 	s.back.Wait()
@@ -378,6 +416,9 @@ func closePebble(db *pebble.DB) (err error) {
 
 // Free implements store.Fullness.
 func (s *Store) Free() (bytes uint64, low bool) {
+	if s.guard.dead.Load() {
+		return s.space.free.Load(), false // under the path may be another's folder by now
+	}
 	bytes, low = s.space.look()
 	if low {
 		s.reclaim()

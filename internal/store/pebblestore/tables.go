@@ -66,12 +66,16 @@ func (s *Store) checkTables() error {
 	if rest := all[min(int(next.Load()), len(all)):]; len(rest) > 0 {
 		s.o.Log.Info("storage: reading the rest of the tables beside the work", "tables", len(rest), "of", len(all))
 		s.back.Go(func() { s.checkRest(rest) })
+		return nil
 	}
+	s.compactions.open()
 	return nil
 }
 
-// checkRest reads tables slowly, until the store ends.
+// checkRest reads tables until the store ends: slowly, but while a compaction waits
+// for it.
 func (s *Store) checkRest(rest []tableFile) {
+	defer s.compactions.open()
 	var buf []byte
 	for _, t := range rest {
 		begin := time.Now()
@@ -80,8 +84,12 @@ func (s *Store) checkRest(rest []tableFile) {
 			s.guard.kill(explain(err, s.dir))
 			return
 		}
+		pause := time.Since(begin) * (tablesRestShare - 1)
+		if s.compactions.wanted.Load() {
+			pause = 0
+		}
 		select {
-		case <-time.After(time.Since(begin) * (tablesRestShare - 1)):
+		case <-time.After(pause):
 		case <-s.backCtx.Done():
 			return
 		}
