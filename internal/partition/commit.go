@@ -65,6 +65,11 @@ func (r *Runner) encodeDeletes(t *turn) {
 	for i := range o.Purges {
 		r.deletePurged(t, &o.Purges[i])
 	}
+	for _, g := range o.PurgeLarge {
+		e.key = record.AppendChunkPrefix(e.key[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.From})
+		e.end = record.AppendChunkPrefix(e.end[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.To})
+		b.DeleteRange(e.key, e.end)
+	}
 	for _, k := range without(o.DropExpiries, o.Expiries, func(w *queue.Expiry) queue.ExpiryKey { return w.Key }) {
 		e.key = record.AppendExpiryKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
@@ -153,11 +158,6 @@ func (r *Runner) deletePurged(t *turn, g *queue.Range) {
 	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
 	e.end = record.AppendPlaceKey(e.end[:0], r.p, g.To)
 	t.batch.DeleteRange(e.key, e.end)
-	if g.Payloads {
-		e.key = record.AppendChunkPrefix(e.key[:0], r.p, g.From)
-		e.end = record.AppendChunkPrefix(e.end[:0], r.p, g.To)
-		t.batch.DeleteRange(e.key, e.end)
-	}
 }
 
 func sortPlaces(ps []queue.Place) {

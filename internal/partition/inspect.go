@@ -29,7 +29,6 @@ type seen struct {
 	queue    string
 	max      int32
 	segments []uint32
-	why      string
 }
 
 // Get looks one task up, wherever it is in its life, and calls done with it. The
@@ -47,7 +46,6 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 		s.queue = m.QueueName(id.Queue)
 		s.max = m.QueueConfig(id.Queue).MaxAttempts
 		s.segments = m.Holding(id.Seq)
-		s.why = m.WhyWaits(record.PlaceOf(id))
 	}, func(err *task.Error) {
 		if err != nil {
 			done(task.Info{}, err)
@@ -64,7 +62,11 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			case !found:
 				done(task.Info{}, errGone(id))
 			default:
-				r.look(func(*queue.Machine) {}, func(err *task.Error) { done(l.info, err) })
+				r.look(func(m *queue.Machine) {
+					if l.why {
+						l.info.Reason = m.WhyWaits(id.Queue, l.info.Type)
+					}
+				}, func(err *task.Error) { done(l.info, err) })
 			}
 		}
 		if !r.readers.do(r.readers.looks, read) {
@@ -102,6 +104,7 @@ type lookup struct {
 	dec  record.Decoder
 	key  []byte
 	info task.Info
+	why  bool // it is ready, and in the store alone: what it waits for is to be asked
 }
 
 func (l *lookup) run() (found bool, err error) {
@@ -152,7 +155,8 @@ func (l *lookup) live(pl queue.Place) (bool, error) {
 		return false, l.r.unreadable(l.key, err)
 	}
 	if l.info.State == task.Ready || l.info.ReadyAt <= l.r.cfg.Now() {
-		l.info.State, l.info.Reason = task.Ready, l.seen.why
+		l.info.State, l.info.Reason = task.Ready, ""
+		l.why = !l.seen.live
 	}
 	return l.names(large)
 }

@@ -416,6 +416,6 @@ func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
 		return
 	}
 	if info.ReadyAt <= now {
-		info.State, info.Reason = task.Ready, m.WhyWaits(record.PlaceOf(info.ID))
+		info.State, info.Reason = task.Ready, m.WhyWaits(info.ID.Queue, info.Type)
 	}
 }

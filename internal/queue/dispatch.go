@@ -123,7 +123,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		if m.park(l) {
 			continue
 		}
-		l.used = true
+		m.use(l)
 		if l.stored {
 			m.urge(l.group)
 			return got

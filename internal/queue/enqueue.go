@@ -201,6 +201,7 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 		m.sideOf(l)
 	}
 	m.index.put(s.seq, i)
+	m.noteSize(s.size)
 	m.waiting++
 	return i
 }

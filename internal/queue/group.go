@@ -18,8 +18,7 @@ type queueOf struct {
 	typeList []*typeOf
 	lanes    []*lane
 	lanesTop int              // most lanes there were
-	byNum    map[uint64]*lane // by priority and number
-	moved    []*lane          // those whose number is not their hash: very few, if any
+	byName   map[uint64]*lane // by hash of priority and names; others through same
 	lastLane *lane            // the one asked for last: producers repeat themselves
 	paused   parked
 

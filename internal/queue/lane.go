@@ -16,8 +16,8 @@ type Names struct {
 
 func namesOf(s *task.Spec) Names { return Names{s.Type, s.Key, s.LimitKeys} }
 
-// hash is the lane's number in store keys, unless another lane has it.
-func (n *Names) hash() uint32 {
+// hash finds the lane of a priority and names.
+func (n *Names) hash(prio uint8) uint64 {
 	h := uint64(14695981039346656037) // FNV-1a
 	add := func(s string) {
 		for i := range len(s) {
@@ -32,7 +32,7 @@ func (n *Names) hash() uint32 {
 			add(l)
 		}
 	}
-	return uint32(h ^ h>>32)
+	return h ^ uint64(prio)<<56
 }
 
 // lane is a set of waiting tasks that every gate treats alike: one queue,
@@ -50,6 +50,7 @@ type lane struct {
 	key   string
 	side  *side   // nil: it never had timed or returned tasks, nor limit keys
 	born  *stream // births in the store alone; nil: there never were any
+	same  *lane   // the next one whose names have the same hash
 	at    position
 
 	no   uint32 // index in Machine.lanes
@@ -63,16 +64,15 @@ type lane struct {
 	waiting        int32  // in memory and not running: ready, scheduled or held
 	ready          int32  // ready in memory
 	window         int32  // how many tasks the lane may keep in memory
-	chunk          int32  // how many are read at once while memory is short
+	chunk          int32  // how many are read at once at most, while memory is short
+	period         uint32 // in which a worker took from it last
 	markedIn       uint32 // Apply that put a mark of it last
 
 	gate   uint8 // that it is parked at, + 1
-	moved  bool  // its number is not its hash: see queueOf.moved
 	stored bool  // its first task is in the store alone
 	low    bool  // in Machine.low
 	urged  bool  // in Machine.urged
 	fading bool  // in Machine.fading: it may have no more tasks
-	used   bool  // a worker was here since the eviction's hand passed
 	marked bool  // a mark of it is in the store
 	gone   bool  // let go of
 
@@ -389,15 +389,9 @@ func (m *Machine) laneFor(q *queueOf, prio uint8, n Names) *lane {
 	return l
 }
 
-func laneKey(prio uint8, num uint32) uint64 { return uint64(prio)<<32 | uint64(num) }
-
-// findLane finds a lane by its names: under their hash, or, if another lane had
-// that number when it was made, among those that moved.
+// findLane finds a lane by its names.
 func (m *Machine) findLane(q *queueOf, prio uint8, n *Names) *lane {
-	if l := q.byNum[laneKey(prio, n.hash())]; l != nil && l.is(n) {
-		return l
-	}
-	for _, l := range q.moved {
+	for l := q.byName[n.hash(prio)]; l != nil; l = l.same {
 		if l.prio() == prio && l.is(n) {
 			return l
 		}
@@ -405,20 +399,20 @@ func (m *Machine) findLane(q *queueOf, prio uint8, n *Names) *lane {
 	return nil
 }
 
-// makeLane makes a lane. Its number is the hash of its names, or the next that is
-// free: as long as it has tasks it keeps it.
+// makeLane makes a lane. Numbers rise, so that lanes that were made one after
+// another, and are read so, stand beside each other in the store. After four
+// billion they begin anew: by then a lane of that number is gone, or it shares its
+// line with the new one.
 func (m *Machine) makeLane(q *queueOf, prio uint8, n Names) *lane {
-	num := n.hash()
-	for q.byNum[laneKey(prio, num)] != nil {
-		num++
-	}
-	return m.addLane(q, prio, num, n)
+	q.state.NextLane++
+	m.touch(q)
+	return m.addLane(q, prio, q.state.NextLane, n)
 }
 
 // addLane makes the in-memory side of a lane whose number is known.
 func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names) *lane {
 	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
-		window: int32(min(laneWindowMin, m.cfg.WindowTasks)), chunk: laneWindowTiny}
+		window: int32(min(laneWindowMin, m.cfg.WindowTasks)), chunk: laneWindowIdle}
 	l.group.typ.lanes++
 	l.group.held++
 	if len(n.Limits) > 0 {
@@ -431,13 +425,12 @@ func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names) *lane {
 		l.no = uint32(len(m.lanes))
 		m.lanes = append(m.lanes, l)
 	}
-	q.byNum[laneKey(prio, num)] = l
+	h := n.hash(prio)
+	l.same = q.byName[h]
+	q.byName[h] = l
 	q.lanes = append(q.lanes, l)
 	l.list = int32(len(q.lanes))
 	q.lanesTop = max(q.lanesTop, len(q.lanes))
-	if l.moved = num != n.hash(); l.moved {
-		q.moved = append(q.moved, l)
-	}
 	return l
 }
 
@@ -485,15 +478,12 @@ func (m *Machine) dropLane(l *lane) {
 	if l.side != nil && l.side.wakePos != 0 {
 		m.wakes.remove(l.side.wakePos - 1)
 	}
-	delete(q.byNum, laneKey(l.prio(), l.num))
+	m.unname(q, l)
 	last := len(q.lanes) - 1
 	q.lanes[l.list-1] = q.lanes[last]
 	q.lanes[l.list-1].list = l.list
 	q.lanes[last] = nil
 	q.lanes = q.lanes[:last]
-	if l.moved {
-		q.moved = slices.DeleteFunc(q.moved, func(x *lane) bool { return x == l })
-	}
 	if q.lastLane == l {
 		q.lastLane = nil
 	}
@@ -509,10 +499,29 @@ func (m *Machine) dropLane(l *lane) {
 	m.shrink(q)
 }
 
+// unname takes the lane out of those that are found by name.
+func (m *Machine) unname(q *queueOf, l *lane) {
+	n := l.names()
+	h := n.hash(l.prio())
+	if q.byName[h] != l {
+		x := q.byName[h]
+		for x.same != l {
+			x = x.same
+		}
+		x.same = l.same
+		return
+	}
+	if l.same == nil {
+		delete(q.byName, h)
+	} else {
+		q.byName[h] = l.same
+	}
+}
+
 // shrink gives back what a burst of lanes has left.
 func (m *Machine) shrink(q *queueOf) {
 	if len(q.lanes) == 0 && q.lanesTop > lanesKeepMax {
-		q.byNum, q.lanes, q.lanesTop = map[uint64]*lane{}, nil, 0
+		q.byName, q.lanes, q.lanesTop = map[uint64]*lane{}, nil, 0
 	}
 	if len(m.lanes) == len(m.freeLanes) {
 		m.lanes, m.freeLanes = m.lanes[:0], m.freeLanes[:0]

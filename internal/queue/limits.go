@@ -9,10 +9,12 @@ const (
 	producersMax     = 10_000                  // producer sessions with numbers, over all queues
 	rangesMax        = 4_096                   // unanswered number ranges of one producer session in one queue
 	windowTasks      = 200_000                 // tasks in memory, all lanes: 200,000 × 152 B ≈ 30 MiB
+	windowBytes      = 18 << 20                // records of them: what the runner keeps is a third more, for running ones
 	laneWindowMin    = 4_096                   // a lane's window at first
 	laneWindowMax    = 32_768                  // and at full speed
 	laneWindowIdle   = 8                       // and while memory is short and nobody takes from it
 	laneWindowTiny   = 64                      // what a lane that is next may load when the budget is spent
+	lanePeriod       = 10 * task.Second        // a lane that no worker took from in this one nor the last is idle
 	loadsMax         = 4                       // reads of tasks under way; each
 	loadLanesMax     = 1_024                   // goes to so many lanes,
 	loadTasksMax     = 65_536                  // and brings so many tasks, at most

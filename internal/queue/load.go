@@ -9,6 +9,7 @@ type Config struct {
 	Nonce        uint32
 	First        uint64 // counter of the first sequence; random, so that those of two stores do not meet
 	WindowTasks  int    // tasks in memory at most, all lanes together; 0 = the default
+	WindowBytes  int64  // records of the tasks in memory, at about most; 0 = the default
 	HistoryBytes int64  // finished records at most; 0 = the default
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
 }

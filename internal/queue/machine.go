@@ -23,7 +23,8 @@ type Machine struct {
 	index    index
 	timers   timers
 	policies policies
-	waiting  int // tasks in memory that are not running, over all lanes
+	waiting  int   // tasks in memory that are not running, over all lanes
+	sizeNow  int64 // mean size of tasks that came into memory lately, shifted by sizeShift
 
 	queues    []*queueOf // by number
 	byName    map[string]*queueOf
@@ -34,8 +35,10 @@ type Machine struct {
 	lanes     []*lane // by no; nil = free
 	freeLanes []uint32
 	fading    []*lane                // they may have no more tasks
-	low       []*lane                // they run low in memory and have more in the store, first come first served
-	urged     []*lane                // they are next and have to be read
+	low       line                   // they run low in memory and have more in the store
+	urged     line                   // they are next and have to be read
+	period    uint32                 // of now, in lanePeriods
+	active    [2]int                 // lanes that workers took from in this period, and in the last
 	wakes     heap[*lane, wakeOrder] // those whose timed tasks will have to be read
 	hand      int                    // of the eviction, in lanes
 	loads     map[uint32]*load       // under way
@@ -66,6 +69,9 @@ type Machine struct {
 func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	if cfg.WindowTasks == 0 {
 		cfg.WindowTasks = windowTasks
+	}
+	if cfg.WindowBytes == 0 {
+		cfg.WindowBytes = windowBytes
 	}
 	if cfg.HistoryBytes == 0 {
 		cfg.HistoryBytes = historyBytes

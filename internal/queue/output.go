@@ -29,7 +29,8 @@ type Output struct {
 	DropMarks     []Mark
 	DropLarge     []Place // chunks of large payloads, by place of birth
 	Purges        []Range
-	PurgeDead     []uint32 // queues whose dead letters of earlier batches all go
+	PurgeLarge    []SeqRange // whose chunks of large payloads all go
+	PurgeDead     []uint32   // queues whose dead letters of earlier batches all go
 
 	// Puts.
 	Births    []Birth
@@ -73,7 +74,7 @@ func (o *Output) Reset() {
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
 		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
-		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0],
+		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
 		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
@@ -229,6 +230,7 @@ type QueueState struct {
 	Expired   int64
 	IdemBytes int64
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
+	NextLane  uint32              // the number that a lane was given last
 	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
 }
 
@@ -297,9 +299,12 @@ type Meta struct {
 type Range struct {
 	From Place
 	To   Place
-	// Payloads says that large payloads of births in the stretch go too. Those of
-	// other tasks stand among them: they stay wherever there may be one.
-	Payloads bool
+}
+
+// SeqRange is a stretch of a queue's tasks by sequence: [From, To).
+type SeqRange struct {
+	Queue    uint32
+	From, To task.Seq
 }
 
 // Leased is one dispatch. Exactly one of Lease (unary) and Session (a session's

@@ -122,24 +122,23 @@ func (m *Machine) purgeStored(q *queueOf, c task.Class) {
 		return
 	}
 	*count = left
-	// Chunks of large payloads stand by place of birth: they go too where no task
-	// that was born there can have moved.
-	// Else the sweeper finds out.
-	payloads := c == task.ClassBirth && q.state.Timed == 0 && q.state.Dead == 0
-	if !payloads {
+	stays := m.stays(q, c)
+	if c == task.ClassBirth && q.state.Timed == 0 && q.state.Dead == 0 {
+		m.purgeLarge(q, stays)
+	} else { // chunks of other tasks stand among theirs: the sweeper tells them apart
 		m.sweepChunks(q)
 	}
 	if c == task.ClassTimed {
 		m.sweepWheres()
 	}
 	at := Place{Class: c, Queue: q.state.Queue, Prio: task.PriorityMax}
-	for _, p := range m.stays(q, c) {
-		m.purgeRange(at, p, payloads)
+	for _, p := range stays {
+		m.purgeRange(at, p)
 		m.orderStray(p)
 		p.Seq++
 		at = p
 	}
-	m.purgeRange(at, Place{Class: c, Queue: q.state.Queue + 1, Prio: task.PriorityMax}, payloads)
+	m.purgeRange(at, Place{Class: c, Queue: q.state.Queue + 1, Prio: task.PriorityMax})
 	m.covered(q, c)
 	m.restart.purged(m, q, c)
 	for _, l := range q.lanes {
@@ -217,9 +216,25 @@ func headOf(s *session) uint32 {
 	return s.head
 }
 
-func (m *Machine) purgeRange(from, to Place, payloads bool) {
+func (m *Machine) purgeRange(from, to Place) {
 	if comparePlaces(&from, &to) < 0 {
-		m.out.Purges = append(m.out.Purges, Range{from, to, payloads})
+		m.out.Purges = append(m.out.Purges, Range{from, to})
+	}
+}
+
+// purgeLarge drops all chunks of the queue but those of tasks that stay.
+func (m *Machine) purgeLarge(q *queueOf, stays []Place) {
+	seqs := make([]task.Seq, 0, len(stays)+1)
+	for i := range stays {
+		seqs = append(seqs, stays[i].Seq)
+	}
+	slices.Sort(seqs)
+	from := task.Seq(0)
+	for _, s := range append(seqs, 1<<63) {
+		if from < s {
+			m.out.PurgeLarge = append(m.out.PurgeLarge, SeqRange{q.state.Queue, from, s})
+		}
+		from = s + 1
 	}
 }
 

@@ -33,7 +33,7 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 }
 
 func (m *Machine) addQueue(st QueueState) *queueOf {
-	q := &queueOf{state: st, types: map[string]*typeOf{}, byNum: map[uint64]*lane{}}
+	q := &queueOf{state: st, types: map[string]*typeOf{}, byName: map[uint64]*lane{}}
 	for int(st.Queue) >= len(m.queues) {
 		m.queues = append(m.queues, nil)
 	}
@@ -116,9 +116,16 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 	for _, st := range snap.Queues {
 		m.addQueue(st)
 	}
+	type place struct {
+		queue uint32
+		prio  uint8
+		lane  uint32
+	}
+	found := make(map[place]*lane, len(snap.Lanes))
 	for i := range snap.Lanes {
 		f := &snap.Lanes[i]
 		l := m.addLane(m.queues[f.Queue], f.Prio, f.Lane, f.Names)
+		found[place{f.Queue, f.Prio, f.Lane}] = l
 		if f.HasBirth {
 			s := l.births()
 			s.back(streamKey{seq: f.Birth}, f.Ready)
@@ -128,18 +135,17 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 		}
 	}
 	for _, mk := range snap.Marks {
-		q := m.queueOfNum(mk.Queue)
-		if q == nil || q.byNum[laneKey(mk.Prio, mk.Lane)] == nil {
+		l := found[place{mk.Queue, mk.Prio, mk.Lane}]
+		if l == nil {
 			m.lostMarks = append(m.lostMarks, mk) // of a lane that has no tasks any more
 			continue
 		}
-		l := q.byNum[laneKey(mk.Prio, mk.Lane)]
 		l.high, l.timedTop, l.marked = mk.High, mk.TimedTop, true
 	}
 	for _, l := range m.lanes {
 		m.tailChanged(l)
 	}
-	slices.SortStableFunc(m.low, func(a, b *lane) int { return cmp.Compare(a.at.ready, b.at.ready) })
+	slices.SortStableFunc(m.low.lanes, func(a, b *lane) int { return cmp.Compare(a.at.ready, b.at.ready) })
 }
 
 // queueOfNum finds a queue by number.

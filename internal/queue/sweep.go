@@ -56,7 +56,7 @@ func (m *Machine) wantSweep() {
 		w.busy = true
 		from := w.from
 		if from == (Place{}) {
-			from = Place{Queue: w.queues[0], Prio: task.PriorityMax}
+			from = Place{Queue: w.queues[0]}
 		}
 		m.want(Want{What: WantSweepChunks, From: from, Limit: sweepMax})
 	}

@@ -65,13 +65,12 @@ func whyReady(l *lane) string {
 }
 
 // WhyWaits is Find's Reason for a ready task that is in the store alone.
-func (m *Machine) WhyWaits(p Place) string {
-	if q := m.queueOfNum(p.Queue); q != nil {
-		if l := q.byNum[laneKey(p.Prio, p.Lane)]; l != nil {
-			return whyReady(l)
-		}
+func (m *Machine) WhyWaits(queue uint32, typ string) string {
+	q := m.queueOfNum(queue)
+	if q == nil || q.types[typ] == nil {
+		return ""
 	}
-	return ""
+	return whyReady(&lane{group: &group{typ: q.types[typ]}})
 }
 
 // QueueName is the name of a queue's number, "" if there is none.

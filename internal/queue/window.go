@@ -61,7 +61,7 @@ func (m *Machine) tailChanged(l *lane) {
 func (m *Machine) runLow(l *lane) {
 	if !l.low && (m.wantsBirths(l) || m.wantsTimed(l)) {
 		l.low = true
-		m.low = append(m.low, l)
+		m.low.push(l)
 	}
 }
 
@@ -77,64 +77,99 @@ func (m *Machine) wantsTimed(l *lane) bool {
 	return t.next.due <= m.now.Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == t.timedAt())
 }
 
+// use notes that a worker takes from the lane, or waits for it.
+func (m *Machine) use(l *lane) {
+	if p := uint32(m.now / task.Time(lanePeriod)); p != m.period {
+		if m.active[1] = m.active[0]; p != m.period+1 {
+			m.active[1] = 0
+		}
+		m.period, m.active[0] = p, 0
+	}
+	if l.period != m.period {
+		l.period = m.period
+		m.active[0]++
+	}
+}
+
+// isActive says whether workers took from the lane lately.
+func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.period != 0 }
+
+// budget is how many tasks may be in memory: so many that the records of all are
+// kept as well, by the size of those that came in lately.
+func (m *Machine) budget() int {
+	return min(m.cfg.WindowTasks, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
+}
+
+// noteSize follows the size of the tasks that come into memory.
+func (m *Machine) noteSize(size uint32) {
+	m.sizeNow += int64(size) - m.sizeNow>>sizeShift
+}
+
+// sizeShift: a 64th of each task's size goes into the mean.
+const sizeShift = 6
+
+// share is how many tasks a lane may have read at once while memory is short: so
+// that each of those that workers take from, or that wait for it, can have as many.
+func (m *Machine) share() int {
+	return max(m.budget()/max(m.active[0], m.active[1], m.low.len(), 1), 1)
+}
+
 // urge has the first lane of a group read, however full memory is, and with it
 // those that come after it and have to be read too: a worker waits.
 func (m *Machine) urge(g *group) {
 	for _, l := range g.lanes.items[:min(urgedMax, g.lanes.len())] {
-		l.used = true
 		if l.stored && !l.urged && (m.wantsBirths(l) || m.wantsTimed(l)) {
+			m.use(l)
 			l.urged = true
-			m.urged = append(m.urged, l)
+			m.urged.push(l)
 		}
 	}
 }
 
 // isShort says that half of what memory may hold is in use: then it is for those
 // lanes that workers take from.
-func (m *Machine) isShort() bool { return m.waiting+m.reserved >= m.cfg.WindowTasks/2 }
+func (m *Machine) isShort() bool { return m.waiting+m.reserved >= m.budget()/2 }
 
 // room says whether the lane may take a new task into memory. While memory is
 // short, those that nobody takes from may have a few only.
 func (m *Machine) room(l *lane) bool {
 	used := m.waiting + m.reserved
-	if used >= m.cfg.WindowTasks || l.waiting >= l.window {
+	if used >= m.budget() || l.waiting >= l.window {
 		return false
 	}
-	return !m.isShort() || l.used || l.waiting < laneWindowIdle
+	return !m.isShort() || m.isActive(l) || l.waiting < laneWindowIdle
+}
+
+// refills is what one Apply asks to be read.
+type refills struct{ births, timed Want }
+
+// isFull says that no more may be asked for now.
+func (r *refills) isFull(m *Machine) bool {
+	return m.reading+btoi(r.births.Lanes != nil)+btoi(r.timed.Lanes != nil) >= loadsMax || full(&r.births) || full(&r.timed)
 }
 
 // wantRefills asks for the next tasks of lanes: first those that workers wait
 // for, then, as far as memory reaches, those that run low, in turn.
 func (m *Machine) wantRefills() {
-	if len(m.urged) == 0 && len(m.low) == 0 {
+	if m.urged.len() == 0 && m.low.len() == 0 {
 		return
 	}
-	births, timed := Want{What: WantBirths}, Want{What: WantTimed}
-	open := func() bool { return m.reading+btoi(births.Lanes != nil)+btoi(timed.Lanes != nil) < loadsMax }
-	done := 0
-	for _, l := range m.urged {
-		if !open() || full(&births) || full(&timed) {
-			break
-		}
-		done++
-		if l.urged = false; l.gone {
-			continue
-		}
-		m.refillLane(l, &births, &timed, laneWindowTiny)
-	}
-	m.urged = cutFront(m.urged, done)
-	done = 0
-	for _, l := range m.low {
-		if m.waiting+m.reserved >= m.cfg.WindowTasks || !open() || full(&births) || full(&timed) {
-			break
-		}
-		done++
-		if l.low = false; !l.gone && (l.used || !m.isShort()) { // else it is read when a worker waits for it
-			m.refillLane(l, &births, &timed, 0)
+	r := refills{Want{What: WantBirths}, Want{What: WantTimed}}
+	for m.urged.len() > 0 && !r.isFull(m) {
+		l := m.urged.front()
+		m.urged.pop()
+		if l.urged = false; !l.gone {
+			m.refillLane(l, &r, min(laneWindowTiny, m.share()))
 		}
 	}
-	m.low = cutFront(m.low, done)
-	for _, w := range []*Want{&births, &timed} {
+	for n := m.low.len(); n > 0 && m.waiting+m.reserved < m.budget() && !r.isFull(m); n-- {
+		l := m.low.front()
+		m.low.pop()
+		if l.low = false; !l.gone && (m.isActive(l) || !m.isShort()) { // else it is read when a worker waits for it
+			m.refillLane(l, &r, 0)
+		}
+	}
+	for _, w := range []*Want{&r.births, &r.timed} {
 		if w.Lanes != nil {
 			slices.SortFunc(w.Lanes, func(a, b LaneWant) int { return comparePlaces(&a.From, &b.From) })
 			m.reading++
@@ -143,38 +178,29 @@ func (m *Machine) wantRefills() {
 	}
 }
 
-// cutFront takes n items from the front and gives back the memory of a burst.
-func cutFront[T any](s []T, n int) []T {
-	if n == len(s) && cap(s) <= fadingMax {
-		clear(s)
-		return s[:0]
-	}
-	return append([]T(nil), s[n:]...)
-}
-
 func full(w *Want) bool { return len(w.Lanes) >= loadLanesMax || w.Limit >= loadTasksMax }
 
 // refillLane adds the lane's stretches to what is read. least is what it gets
 // even if memory has no room.
-func (m *Machine) refillLane(l *lane, births, timed *Want, least int) {
+func (m *Machine) refillLane(l *lane, r *refills, least int) {
 	if m.wantsBirths(l) {
-		if l.head == NoSlot && l.born.batch < m.batch && l.used {
+		if l.head == NoSlot && l.born.batch < m.batch && m.isActive(l) {
 			l.window = min(2*l.window, int32(min(laneWindowMax, max(m.cfg.WindowTasks, laneWindowTiny))))
 		}
-		m.ask(l, births, task.ClassBirth, l.born, m.refillSize(l, least))
+		m.ask(l, &r.births, task.ClassBirth, l.born, m.refillSize(l, least))
 	}
 	if m.wantsTimed(l) {
-		m.ask(l, timed, task.ClassTimed, &l.side.timed, m.refillSize(l, least))
+		m.ask(l, &r.timed, task.ClassTimed, &l.side.timed, m.refillSize(l, least))
 		m.setWake(l)
 	}
 }
 
 // refillSize is how many tasks the lane may take in.
 func (m *Machine) refillSize(l *lane, least int) int {
-	free := m.cfg.WindowTasks - m.waiting - m.reserved
+	free := m.budget() - m.waiting - m.reserved
 	n := int(l.window - l.waiting)
 	if m.isShort() {
-		n = min(n, int(l.chunk))
+		n = min(n, m.share(), int(l.chunk))
 	}
 	if n <= 0 { // others of it fill its window, and this one is first
 		n = laneWindowTiny
@@ -200,8 +226,7 @@ func (m *Machine) ask(l *lane, w *Want, c task.Class, s *stream, n int) {
 	w.Limit += n
 }
 
-// evict makes room for n tasks: waiting ones of lanes that no worker has taken
-// from for a round of the hand are left to the store. It returns for how many.
+// evict makes room for n tasks: waiting ones of idle lanes are left to the store. It returns for how many.
 func (m *Machine) evict(n int) int {
 	n = min(n, evictTasksMax)
 	got := 0
@@ -211,14 +236,9 @@ func (m *Machine) evict(n int) int {
 		}
 		m.hand = (m.hand + 1) % len(m.lanes)
 		l := m.lanes[m.hand]
-		if l == nil || l.waiting == 0 {
-			continue
+		if l != nil && l.waiting > 0 && !m.isActive(l) {
+			got += m.evictLane(l, n-got)
 		}
-		if l.used {
-			l.used = false
-			continue
-		}
-		got += m.evictLane(l, n-got)
 	}
 	return got
 }
@@ -419,6 +439,7 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 		s.flags |= FlagClaim
 	}
 	m.index.put(s.seq, i)
+	m.noteSize(s.size)
 	return i
 }
 
@@ -429,9 +450,9 @@ func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
 	if q == nil {
 		return NoSlot, false
 	}
-	l := q.byNum[laneKey(w.Place.Prio, w.Place.Lane)]
-	if l == nil { // its lane has not been heard of: it can't have tasks but this one
-		l = m.addLane(q, w.Place.Prio, w.Place.Lane, w.Names)
+	l := m.findLane(q, w.Place.Prio, &w.Names)
+	if l == nil || l.num != w.Place.Lane {
+		return NoSlot, false
 	}
 	return m.slotFor(l, w), true
 }

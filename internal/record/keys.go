@@ -82,6 +82,7 @@ const (
 	laneLen  = headLen + 4 + 1 + 4
 	birthLen = laneLen + 8
 	timedLen = laneLen + 8 + 8
+	chunkLen = headLen + 4 + 8 + 1 + 4 + 8 + 2
 )
 
 // AppendPrefix appends what every key of the class in partition p begins with.
@@ -110,7 +111,7 @@ func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
 }
 
 // AppendLanePrefix appends what every key of a lane at one priority begins with:
-// ClassBirth, ClassChunk, ClassTimed, ClassMark.
+// ClassBirth, ClassTimed, ClassMark.
 func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {
 	b = append(AppendQueuePrefix(b, p, c, queueNum), task.PriorityMax-prio)
 	return binary.BigEndian.AppendUint32(b, lane)
@@ -143,14 +144,16 @@ func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
 // AppendChunkKey appends the key of the i-th chunk of a large payload, by the place
 // where its task was born.
 func AppendChunkKey(b []byte, p uint16, born queue.Place, i int) []byte {
-	b = binary.BigEndian.AppendUint64(AppendChunkPrefix(b, p, born), uint64(born.Due))
+	b = append(AppendChunkPrefix(b, p, born), task.PriorityMax-born.Prio)
+	b = binary.BigEndian.AppendUint32(b, born.Lane)
+	b = binary.BigEndian.AppendUint64(b, uint64(born.Due))
 	return binary.BigEndian.AppendUint16(b, uint16(i))
 }
 
-// AppendChunkPrefix appends what the keys of all chunks of one task begin with.
+// AppendChunkPrefix appends what the keys of all chunks of one task begin with: its
+// queue and sequence, which say it all.
 func AppendChunkPrefix(b []byte, p uint16, born queue.Place) []byte {
-	b = AppendLanePrefix(b, p, ClassChunk, born.Queue, born.Prio, born.Lane)
-	return binary.BigEndian.AppendUint64(b, uint64(born.Seq))
+	return binary.BigEndian.AppendUint64(AppendQueuePrefix(b, p, ClassChunk, born.Queue), uint64(born.Seq))
 }
 
 // AppendExpiryKey appends the key of an entry of the expiry index.
@@ -240,20 +243,21 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 // ParseChunkKey reads a chunk's key: the place of birth that it hangs on, and which
 // chunk it is.
 func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
-	if len(key) != timedLen+2 || Class(key[2]) != ClassChunk || key[headLen+4] > task.PriorityMax || key[birthLen]&0x80 != 0 {
+	const seqAt, prioAt, laneAt, dueAt = headLen + 4, headLen + 12, headLen + 13, headLen + 17
+	if len(key) != chunkLen || Class(key[2]) != ClassChunk || key[prioAt] > task.PriorityMax || key[dueAt]&0x80 != 0 {
 		return born, 0, badKey(ClassChunk, key)
 	}
 	born = queue.Place{
 		Queue: binary.BigEndian.Uint32(key[headLen:]),
-		Prio:  task.PriorityMax - key[headLen+4],
-		Lane:  binary.BigEndian.Uint32(key[headLen+5:]),
-		Seq:   task.Seq(binary.BigEndian.Uint64(key[laneLen:])),
-		Due:   task.Time(binary.BigEndian.Uint64(key[birthLen:])),
+		Prio:  task.PriorityMax - key[prioAt],
+		Lane:  binary.BigEndian.Uint32(key[laneAt:]),
+		Seq:   task.Seq(binary.BigEndian.Uint64(key[seqAt:])),
+		Due:   task.Time(binary.BigEndian.Uint64(key[dueAt:])),
 	}
 	if born.Due != 0 {
 		born.Class = task.ClassTimed
 	}
-	return born, int(binary.BigEndian.Uint16(key[timedLen:])), nil
+	return born, int(binary.BigEndian.Uint16(key[chunkLen-2:])), nil
 }
 
 // ParseQueueKey reads a queue's key.

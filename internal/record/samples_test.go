@@ -143,7 +143,7 @@ func stateSamples() []sample {
 
 func queueFull() queue.QueueState {
 	return queue.QueueState{
-		Queue: 2, Name: "mail", Paused: true, Births: 1, Timed: 2, Dead: 3, DeadBytes: 400, Enqueued: 1 << 40, Succeeded: 6, DeadTotal: 7, Canceled: 8, Expired: 9, IdemBytes: 10,
+		Queue: 2, Name: "mail", Paused: true, Births: 1, Timed: 2, Dead: 3, DeadBytes: 400, Enqueued: 1 << 40, Succeeded: 6, DeadTotal: 7, Canceled: 8, Expired: 9, IdemBytes: 10, NextLane: 11,
 		Config: task.QueueConfig{MaxAttempts: 3, Timeout: task.AttemptTimeoutNone, Backoff: &task.Backoff{Kind: task.BackoffLinear, Base: 5, Max: 50}, Retention: task.Hour,
 			History: task.HistoryNone, Unserved: task.Minute, Claims: task.ClaimsDurable, Width: 4},
 	}

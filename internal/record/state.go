@@ -53,7 +53,7 @@ func AppendQueue(b []byte, q *queue.QueueState) []byte {
 		has |= queueSweep
 	}
 	b = appendString(append(b, version, has), q.Name)
-	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes} {
+	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes, int64(q.NextLane)} {
 		b = binary.AppendVarint(b, n)
 	}
 	if has&queueConfig != 0 {
@@ -77,9 +77,11 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	r := open(value)
 	has := r.bits8(queueKnown)
 	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Sweep: has&queueSweep != 0, Name: r.text()}
-	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes} {
+	var nextLane int64
+	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes, &nextLane} {
 		*n = r.varint()
 	}
+	q.NextLane = uint32(nextLane)
 	if has&queueConfig != 0 {
 		readConfig(&r, &q.Config)
 	}
