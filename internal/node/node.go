@@ -162,6 +162,16 @@ func (n *Node) Tick() {
 	n.tickLeases()
 }
 
+// Stall tells a node whose clock is moved by hand that its process has stood still
+// for the last d.
+func (n *Node) Stall(d task.Millis) {
+	for _, m := range n.members {
+		if r := m.runner(); r != nil {
+			r.Stall(d)
+		}
+	}
+}
+
 // Step gives every partition one turn, and opens again those that have ended;
 // only for a Manual node. It says whether anything was done.
 func (n *Node) Step() bool {

@@ -55,6 +55,7 @@ type Runner struct {
 	dec     record.Decoder
 	due     task.Time // the machine's deadline
 	last    task.Time // what the clock said last
+	alive   task.Time // when the loop last made a turn
 	again   bool      // there is more to do at once
 	ending  bool      // nothing is dispatched any more
 	busy    task.Time // when mail last came
@@ -91,6 +92,7 @@ type Runner struct {
 	progress progress
 	readers  readers
 	pollAll  atomic.Bool
+	stalled  atomic.Int64 // milliseconds of Stall that no turn has seen yet
 
 	free     chan *turn
 	begun    chan *turn

@@ -78,6 +78,9 @@ func (r *Runner) turn(t *turn) (bool, error) {
 	r.again = false
 	tasks, changed := r.gather(t)
 	now := r.now()
+	if d := r.gap(now); d > 0 {
+		t.add(mail{cmd: queue.Command{Op: queue.OpGap, Gap: d}})
+	}
 	if r.due != 0 && now >= r.due {
 		changed = true
 		if len(t.cmds) == 0 {

@@ -22,6 +22,7 @@ const (
 	OpPurge              // Purge
 	OpLoaded             // Loaded: the answer to a Want
 	OpFree               // Session, N tasks of Unsent: deliveries that could not be written are released
+	OpGap                // Gap: the owner itself stood still for so long; comes before all else of its Apply
 )
 
 // Command is one request to the machine. Answers are written into the batches
@@ -40,6 +41,7 @@ type Command struct {
 	Purge    *Purge
 	Loaded   *Loaded
 	Unsent   []task.Token
+	Gap      task.Millis
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in

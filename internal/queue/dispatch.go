@@ -132,7 +132,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 // lease links a task, in no list now, to the session's leases.
 func (m *Machine) lease(i uint32, s *session) {
 	x := m.slab.at(i)
-	x.state, x.session, x.started, x.long = slotRunning, s.no, m.now, false
+	x.state, x.session, x.started, x.long, x.stood = slotRunning, s.no, m.now, false, 0
 	x.prev, x.next = s.tail, NoSlot
 	if s.tail == NoSlot {
 		s.head = i
@@ -264,14 +264,8 @@ func (m *Machine) dropClaim(x *slot) {
 func (m *Machine) armLease(i uint32) {
 	x := m.slab.at(i)
 	at := x.leaseEnd
-	if r := m.rulesOf(x); r.timeout != 0 {
-		end := x.started.Add(r.timeout)
-		if x.session != 0 {
-			end = end.Add(timeoutGrace)
-		}
-		if at == 0 || end < at {
-			at = end
-		}
+	if end := m.timeoutEnd(x); end != 0 && (at == 0 || end < at) {
+		at = end
 	}
 	if x.deadline != 0 && (at == 0 || x.deadline < at) {
 		at = x.deadline

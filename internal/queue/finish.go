@@ -384,17 +384,12 @@ func (m *Machine) leaseTimer(i uint32) {
 	case x.leaseEnd != 0 && x.leaseEnd <= m.now:
 		m.crash(i)
 	default:
-		r := m.rulesOf(x)
-		end := x.started.Add(r.timeout)
-		if x.session != 0 {
-			end = end.Add(timeoutGrace)
-		}
-		if r.timeout == 0 || end > m.now {
+		if end := m.timeoutEnd(x); end == 0 || end > m.now {
 			m.armLease(i)
 			return
 		}
 		m.revoke(i, task.LeaseLost)
-		m.failed(i, task.AttemptTimedOut, "ran longer than its timeout of "+itoa(int(r.timeout))+" ms", false, task.RetryAfterByBackoff)
+		m.failed(i, task.AttemptTimedOut, "ran longer than its timeout of "+itoa(int(m.rulesOf(x).timeout))+" ms", false, task.RetryAfterByBackoff)
 	}
 }
 

@@ -91,7 +91,10 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	m.batch++
 	out.Batch, out.Now = m.batch, m.now
 	for i := range cmds {
-		if cmds[i].Op == OpLoaded {
+		switch cmds[i].Op {
+		case OpGap:
+			m.stoodStill(cmds[i].Gap)
+		case OpLoaded:
 			m.learn(cmds[i].Loaded)
 		}
 	}
@@ -111,7 +114,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 // apply is the one switch.
 func (m *Machine) apply(c *Command) {
 	switch c.Op {
-	case OpTick, OpLoaded:
+	case OpTick, OpLoaded, OpGap:
 	case OpEnqueue:
 		m.enqueue(c)
 	case OpReport:
@@ -126,7 +129,7 @@ func (m *Machine) apply(c *Command) {
 		m.open(c.Open)
 	case OpBeat:
 		if s := m.sessionOf(c.Session); s != nil {
-			s.beat = m.now
+			s.beat, s.spared = m.now, false
 		}
 	case OpDetach:
 		if s := m.sessionOf(c.Session); s != nil {

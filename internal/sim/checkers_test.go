@@ -152,6 +152,14 @@ var faults = []struct {
 			}}
 		}
 	}},
+	{"blamed", true, func(b *broken, _ *store.Mem, _ int) {
+		b.sink = func(s task.Sink) task.Sink {
+			return sinkOf{s, func(to task.Sink, ds []task.Delivery) {
+				ds[0].Counts.Crashes, ds[0].Attempt = 1, ds[0].Attempt+1
+				to.Deliver(ds)
+			}}
+		}
+	}},
 	{"credit", true, func(b *broken, _ *store.Mem, _ int) {
 		b.session = func(s task.Session) task.Session { return generous{s} }
 	}},

@@ -58,6 +58,9 @@ func (c *connection) Deliver(ds []task.Delivery) {
 		k.w.led.delivered(d, k.id())
 		if k.w.calm && !k.w.led.draining {
 			k.w.first(d, k.types)
+			if d.Counts.Crashes > 0 {
+				k.w.led.cry("blamed", "%s was lost %d times, and nobody did wrong", keyOf(d.Payload), d.Counts.Crashes)
+			}
 		}
 		k.running = append(k.running, d)
 	}

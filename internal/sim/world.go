@@ -35,6 +35,7 @@ type Options struct {
 	Steps  int                              // 0 = 500
 	Calm   bool                             // no faults and nobody misbehaves, so that order is exact
 	Plain  bool                             // no purge, no change of width, nothing under way in a crash: as seeds were run before
+	Steady bool                             // time does nothing strange: likewise
 	Tamper func(System, *store.Mem) System  // tests of the checkers
 	Torn   bool                             // likewise: the store keeps half of a torn batch
 	Log    func(format string, args ...any) // nil = no one listens
@@ -75,6 +76,8 @@ type world struct {
 	now     task.Time
 	mem     *store.Mem
 	sys     System
+	node    *node.Node // what sys is, or has been made of
+	clocks  clocks
 	calm    bool
 	faulty  bool // the store may fail
 	dying   bool // a crash of the store took the process with it
@@ -101,6 +104,7 @@ func Run(o Options) Result {
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
+	w.clocks = clocks{w, rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
 	w.led.log = w.log
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
@@ -143,6 +147,7 @@ func (w *world) play() {
 	for i := 0; i < w.o.Steps && len(w.led.cries) == 0; i++ {
 		w.led.step++
 		w.act()
+		w.clocks.act()
 		w.turns(w.rng.IntN(4))
 	}
 	w.faulty = false
@@ -321,7 +326,7 @@ func (w *world) open() bool {
 			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}),
 		})
 		if err == nil {
-			w.sys = System(n)
+			w.sys, w.node = System(n), n
 			if w.o.Tamper != nil {
 				w.sys = w.o.Tamper(w.sys, w.mem)
 			}

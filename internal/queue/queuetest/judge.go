@@ -101,7 +101,7 @@ func (m *Model) judgeEnd(t *modelTask) error {
 // mayHaveStopped says whether the lease of t may have ended by itself.
 func (m *Model) mayHaveStopped(t *modelTask) bool {
 	_, timeout, _ := t.policy()
-	return t.leaseEnd != 0 && t.leaseEnd <= m.rig.Now || timeout != 0 && t.started.Add(timeout) <= m.rig.Now ||
+	return t.leaseEnd != 0 && t.leaseEnd <= m.rig.Now || timeout != 0 && t.started.Add(timeout+t.stood) <= m.rig.Now ||
 		slices.Contains(m.rig.Lapsed, t.session)
 }
 
@@ -112,7 +112,7 @@ func (s *modelSession) serves(t *modelTask) bool {
 
 func (m *Model) judgeTimeout(t *modelTask) error {
 	_, timeout, _ := t.policy()
-	end := t.started.Add(timeout)
+	end := t.started.Add(timeout + t.stood)
 	if t.session != 0 {
 		end = end.Add(timeoutGrace)
 	}
@@ -175,7 +175,7 @@ func (m *Model) overdue() error {
 		case t.state != task.Running:
 		case t.leaseEnd != 0 && t.leaseEnd <= now:
 			return fmt.Errorf("task %v runs at %d, past its lease's end at %d", t.what(), now, t.leaseEnd)
-		case timeout != 0 && t.started.Add(timeout+timeoutGrace+2*slack) <= now && t.resumed < now:
+		case timeout != 0 && t.started.Add(timeout+t.stood+timeoutGrace+2*slack) <= now && t.resumed < now:
 			return fmt.Errorf("task %v runs at %d, since %d with a timeout of %d", t.what(), now, t.started, timeout)
 		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
 			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)
@@ -187,4 +187,22 @@ func (m *Model) overdue() error {
 		}
 	}
 	return nil
+}
+
+// stoodStill: the owner could hear nobody for d. Nobody is to blame for that.
+func (m *Model) stoodStill(d task.Millis) {
+	for _, s := range m.sessions {
+		if s.beat = min(s.beat.Add(d), m.rig.Now); !s.spared {
+			s.beat, s.spared = m.rig.Now, true
+		}
+	}
+	for _, t := range m.order {
+		if t.state != task.Running {
+			continue
+		}
+		t.stood += d
+		if t.leaseEnd != 0 {
+			t.leaseEnd = t.leaseEnd.Add(d)
+		}
+	}
 }

@@ -53,6 +53,7 @@ type modelSession struct {
 	beat     task.Time
 	ttl      task.Millis
 	detached bool
+	spared   bool         // by a gap of the owner's, and not heard of since
 	leases   []*modelTask // in the order of dispatch
 }
 
@@ -72,7 +73,8 @@ type modelTask struct {
 	here     bool       // this owner has leased it, or given a lease back to its worker
 	session  uint32
 	started  task.Time
-	resumed  task.Time // when its lease was last taken over from an earlier owner
+	stood    task.Millis // the owner stood still for so long meanwhile
+	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
 	kept     bool         // a finished record is kept

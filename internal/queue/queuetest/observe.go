@@ -20,6 +20,7 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 			return fmt.Errorf("tick at %d: %w", m.rig.Now, err)
 		}
 	}
+	m.rig.Now = m.rig.Now.Add(c.Gap)
 	m.Look()
 	if err := m.rig.Apply(c); err != nil {
 		return err
@@ -49,13 +50,15 @@ func (m *Model) tick() error {
 	return m.judge()
 }
 
-var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free"}
+var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free", "gap"}
 
 func (m *Model) observe(c *queue.Command) error {
 	if c.Op != queue.OpDispatch && c.Op != queue.OpLease && len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased that nobody asked for", len(m.rig.Leased))
 	}
 	switch c.Op {
+	case queue.OpGap:
+		m.stoodStill(c.Gap)
 	case queue.OpEnqueue:
 		return m.enqueued(c.Enqueue)
 	case queue.OpReport:
@@ -74,7 +77,7 @@ func (m *Model) observe(c *queue.Command) error {
 		return m.openedSession(c.Open)
 	case queue.OpBeat:
 		if s := m.sessions[c.Session]; s != nil {
-			s.beat = m.rig.Now
+			s.beat, s.spared = m.rig.Now, false
 		}
 	case queue.OpDetach:
 		if s := m.sessions[c.Session]; s != nil {
@@ -383,7 +386,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
 	t.state, t.token, t.known, t.here, t.orphan = task.Running, l.Token, true, true, false
-	t.session, t.started, t.leaseEnd = session, m.rig.Now, end
+	t.session, t.started, t.stood, t.leaseEnd = session, m.rig.Now, 0, end
 	return nil
 }
 

@@ -80,6 +80,13 @@ func (p *player) act(l *line) error {
 			return err
 		}
 		return p.wait(d)
+	case "stand": // the owner stands still: no tick, no mail
+		d, err := millis(l.word(1))
+		if err != nil {
+			return err
+		}
+		p.rig.Now = p.rig.Now.Add(d)
+		return p.apply(queue.Command{Op: queue.OpGap, Gap: d}, nil)
 	case "queue":
 		return p.setQueue(l)
 	case "enqueue":

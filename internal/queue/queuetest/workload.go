@@ -118,6 +118,9 @@ func (w *Workload) command() queue.Command {
 	case k < 99:
 		return queue.Command{Op: queue.OpFree, Unsent: []task.Token{w.token()}}
 	}
+	if d.Often(50) {
+		return queue.Command{Op: queue.OpGap, Gap: task.Millis(d.N(20_000))}
+	}
 	return queue.Command{Op: queue.OpTick}
 }
 
@@ -251,7 +254,7 @@ func (w *Workload) token() task.Token {
 	}
 	t := w.tokens[n-1-w.D.N(min(n, pick(w.D, 3, 10, 40)))]
 	if w.D.Often(2) {
-		t.Dispatch++
+		t.Dispatch += 1 << 20 // one that never was: the next may well be the task's own
 	}
 	return t
 }
