@@ -92,6 +92,7 @@ func (r *Runner) buildOne(t *turn, l *queue.Leased, d *task.Delivery) (large int
 	d.Queue, d.Type = r.m.QueueName(l.Place.Queue), r.m.TypeName(l.Place.Queue, l.Place.Lane)
 	d.Token, d.Attempt, d.MaxAttempts, d.Counts = l.Token, l.Attempt, l.MaxAttempts, l.Counts
 	d.Timeout, d.LeaseEnd = l.Timeout, l.LeaseEnd
+	r.clock.outDelivery(d)
 	return large, nil
 }
 

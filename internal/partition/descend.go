@@ -39,18 +39,25 @@ func (a wide) times16() wide {
 type descend struct {
 	r      *Runner
 	prefix []byte
-	two    bool // two numbers stand behind the prefix, not one
-	lo, hi wide // what is left: [lo, hi)
-	width  wide // of the next stretch
-	most   int  // records kept of one stretch
-	inside bool // the next stretch lies where keys are known to be: it only shrinks
-	left   *int // records that may still be looked at
+	two    bool  // two numbers stand behind the prefix, not one
+	lo, hi wide  // what is left: [lo, hi)
+	width  wide  // of the next stretch
+	most   int   // records kept of one stretch
+	inside bool  // the next stretch lies where keys are known to be: it only shrinks
+	left   *int  // records that may still be looked at
+	shift  int64 // what to add to the first number in a key, to merge it with others
 	items  []keyValue
 }
 
 type keyValue struct {
 	at         wide
 	key, value []byte
+}
+
+// byClock makes the wall times in keys machine times.
+func (d *descend) byClock(c *Clock) {
+	d.shift = int64(c.Offset())
+	d.lo.hi = uint64(max(0, int64(d.lo.hi)+d.shift))
 }
 
 // peek is the highest key left, or nil at the end or when the budget is spent.
@@ -106,7 +113,7 @@ func (d *descend) stretch() error {
 func (d *descend) keyOf(x wide) []byte {
 	k := append([]byte(nil), d.prefix...)
 	if d.two {
-		k = binary.BigEndian.AppendUint64(k, x.hi)
+		k = binary.BigEndian.AppendUint64(k, uint64(max(0, int64(x.hi)-d.shift)))
 	} else if x.hi != 0 { // above all single numbers
 		return append(k, bytes.Repeat([]byte{0xff}, 9)...)
 	}
@@ -116,7 +123,7 @@ func (d *descend) keyOf(x wide) []byte {
 func (d *descend) numberOf(key []byte) wide {
 	k := key[len(d.prefix):]
 	if d.two {
-		return wide{binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:])}
+		return wide{uint64(int64(binary.BigEndian.Uint64(k)) + d.shift), binary.BigEndian.Uint64(k[8:])}
 	}
 	return wide{0, binary.BigEndian.Uint64(k)}
 }

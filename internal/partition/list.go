@@ -202,7 +202,7 @@ func (l *listing) read() error {
 			}
 		case stageTimed:
 			if l.wants(task.Scheduled, task.Ready) {
-				ended, err = l.readLanes(record.ClassTimed)
+				ended, err = l.readLanes(record.ClassTimed, record.ClassCalendar)
 			}
 		case stageDead:
 			if l.wants(task.Dead) {
@@ -262,16 +262,21 @@ func (l *listing) readMemory() (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
 			return false, l.r.unreadable(key, err)
 		}
+		l.r.byMachine(pl, &info)
 		l.add(&info, listMemory, l.at.at)
 	}
 	return len(l.memory) < l.limit, nil
 }
 
-// readLanes merges the lanes of a class, highest first.
-func (l *listing) readLanes(c record.Class) (ended bool, err error) {
-	lanes, err := l.lanes(c)
-	if err != nil {
-		return false, err
+// readLanes merges the lanes of some classes, highest first.
+func (l *listing) readLanes(cs ...record.Class) (ended bool, err error) {
+	var lanes []*descend
+	for _, c := range cs {
+		more, err := l.lanes(c)
+		if err != nil {
+			return false, err
+		}
+		lanes = append(lanes, more...)
 	}
 	return l.merge(lanes, func(x *keyValue) error {
 		pl, err := record.ParsePlaceKey(x.key)
@@ -282,6 +287,7 @@ func (l *listing) readLanes(c record.Class) (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, x.value, &info); err != nil {
 			return l.r.unreadable(x.key, err)
 		}
+		l.r.byMachine(pl, &info)
 		l.add(&info, listStore, x.at)
 		return nil
 	})
@@ -297,20 +303,23 @@ func (l *listing) lanes(c record.Class) ([]*descend, error) {
 	for i := range marks {
 		m := &marks[i]
 		at := wide{0, uint64(m.Low)}
-		if c == record.ClassTimed {
+		if c != record.ClassBirth {
 			at = wide{uint64(m.TimedLow), 0}
 		}
-		low[laneID{m.Queue, m.Prio, m.Lane}] = at
+		low[laneID{m.Queue, m.Prio, m.Lane, m.Calendar}] = at
 	}
 	var all []*descend
 	err = l.r.skipLanes(context.Background(), c, marks, func(_ []byte, pl queue.Place) error {
 		if !slices.Contains(l.queues, pl.Queue) || !l.typeMatches(pl.Queue, pl.Lane) {
 			return nil
 		}
-		d := l.descend(record.AppendLanePrefix(nil, l.r.p, c, pl.Queue, pl.Prio, pl.Lane), c == record.ClassTimed)
-		d.lo = low[laneID{pl.Queue, pl.Prio, pl.Lane}]
-		if c == record.ClassTimed && !l.wants(task.Ready) { // what is due is ready
-			d.lo = wide{uint64(l.r.cfg.Now()) + 1, 0}
+		d := l.descend(record.AppendLanePrefix(nil, l.r.p, c, pl.Queue, pl.Prio, pl.Lane), c != record.ClassBirth)
+		d.lo = low[laneID{pl.Queue, pl.Prio, pl.Lane, pl.Class == task.ClassCalendar}]
+		if c == record.ClassCalendar { // merged with the others by machine time
+			d.byClock(l.r.clock)
+		}
+		if c != record.ClassBirth && !l.wants(task.Ready) { // what is due is ready
+			d.lo = wide{uint64(l.r.clock.Now()) + 1, 0}
 		}
 		all = append(all, d)
 		return nil
@@ -430,7 +439,7 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 	var kept []task.Info
 	var spots []Spot
 	l.r.look(func(m *queue.Machine) {
-		now := l.r.cfg.Now()
+		now := l.r.clock.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
 			if info.MaxAttempts == 0 { // the queue's: the task says nothing itself
@@ -440,6 +449,8 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 				l.overlay(m, info, now)
 			}
 			if l.wants(info.State) && !l.shownBefore(i) {
+				l.r.clock.outInfo(info)
+				l.r.clock.out(&l.spots[i].At)
 				kept, spots = append(kept, *info), append(spots, l.spots[i])
 			}
 		}

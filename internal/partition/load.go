@@ -23,6 +23,7 @@ func Open(ctx context.Context, part store.Partition, cfg Config) (*Runner, error
 		part.Release()
 		return nil, fmt.Errorf("open partition %d: %w", r.p, err)
 	}
+	r.clock.begin(&snap.Meta)
 	f := part.Fence()
 	r.m = queue.New(queue.Config{
 		Partition: cfg.Partition, Epoch: f.Epoch, Nonce: uint32(f.Nonce),
@@ -122,10 +123,10 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 	lanes := map[laneID]*queue.LaneFound{}
 	var order []laneID
 	of := func(pl queue.Place) *queue.LaneFound {
-		id := laneID{pl.Queue, pl.Prio, pl.Lane}
+		id := laneID{pl.Queue, pl.Prio, pl.Lane, pl.Class == task.ClassCalendar}
 		f := lanes[id]
 		if f == nil {
-			f = &queue.LaneFound{Queue: pl.Queue, Prio: pl.Prio, Lane: pl.Lane}
+			f = &queue.LaneFound{Queue: pl.Queue, Prio: pl.Prio, Lane: pl.Lane, Calendar: id.calendar}
 			lanes[id] = f
 			order = append(order, id)
 		}
@@ -142,14 +143,14 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		if !known[pl.Queue][pl.Lane] {
 			return r.unreadable(key, fmt.Errorf("its queue or type, %d/%d, is not registered", pl.Queue, pl.Lane))
 		}
-		if f := of(pl); pl.Class == task.ClassTimed {
+		if f := of(pl); pl.Class.Timed() {
 			f.HasTimed, f.Timed = true, pl.Due
 		} else {
 			f.HasBirth, f.Birth = true, pl.Seq
 		}
 		return nil
 	}
-	for _, c := range []record.Class{record.ClassBirth, record.ClassTimed} {
+	for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar} {
 		if err := r.skipLanes(ctx, c, s.Marks, found); err != nil {
 			return err
 		}
@@ -164,6 +165,8 @@ type laneID struct {
 	queue uint32
 	prio  uint8
 	lane  uint32
+
+	calendar bool
 }
 
 // skipLanes calls found for the first record of every lane of a class. Lanes with
@@ -177,14 +180,17 @@ func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Ma
 	end := record.AppendPrefixEnd(nil, at)
 	for i := range marks { // in key order, which is the order of lanes in any class
 		m := &marks[i]
+		if m.Calendar != (c == record.ClassCalendar) {
+			continue
+		}
 		lane := record.AppendLanePrefix(nil, r.p, c, m.Queue, m.Prio, m.Lane)
 		laneEnd := record.AppendPrefixEnd(nil, lane)
 		if err := r.skipGap(ctx, at, lane, found); err != nil {
 			return err
 		}
 		first := queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}
-		if c == record.ClassTimed {
-			first.Class, first.Due, first.Seq = task.ClassTimed, m.TimedLow, 0
+		if first.Class = classOf(c); first.Class.Timed() {
+			first.Due, first.Seq = m.TimedLow, 0
 		}
 		if err := r.firstIn(record.AppendPlaceKey(nil, r.p, first), laneEnd, found); err != nil {
 			return err
@@ -192,6 +198,17 @@ func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Ma
 		at = laneEnd
 	}
 	return r.skipGap(ctx, at, end, found)
+}
+
+// classOf is the class of the tasks that stand in c.
+func classOf(c record.Class) task.Class {
+	switch c {
+	case record.ClassTimed:
+		return task.ClassTimed
+	case record.ClassCalendar:
+		return task.ClassCalendar
+	}
+	return task.ClassBirth
 }
 
 // firstIn calls found for the first record in [from, to).
@@ -216,11 +233,7 @@ func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key []
 			break
 		}
 		pl, _ := record.ParsePlaceKey(it.Key())
-		c := record.ClassBirth
-		if pl.Class == task.ClassTimed {
-			c = record.ClassTimed
-		}
-		it.SeekGE(record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, c, pl.Queue, pl.Prio, pl.Lane)))
+		it.SeekGE(record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, record.LiveClass(pl.Class), pl.Queue, pl.Prio, pl.Lane)))
 		err = ctx.Err()
 	}
 	if e := it.Close(); e != nil && err == nil {

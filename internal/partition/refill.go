@@ -7,7 +7,6 @@ import (
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
-	"github.com/penstock-io/penstock/internal/task"
 )
 
 // refill is a stretch of a lane on its way into memory. Its view was pinned by
@@ -134,11 +133,7 @@ func (r *Runner) startRefill(w *queue.Want) {
 	l := r.readers.take()
 	l.loaded.Want = *w
 	from := record.AppendPlaceKey(nil, r.p, w.Place)
-	c := record.ClassBirth
-	if w.Place.Class == task.ClassTimed {
-		c = record.ClassTimed
-	}
-	to := record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, c, w.Place.Queue, w.Place.Prio, w.Place.Lane))
+	to := record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, record.LiveClass(w.Place.Class), w.Place.Queue, w.Place.Prio, w.Place.Lane))
 	l.it = r.part.Scan(from, to)
 	job := func() {
 		r.readRefill(l)

@@ -74,7 +74,7 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 		if s.state == slotRunning {
 			return task.Errorf(task.Conflict, "the task is running: cancel it first, or wait")
 		}
-		if s.class == task.ClassTimed && s.due > m.now {
+		if s.class.Timed() && s.due > m.clockOf(m.lanes[s.lane]) {
 			m.move(i, m.now, nil)
 		}
 	case task.VerbDelete:
@@ -263,7 +263,7 @@ func (m *Machine) purgeBirths(l *lane) {
 	}
 	end := from
 	end.Seq = to
-	alone := l.timedCount == 0 && !l.timedMore && l.queue.state.Dead == 0 // no other task can have a payload there
+	alone := l.calendar == nil && l.timedCount == 0 && !l.timedMore && l.queue.state.Dead == 0 // no other task can have a payload there
 	m.out.Purges = append(m.out.Purges, Range{from, end, alone})
 	m.dirty = true
 }
@@ -293,7 +293,7 @@ func (m *Machine) firstAlone(l *lane) task.Seq {
 func (m *Machine) purgeTimed(l *lane, ready, scheduled bool) {
 	for _, e := range append(timedHeap(nil), l.timedOrder...) {
 		s := m.slab.at(e.slot)
-		if s.seq != e.key.seq || s.class != task.ClassTimed || s.due != e.key.due {
+		if !l.has(s, e.key) {
 			continue
 		}
 		if ready && (s.state == slotReady || s.state == slotHeld) || scheduled && s.state == slotScheduled {
@@ -317,7 +317,7 @@ func (m *Machine) purgeTimed(l *lane, ready, scheduled bool) {
 // purgeTimedTail drops the timed tasks behind the horizon by ranges that leave
 // out what stays: tasks of the lane in memory.
 func (m *Machine) purgeTimedTail(l *lane) {
-	base := Place{Class: task.ClassTimed, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num}
+	base := Place{Class: l.timedClass(), Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num}
 	at := l.horizon
 	at.seq++
 	keep := append(timedHeap(nil), l.timedOrder...)
@@ -325,7 +325,7 @@ func (m *Machine) purgeTimedTail(l *lane) {
 		e := keep[0]
 		keep.pop()
 		s := m.slab.at(e.slot)
-		if s.seq != e.key.seq || s.class != task.ClassTimed || s.due != e.key.due || e.key.less(at) {
+		if !l.has(s, e.key) || e.key.less(at) {
 			continue
 		}
 		m.purgeRange(base, at, e.key)
@@ -370,7 +370,7 @@ func (m *Machine) timedLeft(q *queueOf) int64 {
 		n += int64(l.timedCount)
 	}
 	for i := range m.out.Births {
-		if b := &m.out.Births[i]; b.Place.Queue == q.state.Queue && b.Place.Class == task.ClassTimed && b.Slot == NoSlot {
+		if b := &m.out.Births[i]; b.Place.Queue == q.state.Queue && b.Place.Class.Timed() && b.Slot == NoSlot {
 			n++
 		}
 	}

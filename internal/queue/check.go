@@ -86,7 +86,10 @@ func (c *checker) slot(i uint32, s *slot) error {
 		qt = &queueTally{}
 		c.queues[l.queue] = qt
 	}
-	if s.class == task.ClassTimed {
+	if s.class.Timed() != (s.class == l.timedClass()) {
+		return fmt.Errorf("task %x of class %d stands in a lane of another", uint64(s.seq), s.class)
+	}
+	if s.class.Timed() {
 		lt.timed++
 		qt.timed++
 		if s.state != slotScheduled {
@@ -106,8 +109,8 @@ func (c *checker) slot(i uint32, s *slot) error {
 		}
 	case slotScheduled:
 		lt.waiting++
-		if s.timer == 0 || s.timerAt != s.ready {
-			return fmt.Errorf("task %x is scheduled without its timer", uint64(s.seq))
+		if s.timer == 0 || s.timerAt != s.due {
+			return fmt.Errorf("task %x is scheduled without its timer: %d at %d, due %d", uint64(s.seq), s.timer, s.timerAt, s.due)
 		}
 	case slotHeld:
 		lt.waiting++

@@ -151,7 +151,7 @@ func (m *Machine) lease(i uint32, s *session) {
 // the timed past its time, it remains.
 func (m *Machine) detachToLease(i uint32) {
 	m.detach(i)
-	if x := m.slab.at(i); x.class == task.ClassTimed {
+	if x := m.slab.at(i); x.class.Timed() {
 		l := m.lanes[x.lane]
 		l.timedCount++
 		l.queue.timedActive++
@@ -326,9 +326,9 @@ func (s *session) watchedValid(m *Machine) bool {
 // above them is shown to a worker.
 func (m *Machine) noteDispatched(l *lane, x *slot) {
 	write := false
-	if x.class == task.ClassTimed {
+	if x.class.Timed() {
 		if x.due > l.timedTop {
-			l.timedTop = m.now.Add(timedMarkBlock)
+			l.timedTop = max(x.due, m.clockOf(l).Add(timedMarkBlock))
 			write = true
 		}
 	} else {
@@ -353,17 +353,17 @@ func (m *Machine) putMark(l *lane) {
 	default:
 		low = task.MakeSeq(m.cfg.Epoch, m.counter+1)
 	}
-	timed, ok := m.trimTimed(&l.timedOrder)
-	if !ok || timed > m.now {
-		timed = m.now
+	timed, ok := m.trimTimed(l)
+	if now := m.clockOf(l); !ok || timed > now {
+		timed = now
 	}
 	if l.timedMore {
 		timed = min(timed, l.horizon.due)
 	}
 	l.timedMark = timed
-	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Low: low, High: l.high, TimedLow: timed, TimedTop: l.timedTop}
+	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Calendar: l.base != nil, Low: low, High: l.high, TimedLow: timed, TimedTop: l.timedTop}
 	for i := range m.out.Marks {
-		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {
+		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane && o.Calendar == mk.Calendar {
 			*o = mk
 			return
 		}

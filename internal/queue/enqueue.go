@@ -92,10 +92,10 @@ func (m *Machine) enqueueOne(q *queueOf, p *producer, s *task.Spec, r *task.Enqu
 
 // checkTimes refuses what is over before it begins.
 func (m *Machine) checkTimes(s *task.Spec) *task.Error {
-	if s.Deadline != 0 && s.Deadline <= m.now {
+	if s.Deadline != 0 && s.Deadline <= m.wall {
 		return task.Errorf(task.Invalid, "the deadline has already passed")
 	}
-	if s.RunAt > m.now.Add(task.DelayMax) {
+	if s.RunAt > m.wall.Add(task.DelayMax) {
 		return task.Errorf(task.Invalid, "run-at lies more than ten years ahead: times are Unix milliseconds")
 	}
 	return nil
@@ -106,23 +106,24 @@ func (m *Machine) checkTimes(s *task.Spec) *task.Error {
 func (m *Machine) bear(q *queueOf, num uint32, s *task.Spec) task.ID {
 	m.counter++
 	seq := task.MakeSeq(m.cfg.Epoch, m.counter)
-	at := m.now
+	place := Place{Prio: s.Priority, Queue: q.state.Queue, Lane: num, Seq: seq}
 	switch {
 	case s.Delay > 0:
-		at = m.now.Add(s.Delay)
-	case s.RunAt > m.now:
-		at = s.RunAt
+		place.Class, place.Due = task.ClassTimed, m.now.Add(s.Delay)
+	case s.RunAt != 0 && s.RunAt > m.wall:
+		place.Class, place.Due = task.ClassCalendar, s.RunAt
 	}
-	l := m.laneOf(q, s.Priority, num)
-	place := Place{Prio: s.Priority, Queue: q.state.Queue, Lane: num, Seq: seq}
-	if at > m.now {
-		place.Class, place.Due = task.ClassTimed, at
+	l := m.laneAt(q, s.Priority, num, place.Class == task.ClassCalendar)
+	at := m.now
+	if place.Class.Timed() {
+		at = m.readyAt(l, place.Due)
 		q.state.Timed++
 	} else {
 		q.state.Births++
 	}
 	q.state.Enqueued++
-	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Expires: expiryOf(s, m.now, at)}
+	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: m.toMachine(s.Deadline)}
+	b.Expires = expiryOf(s, b.Deadline, at)
 	if len(s.Payload) > largeBytes {
 		b.Flags |= FlagLarge
 	}
@@ -137,6 +138,9 @@ func (m *Machine) bear(q *queueOf, num uint32, s *task.Spec) task.ID {
 	b.Slot = m.admit(l, &b)
 	m.out.Births = append(m.out.Births, b)
 	m.dirty = true
+	if l.base != nil && place.Due < l.timedMark { // the wall clock was set back
+		m.putMark(l)
+	}
 	return id
 }
 
@@ -145,8 +149,8 @@ const largeBytes = 4 << 10
 
 // expiryOf is when the task must be looked at if it is still there: when it has
 // waited too long, or its deadline, whichever comes first.
-func expiryOf(s *task.Spec, now, at task.Time) task.Time {
-	x := s.Deadline
+func expiryOf(s *task.Spec, deadline, at task.Time) task.Time {
+	x := deadline
 	if s.ExpireAfter > 0 {
 		if w := at.Add(s.ExpireAfter); x == 0 || w < x {
 			x = w
@@ -158,7 +162,7 @@ func expiryOf(s *task.Spec, now, at task.Time) task.Time {
 // admit takes a newborn into memory if its lane has room, else leaves it to the
 // store alone.
 func (m *Machine) admit(l *lane, b *Birth) uint32 {
-	if b.Place.Class == task.ClassTimed {
+	if b.Place.Class.Timed() {
 		key := timedKey{b.Place.Due, b.Place.Seq}
 		if !m.roomForTimed(l, key) {
 			return NoSlot
@@ -188,11 +192,14 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 	i := m.slab.take()
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = b.Place.Seq, b.Place.Class, b.Place.Due
-	s.enqueued, s.ready = m.now, max(m.now, b.Place.Due)
-	s.expires, s.deadline, s.flags = b.Expires, b.Spec.Deadline, b.Flags
+	s.enqueued, s.ready = m.now, m.now
+	s.expires, s.deadline, s.flags = b.Expires, b.Deadline, b.Flags
 	s.lane, s.policy = l.no, m.policies.hold(b.Spec.Policy)
 	s.size = recordOverhead + uint32(len(b.Spec.Payload))
 	s.putBatch, s.putIndex = uint32(m.batch), uint32(len(m.out.Births))
+	if s.class == task.ClassCalendar {
+		m.expiry.waits(s, b.Spec.ExpireAfter)
+	}
 	m.index.put(s.seq, i)
 	m.waiting++
 	return i
@@ -203,17 +210,15 @@ const recordOverhead = 64
 
 // schedule puts a timed task that is in memory where its time says.
 func (m *Machine) schedule(l *lane, i uint32, key timedKey) {
-	s := m.slab.at(i)
 	l.timedCount++
 	l.timedOrder.push(timedEntry{key, i})
-	if s.ready <= m.now {
+	if key.due <= m.clockOf(l) {
 		l.queue.timedActive++
+		m.dueAgain(m.slab.at(i))
 		m.pushReturned(l, i)
 		return
 	}
-	s.state = slotScheduled
-	l.waiting++
-	m.timers.set(i, s.ready)
+	m.sleep(l, i)
 }
 
 // roomForTimed says whether a timed task may stand in memory. If not, it is
@@ -237,6 +242,7 @@ func (m *Machine) roomForTimed(l *lane, key timedKey) bool {
 func (m *Machine) forget(i uint32) {
 	s := m.slab.at(i)
 	m.timers.set(i, 0)
+	delete(m.expiry.after, s.seq)
 	m.policies.drop(s.policy)
 	m.index.del(s.seq)
 	m.slab.give(i)
@@ -255,7 +261,7 @@ func (m *Machine) detach(i uint32) {
 	case slotScheduled:
 		l.waiting--
 		m.waiting--
-		m.timers.set(i, 0)
+		m.timersOf(l).set(i, 0)
 	case slotHeld:
 		l.waiting--
 		m.waiting--
@@ -263,10 +269,10 @@ func (m *Machine) detach(i uint32) {
 	case slotRunning:
 		m.unlease(i)
 	}
-	if s.class == task.ClassTimed && s.state != slotScheduled && s.state != slotLoaded {
+	if s.class.Timed() && s.state != slotScheduled && s.state != slotLoaded {
 		q.timedActive--
 	}
-	if s.class == task.ClassTimed && s.state != slotLoaded {
+	if s.class.Timed() && s.state != slotLoaded {
 		l.timedCount--
 	}
 	s.state = slotLoaded
@@ -279,7 +285,7 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	p := m.place(s)
 	l := m.lanes[s.lane]
 	fresh := s.putBatch == uint32(m.batch)
-	if p.Class == task.ClassTimed {
+	if p.Class.Timed() {
 		l.queue.state.Timed--
 		if fresh && s.flags&FlagMoved != 0 {
 			m.out.Timed[s.putIndex].Place.Queue = Void

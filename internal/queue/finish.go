@@ -273,7 +273,7 @@ func (m *Machine) giveBack(i uint32) {
 	m.dropClaim(x) // or the next owner would take it for a crash
 	m.waitsAgain(x)
 	m.waiting++
-	m.pushReturned(l, i)
+	m.ripen(l, i)
 }
 
 // move gives a live task a new timed record, due at at, and puts it where that
@@ -288,6 +288,10 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	}
 	m.detach(i)
 	m.dropRecord(x, true)
+	if l.base != nil { // from here on it waits for lengths of time
+		l = l.base
+		x.lane = l.no
+	}
 	x.class, x.due, x.ready = task.ClassTimed, at, at
 	x.flags |= FlagMoved
 	m.waitsAgain(x)

@@ -15,6 +15,9 @@ type lane struct {
 	num   uint32 // number of the type within the queue
 	heap  int    // place in the level's heap + 1; 0 = not in it
 
+	calendar *lane // tasks that are to run at a moment of the wall clock; nil = none yet
+	base     *lane // of a calendar: the lane whose it is
+
 	tailPos    int    // place in the level's tails + 1
 	tailAll    int    // place in the machine's tails + 1
 	aloneNow   int    // births that went to the store alone in Apply lastAlone
@@ -284,11 +287,12 @@ func (h *timedHeap) pop() {
 }
 
 // trimTimed is the due time of the first timed task of the lane in memory.
-func (m *Machine) trimTimed(h *timedHeap) (task.Time, bool) {
+func (m *Machine) trimTimed(l *lane) (task.Time, bool) {
+	h := &l.timedOrder
 	for len(*h) > 0 {
 		e := (*h)[0]
 		s := m.slab.at(e.slot)
-		if s.seq == e.key.seq && s.class == task.ClassTimed && s.due == e.key.due && s.state != slotFree {
+		if l.has(s, e.key) {
 			return e.key.due, true
 		}
 		h.pop()

@@ -166,7 +166,7 @@ func (m *Machine) isStalled(l *lane) bool {
 	if l.head == NoSlot && l.more {
 		return true
 	}
-	return l.timedMore && l.horizon.due <= m.now
+	return l.timedMore && l.horizon.due <= m.clockOf(l)
 }
 
 // serves is which types of a queue a worker takes.

@@ -33,6 +33,7 @@ type LaneFound struct {
 	Queue    uint32
 	Prio     uint8
 	Lane     uint32
+	Calendar bool // the lane's calendar
 	HasBirth bool
 	Birth    task.Seq // first birth at or after the lane's low-water mark
 	HasTimed bool

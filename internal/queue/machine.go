@@ -9,6 +9,7 @@ import "github.com/penstock-io/penstock/internal/task"
 type Machine struct {
 	cfg   Config
 	now   task.Time
+	wall  task.Time // what the wall clock says at now
 	batch uint64
 	out   *Output
 	dirty bool // something durable changed in this Apply
@@ -22,6 +23,7 @@ type Machine struct {
 	slab     slab
 	index    index
 	timers   timers
+	calendar timers // of tasks that are scheduled in calendars, by wall time
 	policies policies
 	waiting  int // tasks in memory that are not running, over all lanes
 
@@ -69,9 +71,10 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 		queues: make([]*queueOf, 1), // number 0 is never used
 		unary:  newUnary(),
 	}
-	m.timers.slab = &m.slab
-	m.now = max(now, snap.Meta.Now)
+	m.timers.slab, m.calendar.slab = &m.slab, &m.slab
+	m.now = snap.Meta.Now
 	m.meta = snap.Meta
+	m.tell(now, snap.Meta.Offset)
 	m.producers.init(snap.Producers)
 	m.idems.init()
 	m.loadQueues(snap)
@@ -87,11 +90,13 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	out.Reset()
 	m.out = out
-	m.now = max(m.now, now)
 	m.batch++
+	m.tell(now, m.meta.Offset)
 	out.Batch, out.Now = m.batch, m.now
 	for i := range cmds {
 		switch cmds[i].Op {
+		case OpClock:
+			m.tell(now, cmds[i].Offset)
 		case OpGap:
 			m.stoodStill(cmds[i].Gap)
 		case OpLoaded:
@@ -114,7 +119,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 // apply is the one switch.
 func (m *Machine) apply(c *Command) {
 	switch c.Op {
-	case OpTick, OpLoaded, OpGap:
+	case OpTick, OpLoaded, OpGap, OpClock:
 	case OpEnqueue:
 		m.enqueue(c)
 	case OpReport:
@@ -190,6 +195,9 @@ func (m *Machine) deadline() task.Time {
 	if t := m.timers.next(); t != 0 && t < d {
 		d = t
 	}
+	if t := m.calendar.next(); t != 0 {
+		d = min(d, t.Add(m.meta.Offset))
+	}
 	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
 		d = t
 	}
@@ -215,18 +223,16 @@ func (m *Machine) touch(q *queueOf) {
 
 // runTimers handles every timer whose time has come.
 func (m *Machine) runTimers() {
-	for {
-		i, ok := m.timers.pop(m.now)
-		if !ok {
-			return
-		}
-		s := m.slab.at(i)
-		switch s.state {
+	for i, ok := m.timers.pop(m.now); ok; i, ok = m.timers.pop(m.now) {
+		switch m.slab.at(i).state {
 		case slotScheduled:
 			m.becomeReady(i)
 		case slotRunning:
 			m.leaseTimer(i)
 		}
+	}
+	for i, ok := m.calendar.pop(m.wall); ok; i, ok = m.calendar.pop(m.wall) {
+		m.becomeReady(i)
 	}
 }
 
@@ -236,6 +242,8 @@ func (m *Machine) becomeReady(i uint32) {
 	l := m.lanes[s.lane]
 	l.waiting--
 	l.queue.timedActive++
+	s.ready = m.readyAt(l, s.due)
+	m.dueAgain(s)
 	m.pushReturned(l, i)
 }
 
@@ -256,12 +264,18 @@ func (m *Machine) slowWork() {
 	m.sweepIdems()
 }
 
-// addLane makes the in-memory side of a lane.
-func (m *Machine) addLane(q *queueOf, prio uint8, num uint32) *lane {
+// newLane makes the in-memory side of a lane, or of its calendar.
+func (m *Machine) newLane(q *queueOf, prio uint8, num uint32) *lane {
 	l := &lane{no: uint32(len(m.lanes)), queue: q, prio: prio, num: num, head: NoSlot, tail: NoSlot,
 		window: min(laneWindowMin, m.cfg.WindowTasks), lastServed: m.now}
 	m.lanes = append(m.lanes, l)
 	q.lanes = append(q.lanes, l)
+	return l
+}
+
+// addLane makes a lane that can be found.
+func (m *Machine) addLane(q *queueOf, prio uint8, num uint32) *lane {
+	l := m.newLane(q, prio, num)
 	for int(num) >= len(q.byLane[prio]) {
 		q.byLane[prio] = append(q.byLane[prio], nil)
 	}
@@ -287,7 +301,7 @@ func (q *queueOf) findLane(prio uint8, num uint32) *lane {
 func (m *Machine) place(s *slot) Place {
 	l := m.lanes[s.lane]
 	p := Place{Class: s.class, Prio: l.prio, Queue: l.queue.state.Queue, Lane: l.num, Seq: s.seq}
-	if s.class == task.ClassTimed {
+	if s.class.Timed() {
 		p.Due = s.due
 	}
 	return p

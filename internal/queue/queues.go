@@ -135,12 +135,12 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 		q.typeNum[t.Name] = t.Lane
 	}
 	for _, mk := range snap.Marks {
-		l := m.laneOf(m.queues[mk.Queue], mk.Prio, mk.Lane)
+		l := m.laneAt(m.queues[mk.Queue], mk.Prio, mk.Lane, mk.Calendar)
 		l.high, l.timedTop = mk.High, mk.TimedTop
 		l.timedMark = mk.TimedLow
 	}
 	for _, f := range snap.Lanes {
-		l := m.laneOf(m.queues[f.Queue], f.Prio, f.Lane)
+		l := m.laneAt(m.queues[f.Queue], f.Prio, f.Lane, f.Calendar)
 		if f.HasBirth {
 			l.more, l.cursor = true, f.Birth
 		}

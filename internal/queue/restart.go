@@ -63,7 +63,7 @@ func (r *restart) holds(l *lane, w *Waiting) bool {
 		_, away := r.away[c.Session]
 		return away
 	}
-	if w.Place.Class == task.ClassTimed {
+	if w.Place.Class.Timed() {
 		return w.Place.Due <= l.heldTimed
 	}
 	return w.Place.Seq <= l.heldBelow
@@ -143,7 +143,7 @@ func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
 		m.dropClaim(m.slab.at(i))
 		return false
 	}
-	if w.Place.Class == task.ClassTimed {
+	if w.Place.Class.Timed() {
 		l.timedCount++
 		l.timedOrder.push(timedEntry{timedKey{w.Place.Due, w.Place.Seq}, i})
 		l.queue.timedActive++
@@ -221,7 +221,7 @@ func (m *Machine) endAdoption() {
 		}
 		m.dropClaim(s)
 		m.unhold(l, i)
-		m.pushReturned(l, i)
+		m.ripen(l, i)
 	}
 	r.held = nil
 	for _, name := range r.names {
@@ -251,8 +251,8 @@ func (m *Machine) loadingHeld() bool {
 func (m *Machine) Close(now task.Time, out *Output) {
 	out.Reset()
 	m.out = out
-	m.now = max(m.now, now)
 	m.batch++
+	m.tell(now, m.meta.Offset)
 	out.Batch, out.Now = m.batch, m.now
 	for i := m.unary.head; i != NoSlot; i = m.slab.at(i).next {
 		m.claim(i, &m.unary)

@@ -18,15 +18,15 @@ func (m *Machine) wantRefills() {
 		if !l.timedMore || l.timed != nil {
 			continue
 		}
-		soon := l.horizon.due <= m.now.Add(timedLead)
+		soon := l.horizon.due <= m.clockOf(l).Add(timedLead)
 		if soon || l.waiting < l.window/2 {
 			if n := m.refillSize(l, soon); n > 0 {
 				l.aloneSet = false
-				l.timed = m.newLoad(l, WantTimed, Place{Class: task.ClassTimed, Due: l.horizon.due, Seq: l.horizon.seq + 1}, n)
+				l.timed = m.newLoad(l, WantTimed, Place{Class: l.timedClass(), Due: l.horizon.due, Seq: l.horizon.seq + 1}, n)
 				continue
 			}
 		}
-		if t := l.horizon.due.Add(-timedLead); m.nextTimed == 0 || t < m.nextTimed {
+		if t := m.readyAt(l, l.horizon.due).Add(-timedLead); m.nextTimed == 0 || t < m.nextTimed {
 			m.nextTimed = t
 		}
 	}
@@ -171,6 +171,7 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		x := m.slab.at(i)
 		x.flags &^= FlagExpiry
 		m.waitsAgain(x)
+		m.dueAgain(x)
 	}
 	return i
 }
@@ -181,9 +182,10 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = w.Place.Seq, w.Place.Class, w.Place.Due
 	s.enqueued, s.ready = w.Enqueued, w.Enqueued
-	if s.class == task.ClassTimed {
-		s.ready = w.Place.Due
+	if s.class.Timed() {
+		s.ready = m.readyAt(l, w.Place.Due)
 	}
+	m.expiry.waits(s, w.After)
 	s.expires, s.flags = w.Expires, w.Flags&^FlagClaim
 	if w.Expires != 0 { // one that was brought back has left its deadline behind
 		s.deadline = w.Deadline
@@ -204,5 +206,5 @@ func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
 	if int(w.Place.Queue) >= len(m.queues) || m.queues[w.Place.Queue] == nil {
 		return NoSlot, false
 	}
-	return m.slotFor(m.laneOf(m.queues[w.Place.Queue], w.Place.Prio, w.Place.Lane), w), true
+	return m.slotFor(m.laneAt(m.queues[w.Place.Queue], w.Place.Prio, w.Place.Lane, w.Place.Class == task.ClassCalendar), w), true
 }

@@ -129,7 +129,7 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeTypeName(key, value, new(queue.TypeName))
 	case ClassMark:
 		return DecodeMark(key, value, new(queue.Mark))
-	case ClassBirth, ClassTimed:
+	case ClassBirth, ClassTimed, ClassCalendar:
 		return d.checkLive(key, value)
 	case ClassChunk:
 		_, _, err := ParseChunkKey(key)

@@ -22,6 +22,7 @@ const (
 	ClassChunk    Class = 0x11
 	ClassTimed    Class = 0x20
 	ClassExpiry   Class = 0x21
+	ClassCalendar Class = 0x22
 	ClassWhere    Class = 0x30
 	ClassIdem     Class = 0x40
 	ClassProducer Class = 0x50
@@ -34,7 +35,7 @@ const (
 
 // Classes lists every class in key order.
 var Classes = [...]Class{
-	ClassMeta, ClassQueue, ClassType, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassWhere,
+	ClassMeta, ClassQueue, ClassType, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
 	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim,
 }
 
@@ -57,6 +58,8 @@ func (c Class) String() string {
 		return "timed"
 	case ClassExpiry:
 		return "expiry"
+	case ClassCalendar:
+		return "calendar"
 	case ClassWhere:
 		return "where"
 	case ClassIdem:
@@ -113,7 +116,7 @@ func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
 }
 
 // AppendLanePrefix appends what every key of a lane at one priority begins with:
-// ClassBirth, ClassChunk, ClassTimed, ClassMark.
+// ClassBirth, ClassChunk, ClassTimed, ClassCalendar, ClassMark.
 func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {
 	b = append(AppendQueuePrefix(b, p, c, queueNum), task.PriorityMax-prio)
 	return binary.BigEndian.AppendUint32(b, lane)
@@ -132,18 +135,32 @@ func AppendTypeKey(b []byte, p uint16, queueNum, lane uint32) []byte {
 	return binary.BigEndian.AppendUint32(AppendQueuePrefix(b, p, ClassType, queueNum), lane)
 }
 
-// AppendMarkKey appends the key of a lane's marks.
+// AppendMarkKey appends the key of a lane's marks. Those of its calendar stand behind
+// the others, under one byte more.
 func AppendMarkKey(b []byte, p uint16, m *queue.Mark) []byte {
-	return AppendLanePrefix(b, p, ClassMark, m.Queue, m.Prio, m.Lane)
+	b = AppendLanePrefix(b, p, ClassMark, m.Queue, m.Prio, m.Lane)
+	if m.Calendar {
+		b = append(b, byte(ClassCalendar))
+	}
+	return b
+}
+
+// LiveClass is the class of the keys under which tasks of c stand.
+func LiveClass(c task.Class) Class {
+	switch c {
+	case task.ClassTimed:
+		return ClassTimed
+	case task.ClassCalendar:
+		return ClassCalendar
+	}
+	return ClassBirth
 }
 
 // AppendPlaceKey appends the key of the live record that stands at pl.
 func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
-	if pl.Class == task.ClassTimed {
-		b = AppendLanePrefix(b, p, ClassTimed, pl.Queue, pl.Prio, pl.Lane)
+	b = AppendLanePrefix(b, p, LiveClass(pl.Class), pl.Queue, pl.Prio, pl.Lane)
+	if pl.Class.Timed() {
 		b = binary.BigEndian.AppendUint64(b, uint64(pl.Due))
-	} else {
-		b = AppendLanePrefix(b, p, ClassBirth, pl.Queue, pl.Prio, pl.Lane)
 	}
 	return binary.BigEndian.AppendUint64(b, uint64(pl.Seq))
 }
@@ -228,8 +245,11 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 	switch {
 	case len(key) == birthLen && Class(key[2]) == ClassBirth:
 		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen:]))
-	case len(key) == timedLen && Class(key[2]) == ClassTimed:
+	case len(key) == timedLen && (Class(key[2]) == ClassTimed || Class(key[2]) == ClassCalendar):
 		pl.Class = task.ClassTimed
+		if Class(key[2]) == ClassCalendar {
+			pl.Class = task.ClassCalendar
+		}
 		pl.Due = task.Time(binary.BigEndian.Uint64(key[laneLen:]))
 		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen+8:]))
 	default:
@@ -274,12 +294,14 @@ func ParseTypeKey(key []byte) (queueNum, lane uint32, err error) {
 	return binary.BigEndian.Uint32(key[headLen:]), binary.BigEndian.Uint32(key[headLen+4:]), nil
 }
 
-// ParseMarkKey reads the key of a lane's marks.
-func ParseMarkKey(key []byte) (queueNum uint32, prio uint8, lane uint32, err error) {
-	if !isKey(key, ClassMark, 9) || key[headLen+4] > task.PriorityMax {
-		return 0, 0, 0, badKey(ClassMark, key)
+// ParseMarkKey reads the key of a lane's marks: all of the Mark that is in it.
+func ParseMarkKey(key []byte) (queue.Mark, error) {
+	calendar := isKey(key, ClassMark, 10) && Class(key[laneLen]) == ClassCalendar
+	if !isKey(key, ClassMark, 9) && !calendar || key[headLen+4] > task.PriorityMax {
+		return queue.Mark{}, badKey(ClassMark, key)
 	}
-	return binary.BigEndian.Uint32(key[headLen:]), task.PriorityMax - key[headLen+4], binary.BigEndian.Uint32(key[headLen+5:]), nil
+	return queue.Mark{Queue: binary.BigEndian.Uint32(key[headLen:]), Prio: task.PriorityMax - key[headLen+4],
+		Lane: binary.BigEndian.Uint32(key[headLen+5:]), Calendar: calendar}, nil
 }
 
 // ParseExpiryKey reads the key of an entry of the expiry index.
@@ -365,7 +387,7 @@ func parseSeq(key []byte, c Class) (task.Seq, error) {
 // IDOf is the ID of a task born at pl.
 func IDOf(p uint16, born queue.Place) task.ID {
 	id := task.ID{Partition: p, Class: born.Class, Priority: born.Prio, Queue: born.Queue, Lane: born.Lane, Seq: born.Seq}
-	if born.Class == task.ClassTimed {
+	if born.Class.Timed() {
 		id.Due = born.Due
 	}
 	return id
@@ -374,7 +396,7 @@ func IDOf(p uint16, born queue.Place) task.ID {
 // PlaceOf is where the task with this ID was born.
 func PlaceOf(id task.ID) queue.Place {
 	pl := queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq}
-	if id.Class == task.ClassTimed {
+	if id.Class.Timed() {
 		pl.Due = id.Due
 	}
 	return pl

@@ -93,9 +93,9 @@ func FuzzKeys(f *testing.F) {
 			n, lane, e := ParseTypeKey(key)
 			again, err = AppendTypeKey(nil, p, n, lane), e
 		case ClassMark:
-			n, prio, lane, e := ParseMarkKey(key)
-			again, err = AppendMarkKey(nil, p, &queue.Mark{Queue: n, Prio: prio, Lane: lane}), e
-		case ClassBirth, ClassTimed:
+			m, e := ParseMarkKey(key)
+			again, err = AppendMarkKey(nil, p, &m), e
+		case ClassBirth, ClassTimed, ClassCalendar:
 			pl, e := ParsePlaceKey(key)
 			again, err = AppendPlaceKey(nil, p, pl), e
 		case ClassChunk:

@@ -11,6 +11,7 @@ import (
 func AppendMeta(b []byte, m *queue.Meta) []byte {
 	b = append(b, version, bit(m.Clean))
 	b = appendTime(appendTime(b, m.Now), m.LastOpen)
+	b = binary.AppendVarint(b, int64(m.Offset))
 	b = binary.AppendUvarint(b, uint64(max(0, m.UncleanOpens)))
 	b = binary.AppendUvarint(b, uint64(m.NextQueue))
 	b = binary.AppendUvarint(b, uint64(m.NextSegment))
@@ -22,6 +23,7 @@ func DecodeMeta(value []byte, m *queue.Meta) error {
 	r := open(value)
 	m.Clean = r.flag()
 	m.Now, m.LastOpen = r.time(), r.time()
+	m.Offset = task.Millis(r.varint())
 	m.UncleanOpens = int(r.number(1 << 30))
 	m.NextQueue, m.NextSegment, m.NextLoad = readU32(&r), readU32(&r), readU32(&r)
 	return r.close(ClassMeta)
@@ -190,12 +192,12 @@ func AppendMark(b []byte, m *queue.Mark) []byte {
 
 // DecodeMark reads a lane's marks.
 func DecodeMark(key, value []byte, m *queue.Mark) error {
-	num, prio, lane, err := ParseMarkKey(key)
-	if err != nil {
+	var err error
+	if *m, err = ParseMarkKey(key); err != nil {
 		return err
 	}
 	r := open(value)
-	*m = queue.Mark{Queue: num, Prio: prio, Lane: lane, Low: task.Seq(r.u64()), High: task.Seq(r.u64()), TimedLow: task.Time(r.u64()), TimedTop: task.Time(r.u64())}
+	m.Low, m.High, m.TimedLow, m.TimedTop = task.Seq(r.u64()), task.Seq(r.u64()), task.Time(r.u64()), task.Time(r.u64())
 	return r.close(ClassMark)
 }
 

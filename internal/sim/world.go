@@ -104,8 +104,8 @@ func Run(o Options) Result {
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
-	w.clocks = clocks{w, rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
-	w.led.log = w.log
+	w.clocks = clocks{w: w, dice: rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
+	w.led.log, w.led.now = w.log, func() task.Time { return w.now }
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
@@ -246,9 +246,12 @@ func (w *world) turns(n int) {
 
 // rest lets the node do all there is to do.
 func (w *world) rest() {
+	idle := 0 // an answer that a step lets out may be a question to a partition that had its step
 	for range 10_000 {
 		busy := w.sys.Step()
-		if !w.sys.Refill() && !busy {
+		if w.sys.Refill() || busy {
+			idle = 0
+		} else if idle++; idle == 2 {
 			return
 		}
 	}
@@ -322,7 +325,7 @@ func (w *world) open() bool {
 	w.dying = false
 	for range openMax {
 		n, err := node.Open(context.Background(), node.Config{
-			Store: w.mem, Name: "sim", Partitions: w.parts, Now: func() task.Time { return w.now }, WindowTasks: w.window,
+			Store: w.mem, Name: "sim", Partitions: w.parts, Now: w.wall, Steady: func() task.Time { return w.now }, WindowTasks: w.window,
 			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}),
 		})
 		if err == nil {
@@ -391,6 +394,7 @@ func (w *world) reborn(why string) {
 	if w.often(50) {
 		w.now = w.now.Add(task.Millis(w.rng.IntN(3000)))
 	}
+	w.clocks.between()
 	w.open()
 }
 
@@ -542,6 +546,9 @@ func (w *world) checkWatches() {
 // task ends.
 func (w *world) drain() bool {
 	w.log("drain")
+	if c := &w.clocks; c.skew < c.most { // what was to run at a moment then need not wait for it
+		c.to(c.most, "for the drain")
+	}
 	w.led.draining = true
 	for _, k := range w.workers {
 		k.cutOff()

@@ -32,8 +32,15 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 }
 
 func waiting(r *Record) queue.Waiting {
-	return queue.Waiting{Place: r.Place, Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
+	return queue.Waiting{Place: r.Place, Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline, After: after(r),
 		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
+}
+
+func after(r *Record) task.Millis {
+	if r.Place.Class == task.ClassCalendar {
+		return r.Spec.ExpireAfter
+	}
+	return 0
 }
 
 func (s *Store) answerRefill(a *queue.Loaded) {
@@ -142,7 +149,7 @@ func (s *Store) Snapshot() *queue.Snapshot {
 		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Lane, b.Lane))
 	})
 	snap.Marks = slices.SortedFunc(maps.Values(s.marks), func(a, b queue.Mark) int {
-		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane))
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane), compareBool(a.Calendar, b.Calendar))
 	})
 	for _, g := range slices.Sorted(maps.Keys(s.segments)) {
 		snap.Segments = append(snap.Segments, s.segments[g])
@@ -168,6 +175,16 @@ func (s *Store) Snapshot() *queue.Snapshot {
 	return snap
 }
 
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
 // findLanes says where each lane begins, entering those with marks at the marks
 // as an engine does: what lies below a mark is lost.
 func (s *Store) findLanes(snap *queue.Snapshot) {
@@ -175,16 +192,16 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 	for p := range s.live {
 		l := laneOf(p)
 		m, marked := s.marks[l]
-		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class == task.ClassTimed && p.Due < m.TimedLow) {
+		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class.Timed() && p.Due < m.TimedLow) {
 			s.fault("live record %+v lies below its lane's marks %+v: it would be lost", p, m)
 			continue
 		}
 		f := found[l]
 		if f == nil {
-			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane}
+			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane, Calendar: l.calendar}
 			found[l] = f
 		}
-		if p.Class == task.ClassTimed {
+		if p.Class.Timed() {
 			if !f.HasTimed || p.Due < f.Timed {
 				f.HasTimed, f.Timed = true, p.Due
 			}
@@ -193,7 +210,7 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 		}
 	}
 	lanes := slices.SortedFunc(maps.Keys(found), func(a, b laneID) int {
-		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(b.prio, a.prio), cmp.Compare(a.lane, b.lane))
+		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(b.prio, a.prio), cmp.Compare(a.lane, b.lane), compareBool(a.calendar, b.calendar))
 	})
 	for _, l := range lanes {
 		snap.Lanes = append(snap.Lanes, *found[l])
@@ -215,7 +232,7 @@ func (s *Store) Check() []string {
 		switch t := have[p.Queue]; {
 		case t == nil:
 			fault("record %+v belongs to a queue without a record", p)
-		case p.Class == task.ClassTimed:
+		case p.Class.Timed():
 			t.timed++
 		default:
 			t.births++

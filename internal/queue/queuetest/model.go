@@ -81,6 +81,7 @@ type modelTask struct {
 	body     bool         // … with what is needed to run it again
 	revived  bool         // it had ended and was brought back
 	timed    bool         // it stands among the timed
+	calendar bool         // … in a calendar
 	orphan   bool         // it ran, with a claim, when the last owner ended
 	written  *queue.Claim // the unary lease that the last owner left; nil once it has been read
 }
@@ -310,7 +311,7 @@ func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	if r.Place.Class != task.ClassTimed || wait < lo || wait > hi {
 		return fmt.Errorf("task %v waits at %+v, for %d ms: want %d to %d", t.what(), r.Place, wait, lo, hi)
 	}
-	t.ready, t.timed = r.Place.Due, true
+	t.ready, t.timed, t.calendar = r.Place.Due, true, false
 	if r.Counts.Failures != t.counts.Failures || r.Counts.Crashes != t.counts.Crashes {
 		return fmt.Errorf("task %v: its record counts %+v, want %+v", t.what(), r.Counts, t.counts)
 	}

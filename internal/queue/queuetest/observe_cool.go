@@ -78,7 +78,7 @@ func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
 		return false
 	}
 	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&
-		!(t.timed && t.ready >= m.opened)
+		!(t.timed && !t.calendar && t.ready >= m.opened)
 }
 
 func (m *Model) changed(c *queue.Change) error {

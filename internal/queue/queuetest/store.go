@@ -34,9 +34,15 @@ type laneID struct {
 	queue uint32
 	prio  uint8
 	lane  uint32
+
+	calendar bool
 }
 
-func laneOf(p queue.Place) laneID { return laneID{p.Queue, p.Prio, p.Lane} }
+func laneOf(p queue.Place) laneID {
+	return laneID{p.Queue, p.Prio, p.Lane, p.Class == task.ClassCalendar}
+}
+
+func markOf(m *queue.Mark) laneID { return laneID{m.Queue, m.Prio, m.Lane, m.Calendar} }
 
 type producerKey struct {
 	queue uint32
@@ -168,6 +174,7 @@ func (b *batch) sources() {
 
 func birthRecord(w *queue.Birth) *Record {
 	spec := *w.Spec
+	spec.Deadline = w.Deadline
 	return &Record{Place: w.Place, Birth: w.Place, Spec: &spec, Enqueued: w.Enqueued, Expires: w.Expires, Flags: w.Flags}
 }
 
@@ -265,12 +272,12 @@ func (b *batch) deletes() {
 		drop(s, s.sessions, id)
 	}
 	for _, m := range o.DropMarks {
-		drop(s, s.marks, laneID{m.Queue, m.Prio, m.Lane})
+		drop(s, s.marks, markOf(&m))
 	}
 }
 
 func placeLess(a, b queue.Place) bool {
-	if a.Class == task.ClassTimed && a.Due != b.Due {
+	if a.Class.Timed() && a.Due != b.Due {
 		return a.Due < b.Due
 	}
 	return a.Seq < b.Seq
@@ -278,6 +285,9 @@ func placeLess(a, b queue.Place) bool {
 
 func (b *batch) puts() {
 	s, o := b.s, b.o
+	for _, x := range o.Marks {
+		put(s, s.marks, markOf(&x), x)
+	}
 	for i := range o.Births {
 		if w := &o.Births[i]; w.Place.Queue != queue.Void {
 			b.putLive(birthRecord(w), w.Slot)
@@ -314,9 +324,6 @@ func (b *batch) puts() {
 	for _, x := range o.Types {
 		put(s, s.types, [2]uint32{x.Queue, x.Lane}, x)
 	}
-	for _, x := range o.Marks {
-		put(s, s.marks, laneID{x.Queue, x.Prio, x.Lane}, x)
-	}
 	for _, x := range o.Segments {
 		put(s, s.segments, x.Segment, x)
 	}
@@ -348,7 +355,7 @@ func (b *batch) putLive(r *Record, slot uint32) {
 		s.cache[slot] = r
 	}
 	if m, ok := s.marks[laneOf(r.Place)]; ok {
-		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class == task.ClassTimed && r.Place.Due < m.TimedLow {
+		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class.Timed() && r.Place.Due < m.TimedLow {
 			s.fault("record %+v is written below its lane's low-water mark %+v", r.Place, m)
 		}
 	}
@@ -492,7 +499,7 @@ func (n *names) indexes(o *queue.Output) {
 		n.add(producerKey{p.Queue, p.Producer})
 	}
 	for i := range o.Marks {
-		n.add(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
+		n.add(mark(markOf(&o.Marks[i])))
 	}
 }
 

@@ -188,7 +188,7 @@ func (w *Workload) spec() task.Spec {
 	case k < 20:
 		s.Delay = task.Millis(d.N(3000))
 	case k < 25:
-		s.RunAt = w.Rig.Now + task.Time(d.N(20_000)) - 1000
+		s.RunAt = w.Rig.wall() + task.Time(d.N(20_000)) - 1000
 		s.RunAt = max(s.RunAt, 1)
 	case k < 27:
 		s.Delay = task.Millis(d.N(int(2 * task.Day)))
@@ -197,7 +197,7 @@ func (w *Workload) spec() task.Spec {
 		s.ExpireAfter = task.Millis(1 + d.N(4000))
 	}
 	if d.Often(8) {
-		s.Deadline = w.Rig.Now + task.Time(d.N(10_000))
+		s.Deadline = w.Rig.wall() + task.Time(d.N(10_000))
 	}
 	if d.Often(10) {
 		s.Idempotency = fmt.Sprint("k", d.N(6))
@@ -347,6 +347,10 @@ func Try(d *Draw, window, steps int, log func(string)) error {
 	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window}, 1_000_000)
 	if log != nil {
 		rig.Trace = traceTo(log)
+	}
+	rig.Wall = pick[task.Millis](d, 0, 0, 10*task.Minute, -task.Hour)
+	if err := rig.Reopen(false); err != nil {
+		return err
 	}
 	m := NewModel(rig)
 	w := &Workload{D: d, Rig: rig}
