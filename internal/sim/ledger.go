@@ -71,7 +71,8 @@ type ledger struct {
 
 func newLedger() *ledger {
 	return &ledger{sent: map[string]*sent{}, tasks: map[task.ID]*known{}, byKey: map[string]task.ID{}, bySeq: map[uint64]*known{}, unnamed: map[string]int64{},
-		purges: map[string]int{}, purged: map[string]int64{}, gone: map[string]int64{}, unsure: map[string]bool{}}
+		purges: map[string]int{}, purged: map[string]int64{}, gone: map[string]int64{}, unsure: map[string]bool{},
+		now: func() task.Time { return 0 }}
 }
 
 // cry notes a broken promise under the name of the checker that saw it.

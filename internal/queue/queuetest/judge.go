@@ -27,7 +27,8 @@ func (m *Model) judge() error {
 		n := 0
 		for _, t := range s.leases {
 			r := m.rig.Store.anyRecord(t.id.Seq)
-			if r.Counts.Failures > t.counts.Failures || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
+			kept := r.Spec != nil // of one that has ended nothing may be kept
+			if r.Counts.Failures > t.counts.Failures || !kept && n < max(s.opts.Concurrency, 1) || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
 				continue
 			}
 			blame[t] = n < max(s.opts.Concurrency, 1)
