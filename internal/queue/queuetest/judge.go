@@ -207,3 +207,17 @@ func (m *Model) stoodStill(d task.Millis) {
 		}
 	}
 }
+
+// clockSet: what is to run at a moment does so by the wall clock as it is now. What
+// is ready and stays so has its place in the line, if it is in memory.
+func (m *Model) clockSet() {
+	for _, t := range m.order {
+		if !t.live() || !t.calendar {
+			continue
+		}
+		at := t.spec.RunAt.Add(m.rig.Wall)
+		if t.ready > m.rig.Now || at > m.rig.Now || !m.inMemory(t) {
+			t.ready = at
+		}
+	}
+}

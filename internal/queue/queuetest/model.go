@@ -184,6 +184,9 @@ func (m *Model) Reopened() {
 	m.sessions = map[uint32]*modelSession{}
 	for _, t := range m.order {
 		c, claim := m.rig.Store.claims[t.id.Seq]
+		if t.live() && t.calendar {
+			t.ready = t.spec.RunAt.Add(m.rig.Wall)
+		}
 		t.written = nil
 		if claim && c.LeaseEnd != 0 {
 			t.written = &c

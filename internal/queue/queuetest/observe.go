@@ -21,6 +21,9 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 		}
 	}
 	m.rig.Now = m.rig.Now.Add(c.Gap)
+	if c.Op == queue.OpClock {
+		m.rig.Wall = c.Offset
+	}
 	m.Look()
 	if err := m.rig.Apply(c); err != nil {
 		return err
@@ -59,6 +62,8 @@ func (m *Model) observe(c *queue.Command) error {
 	switch c.Op {
 	case queue.OpGap:
 		m.stoodStill(c.Gap)
+	case queue.OpClock:
+		m.clockSet()
 	case queue.OpEnqueue:
 		return m.enqueued(c.Enqueue)
 	case queue.OpReport:

@@ -50,6 +50,7 @@ type Workload struct {
 	D        *Draw
 	Rig      *Rig
 	Longest  task.Millis // of a step in time; 0 = a day
+	Sets     bool        // the wall clock is set; then no task that has a moment to run at expires
 	tokens   []task.Token
 	ids      []task.ID
 	sessions []uint32
@@ -117,6 +118,9 @@ func (w *Workload) command() queue.Command {
 		return queue.Command{Op: queue.OpPurge, Purge: w.purge()}
 	case k < 99:
 		return queue.Command{Op: queue.OpFree, Unsent: []task.Token{w.token()}}
+	}
+	if w.Sets && d.Often(60) {
+		return queue.Command{Op: queue.OpClock, Offset: w.Rig.Wall + task.Millis(d.N(40_000)) - 20_000}
 	}
 	if d.Often(50) {
 		return queue.Command{Op: queue.OpGap, Gap: task.Millis(d.N(20_000))}
@@ -194,7 +198,9 @@ func (w *Workload) spec() task.Spec {
 		s.Delay = task.Millis(d.N(int(2 * task.Day)))
 	}
 	if d.Often(8) {
-		s.ExpireAfter = task.Millis(1 + d.N(4000))
+		if s.ExpireAfter = task.Millis(1 + d.N(4000)); w.Sets && s.RunAt != 0 {
+			s.ExpireAfter = 0
+		}
 	}
 	if d.Often(8) {
 		s.Deadline = w.Rig.wall() + task.Time(d.N(10_000))
@@ -353,7 +359,7 @@ func Try(d *Draw, window, steps int, log func(string)) error {
 		return err
 	}
 	m := NewModel(rig)
-	w := &Workload{D: d, Rig: rig}
+	w := &Workload{D: d, Rig: rig, Sets: d.Often(50)}
 	for i := 0; i < steps && !d.Done(); i++ {
 		if n := rig.Refills(); n > 0 && d.Often(60) {
 			rig.Refill(d.N(n))
