@@ -242,7 +242,8 @@ var classWords = map[record.Class]string{
 	record.ClassMeta: "the partition's own state", record.ClassQueue: "settings and counts of queues",
 	record.ClassMark:  "marks of lanes",
 	record.ClassBirth: "waiting tasks", record.ClassChunk: "large payloads", record.ClassTimed: "scheduled tasks",
-	record.ClassExpiry: "the expiry index", record.ClassWhere: "the index of moved tasks",
+	record.ClassCalendar: "scheduled tasks",
+	record.ClassExpiry:   "the expiry index", record.ClassWhere: "the index of moved tasks",
 	record.ClassIdem: "idempotency keys", record.ClassProducer: "producer sessions", record.ClassSession: "worker sessions",
 	record.ClassDead: "dead letters", record.ClassFinished: "finished tasks", record.ClassSegment: "the index of finished tasks",
 	record.ClassClaim: "leases",
@@ -266,7 +267,7 @@ func (x *examination) holds(ranges []pebblestore.KeyRange) string {
 				continue
 			}
 			w := classWords[c]
-			if one := c == record.ClassBirth || c == record.ClassTimed || c == record.ClassDead; one && from == to && len(r.From) >= 7 && len(r.To) >= 7 {
+			if one := c == record.ClassBirth || c == record.ClassTimed || c == record.ClassCalendar || c == record.ClassDead; one && from == to && len(r.From) >= 7 && len(r.To) >= 7 {
 				if a, b := binary.BigEndian.Uint32(r.From[3:]), binary.BigEndian.Uint32(r.To[3:]); a == b {
 					name, _ := x.queueName(binary.BigEndian.Uint16(r.From), a)
 					w += " of queue " + name

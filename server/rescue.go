@@ -78,7 +78,7 @@ func (x *examination) rescue(now task.Time) error {
 			f := x.queue(p, q.Num)
 			f.Waiting, f.Scheduled, f.Dead = f.Waiting-q.Waiting, f.Scheduled-q.Scheduled, f.Dead-q.Dead
 		}
-		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassDead} {
+		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassDead} {
 			from := record.AppendPrefix(nil, p, c)
 			err := x.files.Scan(from, record.AppendPrefixEnd(nil, from), func(key, value []byte) error {
 				if err := x.ctx.Err(); err != nil {
@@ -104,6 +104,7 @@ func (x *examination) unfinished(p uint16, u *record.Unfinished, now task.Time) 
 		x.Stale++
 		return nil
 	}
+	byWall(u, s.Offset)
 	q := x.queue(p, u.Queue)
 	switch u.State {
 	case task.Scheduled:
@@ -126,7 +127,7 @@ func (x *examination) unfinished(p uint16, u *record.Unfinished, now task.Time) 
 	}
 	if r.Spec.Idempotency != "" {
 		if until := s.Window(u.ID.Seq); until != 0 {
-			r.Spec.IdempotencyFor = max(task.Second, until.Sub(now))
+			r.Spec.IdempotencyFor = max(task.Second, until.Add(-s.Offset).Sub(now))
 		}
 	}
 	if u.Large > 0 {
@@ -138,6 +139,19 @@ func (x *examination) unfinished(p uint16, u *record.Unfinished, now task.Time) 
 		r.Spec.Payload = payload
 	}
 	return x.give(&r)
+}
+
+// byWall maps the times of a task to the wall clock, as far as they are not meant in
+// it anyway.
+func byWall(u *record.Unfinished, offset task.Millis) {
+	if u.Class == task.ClassTimed {
+		u.Spec.RunAt = u.Spec.RunAt.Add(-offset)
+	}
+	for _, t := range []*task.Time{&u.Spec.Deadline, &u.Expires, &u.Enqueued} {
+		if *t != 0 {
+			*t = t.Add(-offset)
+		}
+	}
 }
 
 func (x *examination) give(r *Rescued) error {

@@ -20,6 +20,9 @@ const (
 // skewMax is how far apart the clocks of client and server may be.
 const skewMax = 2 * time.Second
 
+// offsetMax is how far the clock of the data may be off the server's before that is told.
+const offsetMax = 5 * time.Second
+
 func (a *app) doctorCommand() *cobra.Command {
 	var data string
 	var save saveFlags
@@ -114,6 +117,7 @@ func (d *doctor) server(ctx context.Context) {
 		d.say("ready", checkFail, n.NotReady, "see the server's log")
 	}
 	d.clocks(before, after, timeOf(n.Now))
+	d.offset(n.Partitions)
 	if n.Version != version && version != "dev" {
 		d.say("version", checkWarn, fmt.Sprintf("the server is %s, this command is %s", n.Version, version), "use the same where you can")
 	}
@@ -148,6 +152,26 @@ func (d *doctor) clocks(before, after, server time.Time) {
 		return
 	}
 	d.say("clock", checkOK, "", "")
+}
+
+// offset tells of data whose clock is not the server's: that runs evenly, while the
+// server's was set.
+func (d *doctor) offset(ps []task.PartitionInfo) {
+	var most time.Duration
+	for _, p := range ps {
+		if x := time.Duration(p.ClockOffset) * time.Millisecond; x.Abs() > most.Abs() {
+			most = x
+		}
+	}
+	if most.Abs() <= offsetMax {
+		return
+	}
+	way := "ahead of"
+	if most < 0 {
+		way = "behind"
+	}
+	d.say("data's clock", checkWarn, fmt.Sprintf("it is %s %s the server's clock, which was set, or was wrong when the server started", most.Abs().Round(time.Millisecond), way),
+		"nothing waits for that: delays, leases and timeouts keep their lengths, run-at times go by the server's clock; only times from before are shown off by as much. Set the clock by NTP")
 }
 
 func (d *doctor) partitions(ps []task.PartitionInfo) {

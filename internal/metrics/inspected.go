@@ -30,6 +30,7 @@ var (
 	ready        = desc("ready", "1 when the node serves all that it should.")
 	partitions   = desc("partitions", "Partitions owned, by state.", "state")
 	memoryBytes  = desc("partition_memory_bytes", "Bytes that waiting tasks take in memory, all partitions.")
+	clockOffset  = desc("clock_offset_seconds", "By how much the data's clock, which runs evenly, is ahead of the wall clock, which was set: of the partition where it is most.")
 	inMemory     = desc("tasks_in_memory", "Waiting tasks held in memory, all partitions.")
 )
 
@@ -75,9 +76,13 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 	}
 	gauge(out, ready, up)
 	var serving, safe, held, memory int64
+	var offset task.Millis
 	for i := range n.Partitions {
 		p := &n.Partitions[i]
 		held += p.InMemory
+		if x := p.ClockOffset; max(x, -x) > max(offset, -offset) {
+			offset = x
+		}
 		memory += p.MemoryBytes
 		switch {
 		case p.SafeMode:
@@ -91,6 +96,7 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 	gauge(out, partitions, int64(len(n.Partitions))-serving-safe, "opening")
 	gauge(out, inMemory, held)
 	gauge(out, memoryBytes, memory)
+	gauge(out, clockOffset, float64(offset)/1000)
 	c.workers(out, n.Workers)
 }
 

@@ -257,7 +257,8 @@ func (n *Node) Serving(ctx context.Context) string {
 
 // partitionsInfo is what the partitions make of the node.
 func (n *Node) partitionsInfo(ctx context.Context) task.NodeInfo {
-	info := task.NodeInfo{Node: n.cfg.Name, Version: n.cfg.Version, Started: n.started, Now: n.now(), Storage: n.cfg.Storage, Ready: true}
+	now := n.now()
+	info := task.NodeInfo{Node: n.cfg.Name, Version: n.cfg.Version, Started: now.Add(n.started.Sub(n.steady())), Now: now, Storage: n.cfg.Storage, Ready: true}
 	if n.cfg.StorageBytes != nil {
 		info.StorageBytes = n.cfg.StorageBytes()
 	}

@@ -40,7 +40,7 @@ func (n *Node) Lease(ctx context.Context, q task.LeaseRequest) ([]task.Delivery,
 	ps := n.partitions(q.Queues)
 	u := &unary{n: n, done: make(chan struct{}), left: len(ps)}
 	if q.Wait > 0 {
-		u.until = n.now().Add(q.Wait)
+		u.until = n.steady().Add(q.Wait)
 	}
 	if err := n.addLease(u); err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (n *Node) free(ds []task.Delivery) {
 
 // tickLeases ends the waits that a clock moved by hand has passed.
 func (n *Node) tickLeases() {
-	now := n.now()
+	now := n.steady()
 	n.mu.Lock()
 	var over []*unary
 	for u := range n.leases {

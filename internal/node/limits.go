@@ -1,6 +1,10 @@
 package node
 
-import "time"
+import (
+	"time"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // What bounds a node.
 const (
@@ -13,6 +17,7 @@ const (
 	lowSayEvery    = 10 * time.Second // between two lines about a full disk
 	leasesMax      = 10_000           // unary leases that wait, over all partitions
 	closeWaitMax   = 30 * time.Second // when the caller of Close sets no limit
+	offsetSayMin   = 5 * task.Second  // a start that finds its data so far ahead of the clock says so
 
 	windowTasks  = 200_000  // tasks in memory
 	cacheBytes   = 24 << 20 // records in memory

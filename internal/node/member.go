@@ -19,16 +19,19 @@ import (
 // member is one partition of the node: the runner that serves it now, and how it
 // is opened again when that ends.
 type member struct {
-	n    *Node
-	id   uint16
-	now  atomic.Pointer[partition.Runner] // nil while it is being opened anew
-	why  atomic.Pointer[string]           // why it is not served
-	fail atomic.Pointer[error]            // how the last runner ended, if not in order
+	n     *Node
+	id    uint16
+	clock *partition.Clock                 // of all its runners: time goes on between them
+	now   atomic.Pointer[partition.Runner] // nil while it is being opened anew
+	why   atomic.Pointer[string]           // why it is not served
+	fail  atomic.Pointer[error]            // how the last runner ended, if not in order
 
 	ills atomic.Pointer[ills] // its faults, if there were any of late
 
 	mu   sync.Mutex
 	away map[string]task.SessionOptions // guarded by mu; sessions of this process that the fault has cut off
+
+	told bool // whether the clock is ahead
 
 	// Of a Manual node.
 	waited int
@@ -78,7 +81,7 @@ func (m *member) open(ctx context.Context) error {
 	away := m.takeAway()
 	r, err := partition.Open(ctx, part, partition.Config{
 		Away: away, Damaged: cfg.errDamaged(),
-		Partition: m.id, Now: m.n.now, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
+		Partition: m.id, Clock: m.clock, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
 		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes,
 	})
@@ -89,8 +92,22 @@ func (m *member) open(ctx context.Context) error {
 		return err
 	}
 	m.why.Store(nil)
+	m.tellAhead()
 	m.now.Store(r)
 	return nil
+}
+
+// tellAhead says at the first start that the data come from a time that the wall
+// clock has not reached: it was wrong then, or is now.
+func (m *member) tellAhead() {
+	d := m.clock.Offset()
+	first := !m.told
+	m.told = true
+	if !first || d < offsetSayMin || m.n.toldAhead.Swap(true) {
+		return
+	}
+	m.n.cfg.Log.Warn("the data's clock is ahead of this machine's clock, which was or is set wrong: delays, leases and timeouts keep their lengths, and run-at times go by this machine's clock",
+		"partition", m.id, "ahead", (time.Duration(d) * time.Millisecond).String())
 }
 
 // serve runs the partition, and opens it again whenever that ends in a fault that

@@ -29,7 +29,8 @@ type Config struct {
 	Storage      string           // engine and folder, to be shown
 	StorageBytes func() int64     // size of the storage; nil = not known
 	Partitions   int              // 0 = 1; fixed for the life of the data
-	Now          func() task.Time // nil = the wall clock; with another, Tick must be called when it moves
+	Now          func() task.Time // the wall clock; nil = the system's. With another, Tick must be called when it moves
+	Steady       func() task.Time // how time passes, whatever the wall clock is set to; nil = the system's, or as Now is moved forward
 	WindowTasks  int              // tasks in memory; 0 = 200,000
 	CacheBytes   int64            // records in memory; 0 = 24 MiB
 	HistoryBytes int64            // finished tasks kept; 0 = 2 GiB
@@ -46,18 +47,21 @@ type Config struct {
 // Node is one process's part of the queue.
 type Node struct {
 	cfg     Config
-	now     func() task.Time
-	held    bool // the clock is a test's
+	now     func() task.Time // the wall clock
+	steady  func() task.Time // runs evenly, from anywhere
+	held    bool             // the clock is a test's
 	space   space
 	members []*member
 	routes  routes
-	started task.Time
+	started task.Time     // by the steady clock
 	turn    atomic.Uint64 // of tasks without a key in queues of more than one partition
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	closed  atomic.Bool
-	damaged atomic.Pointer[task.Error] // what calls hear once the data have proved to be damaged
+
+	toldAhead atomic.Bool                // a partition's clock is ahead of the wall clock
+	damaged   atomic.Pointer[task.Error] // what calls hear once the data have proved to be damaged
 
 	mu       sync.Mutex // guards all below
 	sessions map[string]*session
@@ -75,17 +79,14 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, now: cfg.Now, sessions: make(map[string]*session), leases: make(map[*unary]struct{})}
-	n.held = cfg.Now != nil
-	if !n.held {
-		n.now = wallClock
-	}
+	n := &Node{cfg: cfg, sessions: make(map[string]*session), leases: make(map[*unary]struct{})}
+	n.setClocks()
 	n.space.n = n
 	n.space.full, _ = cfg.Store.(store.Fullness)
-	n.started = n.now()
-	n.routes.init(cfg.Partitions)
+	n.started = n.steady()
+	n.routes.init(cfg.Partitions, func() task.Millis { return n.steady().Sub(n.now()) })
 	for p := range cfg.Partitions {
-		n.members = append(n.members, &member{n: n, id: uint16(p)})
+		n.members = append(n.members, &member{n: n, id: uint16(p), clock: partition.NewClock(n.now, n.steady)})
 	}
 	if err := n.openAll(ctx); err != nil {
 		return nil, err
@@ -136,7 +137,18 @@ func (c *Config) fill() error {
 	return nil
 }
 
-func wallClock() task.Time { return task.Time(time.Now().UnixMilli()) }
+// setClocks makes the two clocks of the node: the system's, or those it was given.
+func (n *Node) setClocks() {
+	n.now, n.steady = n.cfg.Now, n.cfg.Steady
+	n.held = n.now != nil
+	if !n.held {
+		began := time.Now() // what follows is told by the monotonic clock
+		n.now = func() task.Time { return task.Time(time.Now().UnixMilli()) }
+		n.steady = func() task.Time { return task.Time(began.UnixMilli() + time.Since(began).Milliseconds()) }
+	} else if n.steady == nil {
+		n.steady = partition.Forward(n.now)
+	}
+}
 
 // openAll opens the partitions one after another; when one fails the others are
 // given up again.
@@ -160,6 +172,16 @@ func (n *Node) Tick() {
 		}
 	}
 	n.tickLeases()
+}
+
+// Stall tells a node whose clock is moved by hand that its process has stood still
+// for the last d.
+func (n *Node) Stall(d task.Millis) {
+	for _, m := range n.members {
+		if r := m.runner(); r != nil {
+			r.Stall(d)
+		}
+	}
 }
 
 // Step gives every partition one turn, and opens again those that have ended;

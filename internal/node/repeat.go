@@ -29,7 +29,7 @@ func (n *Node) mayRepeat(b *task.EnqueueBatch, w *route) bool {
 }
 
 // numbersKept says whether numbers that were used until then may be repeated.
-func (n *Node) numbersKept(e *former) bool { return e.until.Add(task.ProducerIdleMax) > n.now() }
+func (n *Node) numbersKept(e *former) bool { return e.until.Add(task.ProducerIdleMax) > n.steady() }
 
 func newRepeats(n *Node, b *task.EnqueueBatch, w route) *repeats {
 	r := &repeats{n: n, b: b, w: w, earlier: w.earlier, left: make([]int, len(b.Specs))}

@@ -15,7 +15,8 @@ import (
 // is nearly all, need no entry.
 type routes struct {
 	partitions int
-	mu         sync.Mutex // for changes
+	lead       func() task.Millis // by how much the steady clock is ahead of the wall clock
+	mu         sync.Mutex         // for changes
 	wide       atomic.Pointer[map[string]route]
 }
 
@@ -29,11 +30,11 @@ type route struct {
 // former is where the tasks of a queue went until its width was changed.
 type former struct {
 	put   []uint16
-	until task.Time
+	until task.Time // by the node's steady clock
 }
 
-func (r *routes) init(partitions int) {
-	r.partitions = partitions
+func (r *routes) init(partitions int, lead func() task.Millis) {
+	r.partitions, r.lead = partitions, lead
 	r.wide.Store(&map[string]route{})
 }
 
@@ -72,7 +73,7 @@ func (r *routes) set(queue string, width int, widths []task.EarlierWidth) bool {
 	var before []former
 	for _, w := range widths {
 		ps := placement.Partitions(nil, queue, r.partitions, w.Width)
-		before = append(before, former{ps, w.Until})
+		before = append(before, former{ps, w.Until.Add(r.lead())})
 		serve = append(serve, ps...)
 	}
 	return r.change(queue, func(w *route) { w.put, w.earlier = put, before }, serve...)

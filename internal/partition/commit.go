@@ -202,7 +202,7 @@ func (r *Runner) encodeBirths(t *turn) {
 		slices.SortFunc(births, compareBirths)
 	}
 	timed := len(births)
-	for timed > 0 && births[timed-1].Place.Class == task.ClassTimed {
+	for timed > 0 && births[timed-1].Place.Class.Timed() {
 		timed--
 	}
 	large := false

@@ -92,6 +92,7 @@ func (r *Runner) buildOne(t *turn, l *queue.Leased, d *task.Delivery) (large int
 	d.Queue, d.Type, d.Key = r.m.QueueName(l.Place.Queue), l.Type, l.Key
 	d.Token, d.Attempt, d.MaxAttempts, d.Counts = l.Token, l.Attempt, l.MaxAttempts, l.Counts
 	d.Timeout, d.LeaseEnd = l.Timeout, l.LeaseEnd
+	r.clock.outDelivery(d)
 	return large, nil
 }
 

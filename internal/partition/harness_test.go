@@ -21,7 +21,7 @@ type rig struct {
 func newRig(t testing.TB, o store.MemOptions, change ...func(*Config)) *rig {
 	t.Helper()
 	g := &rig{t: t, mem: store.NewMem(o), now: 1_790_000_000_000}
-	g.cfg = Config{Partition: 3, Now: func() task.Time { return g.now }, Check: true}
+	g.cfg = Config{Partition: 3, Now: func() task.Time { return g.now }, Held: true, Check: true}
 	for _, c := range change {
 		c(&g.cfg)
 	}

@@ -66,7 +66,10 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 					if l.why {
 						l.info.Reason = m.WhyWaits(id.Queue, l.info.Type)
 					}
-				}, func(err *task.Error) { done(l.info, err) })
+				}, func(err *task.Error) {
+					r.clock.outInfo(&l.info)
+					done(l.info, err)
+				})
 			}
 		}
 		if !r.readers.do(r.readers.looks, read) {
@@ -154,11 +157,19 @@ func (l *lookup) live(pl queue.Place) (bool, error) {
 	if err != nil {
 		return false, l.r.unreadable(l.key, err)
 	}
-	if l.info.State == task.Ready || l.info.ReadyAt <= l.r.cfg.Now() {
+	l.r.byMachine(pl, &l.info)
+	if l.info.State == task.Ready || l.info.ReadyAt <= l.r.clock.Now() {
 		l.info.State, l.info.Reason = task.Ready, ""
 		l.why = !l.seen.live
 	}
 	return l.names(large)
+}
+
+// byMachine makes all of what was read of a live task machine times.
+func (r *Runner) byMachine(pl queue.Place, info *task.Info) {
+	if pl.Class == task.ClassCalendar {
+		info.ReadyAt = info.ReadyAt.Add(r.clock.Offset())
+	}
 }
 
 func (l *lookup) dead(k queue.DeadKey) (bool, error) {
@@ -264,7 +275,7 @@ func (r *Runner) Progress(t task.Token, p task.Progress) {
 			}
 		}
 	}
-	r.progress.bySeq[t.Seq] = progressAt{r.cfg.Now(), p}
+	r.progress.bySeq[t.Seq] = progressAt{r.clock.Now(), p}
 }
 
 // of is what was said since the attempt began.

@@ -48,6 +48,7 @@ const (
 	listOpenMax     = 64      // of them read by turns without a seek
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20
+	gapMin          = task.Second // a turn that comes so much too late tells of a gap
 	idleAfter       = task.Second // without mail for so long, buffers of busier times are given back
 	openTicksMax    = 64          // turns at opening, until the first wants are answered
 )

@@ -154,7 +154,7 @@ func (l *listing) readsLane(queueNum, lane uint32) bool {
 // lanePasses says whether anything of the lane that a key is in can pass: lanes
 // that can't are not read.
 func (l *listing) lanePasses(c record.Class, key []byte) (bool, error) {
-	if c != record.ClassBirth && c != record.ClassTimed {
+	if c != record.ClassBirth && c != record.ClassTimed && c != record.ClassCalendar {
 		return true, nil
 	}
 	pl, err := record.ParsePlaceKey(key)
@@ -190,7 +190,11 @@ func (l *listing) readStage() (ended bool, err error) {
 		}
 	case stageTimed:
 		if l.wants(task.Scheduled, task.Ready) {
-			return l.merge(l.dueRanks(), l.takeLive)
+			return l.merge(l.dueRanks(l.now), l.takeLive)
+		}
+	case stageCalendar:
+		if l.wants(task.Scheduled, task.Ready) {
+			return l.merge(l.dueRanks(l.now.Add(-l.r.clock.Offset())), l.takeLive)
 		}
 	case stageDead:
 		if l.wants(task.Dead) {
@@ -214,7 +218,7 @@ func (l *listing) full() bool {
 func (l *listing) add(info *task.Info, k listKind) {
 	spot := Spot{Stage: uint8(l.at.stage), At: info.EnqueuedAt, After: l.at.bytes()}
 	switch l.at.stage {
-	case stageTimed:
+	case stageTimed, stageCalendar:
 		spot.At = info.ReadyAt
 	case stageDead:
 		spot.At = info.FinishedAt
@@ -245,6 +249,7 @@ func (l *listing) readMemory() (ended bool, err error) {
 		if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
 			return false, l.r.unreadable(key, err)
 		}
+		l.r.byMachine(pl, &info)
 		l.add(&info, listMemory)
 	}
 	return len(l.memory) < l.f.Limit, nil
@@ -252,8 +257,8 @@ func (l *listing) readMemory() (ended bool, err error) {
 
 // dueRanks narrows a merge of timed tasks to what is due, or is not, when only one
 // of them is asked for.
-func (l *listing) dueRanks() *descend {
-	now := record.AppendDueRank(nil, l.now+1)
+func (l *listing) dueRanks(at task.Time) *descend {
+	now := record.AppendDueRank(nil, at+1)
 	switch {
 	case !l.wants(task.Ready):
 		return &descend{floor: now}
@@ -271,7 +276,7 @@ func (l *listing) merge(d *descend, take func(key, value []byte) error) (ended b
 	}
 	from, to := l.stretch(d.c)
 	var marks []queue.Mark
-	if d.c == record.ClassBirth || d.c == record.ClassTimed {
+	if d.c == record.ClassBirth || d.c == record.ClassTimed || d.c == record.ClassCalendar {
 		if marks, err = l.marks(); err != nil {
 			return false, err
 		}
@@ -334,6 +339,7 @@ func (l *listing) takeLive(key, value []byte) error {
 		return l.r.unreadable(key, err)
 	}
 	if l.passes(info.ID.Queue, info.Type) {
+		l.r.byMachine(pl, &info)
 		l.add(&info, listStore)
 	}
 	return nil
@@ -371,7 +377,7 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 	var kept []task.Info
 	var spots []Spot
 	l.r.look(func(m *queue.Machine) {
-		now := l.r.cfg.Now()
+		now := l.r.clock.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
 			info.Queue = m.QueueName(info.ID.Queue)
@@ -382,6 +388,8 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 				l.overlay(m, info, now)
 			}
 			if l.wants(info.State) && !l.shownBefore(i) {
+				l.r.clock.outInfo(info)
+				l.r.clock.out(&l.spots[i].At)
 				kept, spots = append(kept, *info), append(spots, l.spots[i])
 			}
 		}

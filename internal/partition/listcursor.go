@@ -14,6 +14,7 @@ const (
 	stageMemory   stage = iota // running and blocked tasks: all are in memory
 	stageBirths                // ready since birth, by sequence
 	stageTimed                 // scheduled ones and retries, by time
+	stageCalendar              // those that are to run at a moment, by that
 	stageDead                  // by the time they died
 	stageFinished              // by segment, then sequence
 	stageEnd
@@ -22,7 +23,7 @@ const (
 // class is where the stage's records are; running tasks are named by sequence, as
 // births are.
 func (s stage) class() record.Class {
-	return [...]record.Class{record.ClassBirth, record.ClassBirth, record.ClassTimed, record.ClassDead, record.ClassFinished}[s]
+	return [...]record.Class{record.ClassBirth, record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassDead, record.ClassFinished}[s]
 }
 
 // cursor is where a listing goes on. It only ever moves on: to lower ranks, then

@@ -23,6 +23,7 @@ func Open(ctx context.Context, part store.Partition, cfg Config) (*Runner, error
 		part.Release()
 		return nil, fmt.Errorf("open partition %d: %w", r.p, err)
 	}
+	r.clock.begin(&snap.Meta)
 	f := part.Fence()
 	r.m = queue.New(queue.Config{
 		Partition: cfg.Partition, Epoch: f.Epoch, Nonce: uint32(f.Nonce), First: firstSeq(f.Nonce),
@@ -127,7 +128,7 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		id := laneID{pl.Queue, pl.Prio, pl.Lane}
 		f := lanes[id]
 		if f == nil {
-			f = &queue.LaneFound{Queue: pl.Queue, Prio: pl.Prio, Lane: pl.Lane}
+			f = &queue.LaneFound{Queue: pl.Queue, Prio: pl.Prio, Lane: pl.Lane, Calendar: pl.Class == task.ClassCalendar}
 			lanes[id] = f
 			order = append(order, id)
 		}
@@ -148,14 +149,14 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		}
 		f := of(pl)
 		f.Names = w.Names
-		if pl.Class == task.ClassTimed {
+		if pl.Class.Timed() {
 			f.HasTimed, f.Timed = true, pl.Due
 		} else {
 			f.HasBirth, f.Birth, f.Ready = true, pl.Seq, w.Enqueued
 		}
 		return nil
 	}
-	for _, c := range []record.Class{record.ClassBirth, record.ClassTimed} {
+	for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar} {
 		if err := r.skipLanes(ctx, c, s.Marks, found); err != nil {
 			return err
 		}
@@ -189,8 +190,8 @@ func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Ma
 			return err
 		}
 		first := queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}
-		if c == record.ClassTimed {
-			first.Class, first.Due, first.Seq = task.ClassTimed, m.TimedLow, 0
+		if first.Class = classOf(c); first.Class.Timed() {
+			first.Due, first.Seq = m.TimedLow, 0
 		}
 		if err := r.firstIn(record.AppendPlaceKey(nil, r.p, first), laneEnd, found); err != nil {
 			return err
@@ -198,6 +199,17 @@ func (r *Runner) skipLanes(ctx context.Context, c record.Class, marks []queue.Ma
 		at = laneEnd
 	}
 	return r.skipGap(ctx, at, end, found)
+}
+
+// classOf is the class of the tasks that stand in c.
+func classOf(c record.Class) task.Class {
+	switch c {
+	case record.ClassTimed:
+		return task.ClassTimed
+	case record.ClassCalendar:
+		return task.ClassCalendar
+	}
+	return task.ClassBirth
 }
 
 // firstIn calls found for the first record in [from, to).
@@ -222,11 +234,7 @@ func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key, v
 			break
 		}
 		pl, _ := record.ParsePlaceKey(it.Key())
-		c := record.ClassBirth
-		if pl.Class == task.ClassTimed {
-			c = record.ClassTimed
-		}
-		it.SeekGE(record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, c, pl.Queue, pl.Prio, pl.Lane)))
+		it.SeekGE(record.AppendPrefixEnd(nil, record.AppendLanePrefix(nil, r.p, record.LiveClass(pl.Class), pl.Queue, pl.Prio, pl.Lane)))
 		err = ctx.Err()
 	}
 	if e := it.Close(); e != nil && err == nil {

@@ -8,7 +8,6 @@ import (
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
-	"github.com/penstock-io/penstock/internal/task"
 )
 
 // refill is stretches of lanes on their way into memory. Its view was pinned by
@@ -152,11 +151,7 @@ func (r *Runner) startRefill(w *queue.Want) {
 
 // laneEnd appends the first key after the lane of a place, in its class.
 func (r *Runner) laneEnd(b []byte, pl *queue.Place) []byte {
-	c := record.ClassBirth
-	if pl.Class == task.ClassTimed {
-		c = record.ClassTimed
-	}
-	return record.AppendPrefixEnd(b, record.AppendLanePrefix(nil, r.p, c, pl.Queue, pl.Prio, pl.Lane))
+	return record.AppendPrefixEnd(b, record.AppendLanePrefix(nil, r.p, record.LiveClass(pl.Class), pl.Queue, pl.Prio, pl.Lane))
 }
 
 // readRefill reads records and keeps their bytes for the cache.

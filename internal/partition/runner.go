@@ -18,10 +18,11 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// Config is what a Runner needs of its surroundings. Now is required.
+// Config is what a Runner needs of its surroundings. Now or Clock is required.
 type Config struct {
 	Partition    uint16
-	Now          func() task.Time
+	Now          func() task.Time      // of a runner without a Clock: moved by hand
+	Clock        *Clock                // nil = one that Now moves
 	WindowTasks  int                   // tasks in memory; 0 = the machine's default
 	HistoryBytes int64                 // finished records; 0 = the machine's default
 	IdemBytes    int64                 // idempotency entries; 0 = the machine's default
@@ -29,7 +30,7 @@ type Config struct {
 	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
 	Damaged      *task.Error           // what callers hear once the data have proved to be damaged; nil = a text that names no folder
 	Observe      func(Stats)           // called once a durable turn; nil = no one looks
-	Held         bool                  // Now is moved by hand, and Tick called then: no timers are used
+	Held         bool                  // the clock is moved by hand, and Tick called then: no timers are used
 	Check        bool                  // tests: the machine's invariants are checked after every Apply
 }
 
@@ -42,10 +43,11 @@ type Config struct {
 // The loop is one goroutine, the waiter another; a turn passes from one to the
 // other and back through free. Step does the same in the caller's goroutine.
 type Runner struct {
-	cfg  Config
-	part store.Partition
-	p    uint16
-	box  mailbox
+	cfg   Config
+	clock *Clock
+	part  store.Partition
+	p     uint16
+	box   mailbox
 
 	// From here to broken: the loop's own.
 	m       *queue.Machine
@@ -55,6 +57,7 @@ type Runner struct {
 	dec     record.Decoder
 	due     task.Time // the machine's deadline
 	last    task.Time // what the clock said last
+	alive   task.Time // when the loop last made a turn
 	again   bool      // there is more to do at once
 	ending  bool      // nothing is dispatched any more
 	busy    task.Time // when mail last came
@@ -91,6 +94,7 @@ type Runner struct {
 	progress progress
 	readers  readers
 	pollAll  atomic.Bool
+	stalled  atomic.Int64 // milliseconds of Stall that no turn has seen yet
 
 	listLanes int // that a listing merges at once
 
@@ -114,11 +118,14 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = cacheBytes
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(cfg.Now, Forward(cfg.Now))
+	}
 	if cfg.Damaged == nil {
 		cfg.Damaged = errDamaged
 	}
 	r := &Runner{
-		cfg: cfg, part: part, p: cfg.Partition,
+		cfg: cfg, part: part, p: cfg.Partition, clock: cfg.Clock,
 		cache:    newCache(cfg.CacheBytes),
 		sessions: make(map[uint32]*Attached),
 		free:     make(chan *turn, turnsMax),
@@ -236,9 +243,9 @@ func (r *Runner) sleep(ctx context.Context, timer *time.Timer) {
 	}
 }
 
-// now reads the clock; it never goes back.
+// now is machine time; it never goes back.
 func (r *Runner) now() task.Time {
-	r.last = max(r.last, r.cfg.Now())
+	r.last = max(r.last, r.clock.Now())
 	return r.last
 }
 

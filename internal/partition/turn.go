@@ -78,6 +78,12 @@ func (r *Runner) turn(t *turn) (bool, error) {
 	r.again = false
 	tasks, changed := r.gather(t)
 	now := r.now()
+	if r.clock.note() {
+		t.add(mail{cmd: queue.Command{Op: queue.OpClock, Offset: r.clock.Offset()}})
+	}
+	if d := r.gap(now); d > 0 {
+		t.add(mail{cmd: queue.Command{Op: queue.OpGap, Gap: d}})
+	}
 	if r.due != 0 && now >= r.due {
 		changed = true
 		if len(t.cmds) == 0 {

@@ -263,6 +263,7 @@ func (e *endedWatch) info(r *Runner) (task.Info, *task.Error) {
 	if err != nil {
 		return info, r.readError(r.unreadable(e.key, err))
 	}
+	r.clock.outInfo(&info)
 	return info, nil
 }
 

@@ -88,7 +88,7 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 		if s.state == slotRunning {
 			return task.Errorf(task.Conflict, "the task is running: cancel it first, or wait")
 		}
-		if s.class == task.ClassTimed && s.due > m.now {
+		if s.class.Timed() && s.due > m.clockOf(m.lanes[s.lane]) {
 			m.move(i, m.now, nil)
 		}
 	case task.VerbDelete:
@@ -174,7 +174,7 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 // revive makes an ended task wait again, due now, with its counters at zero.
 func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded) {
 	q := m.queues[p.Queue]
-	l := m.laneFor(q, p.Prio, a.Revived.Names)
+	l := m.laneFor(q, p.Prio, a.Revived.Names, false)
 	p.Lane = l.num // its lane may have another number by now
 	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}
 	w.Place.Class, w.Place.Due = task.ClassTimed, m.now

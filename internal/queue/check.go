@@ -95,7 +95,10 @@ func (c *checker) slot(i uint32, s *slot) error {
 		c.queues[l.queue()] = qt
 	}
 	lt.tasks++
-	if s.class == task.ClassTimed {
+	if s.class.Timed() != (s.class == l.timedClass()) {
+		return fmt.Errorf("task %x of class %d stands in a lane of another", uint64(s.seq), s.class)
+	}
+	if s.class.Timed() {
 		lt.timed++
 		qt.timed++
 		if s.state != slotScheduled {
@@ -116,7 +119,7 @@ func (c *checker) slot(i uint32, s *slot) error {
 	case slotScheduled:
 		lt.waiting++
 		lt.scheduled++
-		if s.timer == 0 || s.timerAt != s.ready {
+		if s.timer == 0 || s.timerAt != s.due {
 			return fmt.Errorf("task %x is scheduled without its timer", uint64(s.seq))
 		}
 	case slotHeld:

@@ -22,6 +22,8 @@ const (
 	OpPurge              // Purge
 	OpLoaded             // Loaded: the answer to a Want
 	OpFree               // Session, N tasks of Unsent: deliveries that could not be written are released
+	OpGap                // Gap: the owner itself stood still for so long; comes before all else of its Apply
+	OpClock              // Offset: the wall clock was set; likewise
 )
 
 // Command is one request to the machine. Answers are written into the batches
@@ -40,6 +42,8 @@ type Command struct {
 	Purge    *Purge
 	Loaded   *Loaded
 	Unsent   []task.Token
+	Gap      task.Millis
+	Offset   task.Millis // machine time less wall time
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in
@@ -171,7 +175,7 @@ type Place struct {
 	Queue uint32
 	Lane  uint32 // number of the lane among those of its queue and priority
 	Seq   task.Seq
-	Due   task.Time // timed only
+	Due   task.Time // timed only; of a calendar it is wall time
 }
 
 // Waiting is a live task's record as the machine needs it.
@@ -181,6 +185,7 @@ type Waiting struct {
 	Enqueued task.Time
 	Expires  task.Time
 	Deadline task.Time
+	After    task.Millis // of a calendar: how long it may wait from when it is due; 0 = for ever
 	Policy   *task.Policy
 	Counts   task.Counts
 	Flags    Flags

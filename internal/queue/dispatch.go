@@ -149,7 +149,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 // lease links a task, in no list now, to the session's leases.
 func (m *Machine) lease(i uint32, s *session) {
 	x := m.slab.at(i)
-	x.state, x.session, x.started, x.long = slotRunning, s.no, m.now, false
+	x.state, x.session, x.started, x.long, x.stood = slotRunning, s.no, m.now, false, 0
 	x.prev, x.next = s.tail, NoSlot
 	if s.tail == NoSlot {
 		s.head = i
@@ -282,14 +282,8 @@ func (m *Machine) dropClaim(x *slot) {
 func (m *Machine) armLease(i uint32) {
 	x := m.slab.at(i)
 	at := x.leaseEnd
-	if r := m.rulesOf(x); r.timeout != 0 {
-		end := x.started.Add(r.timeout)
-		if x.session != 0 {
-			end = end.Add(timeoutGrace)
-		}
-		if at == 0 || end < at {
-			at = end
-		}
+	if end := m.timeoutEnd(x); end != 0 && (at == 0 || end < at) {
+		at = end
 	}
 	if x.deadline != 0 && (at == 0 || x.deadline < at) {
 		at = x.deadline
@@ -350,9 +344,9 @@ func (s *session) watchedValid(m *Machine) bool {
 // above them is shown to a worker.
 func (m *Machine) noteDispatched(l *lane, x *slot) {
 	write := false
-	if x.class == task.ClassTimed {
+	if x.class.Timed() {
 		if x.due > l.timedTop {
-			l.timedTop = m.now.Add(timedMarkBlock)
+			l.timedTop = max(x.due, m.clockOf(l).Add(timedMarkBlock))
 			write = true
 		}
 	} else if x.seq > l.high {
@@ -392,7 +386,7 @@ func (m *Machine) lowOf(l *lane) task.Seq {
 
 // timedLowOf is the first due time at which the lane may have a timed task.
 func (m *Machine) timedLowOf(l *lane) task.Time {
-	low := m.now
+	low := m.clockOf(l)
 	if l.side == nil {
 		return low
 	}
@@ -402,5 +396,6 @@ func (m *Machine) timedLowOf(l *lane) task.Time {
 	if l.side.timed.more {
 		low = min(low, l.side.timed.next.due)
 	}
+	l.side.timedMark = low
 	return low
 }

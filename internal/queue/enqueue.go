@@ -87,10 +87,10 @@ func (m *Machine) enqueueOne(q *queueOf, p *producer, s *task.Spec, r *task.Enqu
 
 // checkTimes refuses what is over before it begins.
 func (m *Machine) checkTimes(s *task.Spec) *task.Error {
-	if s.Deadline != 0 && s.Deadline <= m.now {
+	if s.Deadline != 0 && s.Deadline <= m.wall {
 		return task.Errorf(task.Invalid, "the deadline has already passed")
 	}
-	if s.RunAt > m.now.Add(task.DelayMax) {
+	if s.RunAt > m.wall.Add(task.DelayMax) {
 		return task.Errorf(task.Invalid, "run-at lies more than ten years ahead: times are Unix milliseconds")
 	}
 	return nil
@@ -100,24 +100,25 @@ func (m *Machine) checkTimes(s *task.Spec) *task.Error {
 // room, its expiry entry.
 func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	m.counter++
-	seq := task.MakeSeq(m.cfg.Epoch, m.counter)
-	at := m.now
+	place := Place{Prio: s.Priority, Queue: q.state.Queue, Seq: task.MakeSeq(m.cfg.Epoch, m.counter)}
 	switch {
 	case s.Delay > 0:
-		at = m.now.Add(s.Delay)
-	case s.RunAt > m.now:
-		at = s.RunAt
+		place.Class, place.Due = task.ClassTimed, m.now.Add(s.Delay)
+	case s.RunAt != 0 && s.RunAt > m.wall:
+		place.Class, place.Due = task.ClassCalendar, s.RunAt
 	}
-	l := m.laneFor(q, s.Priority, namesOf(s))
-	place := Place{Prio: s.Priority, Queue: q.state.Queue, Lane: l.num, Seq: seq}
-	if at > m.now {
-		place.Class, place.Due = task.ClassTimed, at
+	l := m.laneFor(q, s.Priority, namesOf(s), place.Class == task.ClassCalendar)
+	place.Lane = l.num
+	at := m.now
+	if place.Class.Timed() {
+		at = m.readyAt(l, place.Due)
 		q.state.Timed++
 	} else {
 		q.state.Births++
 	}
 	q.state.Enqueued++
-	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Expires: expiryOf(s, m.now, at)}
+	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: m.toMachine(s.Deadline)}
+	b.Expires = expiryOf(s, b.Deadline, at)
 	if len(s.Payload) > largeBytes {
 		b.Flags |= FlagLarge
 	}
@@ -132,6 +133,9 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	b.Slot = m.admit(l, &b)
 	m.out.Births = append(m.out.Births, b)
 	m.dirty = true
+	if l.calendar && l.marked && place.Due < l.side.timedMark { // the wall clock was set back
+		m.putMark(l)
+	}
 	return id
 }
 
@@ -140,8 +144,8 @@ const largeBytes = 4 << 10
 
 // expiryOf is when the task must be looked at if it is still there: when it has
 // waited too long, or its deadline, whichever comes first.
-func expiryOf(s *task.Spec, now, at task.Time) task.Time {
-	x := s.Deadline
+func expiryOf(s *task.Spec, deadline, at task.Time) task.Time {
+	x := deadline
 	if s.ExpireAfter > 0 {
 		if w := at.Add(s.ExpireAfter); x == 0 || w < x {
 			x = w
@@ -153,7 +157,7 @@ func expiryOf(s *task.Spec, now, at task.Time) task.Time {
 // admit takes a newborn into memory if its lane has room, else leaves it to the
 // store alone.
 func (m *Machine) admit(l *lane, b *Birth) uint32 {
-	if b.Place.Class == task.ClassTimed {
+	if b.Place.Class.Timed() {
 		key := streamKey{b.Place.Due, b.Place.Seq}
 		if !m.roomForTimed(l, key) {
 			return NoSlot
@@ -178,7 +182,7 @@ func (m *Machine) admit(l *lane, b *Birth) uint32 {
 func (m *Machine) leaveInStore(l *lane, s *stream, c task.Class, k streamKey, ready task.Time) {
 	q := l.queue()
 	if q.alone != m.batch {
-		q.alone, q.aloneNow = m.batch, [2]int64{}
+		q.alone, q.aloneNow = m.batch, [3]int64{}
 	}
 	q.aloneNow[c]++
 	was, next := s.more, s.next
@@ -192,13 +196,16 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 	i := m.slab.take()
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = b.Place.Seq, b.Place.Class, b.Place.Due
-	s.enqueued, s.ready = m.now, max(m.now, b.Place.Due)
-	s.expires, s.deadline, s.flags = b.Expires, b.Spec.Deadline, b.Flags
+	s.enqueued, s.ready = m.now, m.now
+	s.expires, s.deadline, s.flags = b.Expires, b.Deadline, b.Flags
 	s.lane, s.policy = l.no, m.policies.hold(b.Spec.Policy)
 	s.size = recordOverhead + uint32(len(b.Spec.Payload))
 	s.putBatch, s.putIndex = uint32(m.batch), uint32(len(m.out.Births))
-	if s.class == task.ClassTimed {
+	if s.class.Timed() {
 		m.sideOf(l)
+	}
+	if l.calendar {
+		m.expiry.waits(s, b.Spec.ExpireAfter)
 	}
 	m.index.put(s.seq, i)
 	m.noteSize(s.size)
@@ -211,20 +218,14 @@ const recordOverhead = 64
 
 // schedule puts a timed task that is in memory where its time says.
 func (m *Machine) schedule(l *lane, i uint32, key streamKey) {
-	s := m.slab.at(i)
 	l.side.order.push(timedEntry{key, i})
-	if s.ready <= m.now {
+	if key.due <= m.clockOf(l) {
 		l.queue().timedActive++
+		m.dueAgain(m.slab.at(i))
 		m.pushReturned(l, i)
 		return
 	}
-	s.state, s.prev, s.next = slotScheduled, NoSlot, l.side.scheduled
-	if s.next != NoSlot {
-		m.slab.at(s.next).prev = i
-	}
-	l.side.scheduled = i
-	l.waiting++
-	m.timers.set(i, s.ready)
+	m.sleep(l, i)
 }
 
 // unschedule takes a task out of the lane's scheduled ones.
@@ -241,7 +242,7 @@ func (m *Machine) roomForTimed(l *lane, key streamKey) bool {
 	if m.room(l) && !s.behind(key) {
 		return true
 	}
-	m.leaveInStore(l, s, task.ClassTimed, key, 0)
+	m.leaveInStore(l, s, l.timedClass(), key, 0)
 	return false
 }
 
@@ -249,6 +250,7 @@ func (m *Machine) roomForTimed(l *lane, key streamKey) bool {
 func (m *Machine) forget(i uint32) {
 	s := m.slab.at(i)
 	m.timers.set(i, 0)
+	delete(m.expiry.after, s.seq)
 	m.policies.drop(s.policy)
 	m.index.del(s.seq)
 	m.slab.give(i)
@@ -262,7 +264,7 @@ func (m *Machine) detach(i uint32) {
 		return
 	}
 	l := m.lanes[s.lane]
-	if s.class == task.ClassTimed && s.state != slotScheduled {
+	if s.class.Timed() && s.state != slotScheduled {
 		l.queue().timedActive--
 	}
 	m.unlist(l, i)
@@ -279,7 +281,7 @@ func (m *Machine) unlist(l *lane, i uint32) {
 	case slotScheduled:
 		m.unschedule(l, s)
 		m.waiting--
-		m.timers.set(i, 0)
+		m.timersOf(l).set(i, 0)
 	case slotHeld:
 		l.waiting--
 		m.waiting--
@@ -297,7 +299,7 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	p := m.place(s)
 	l := m.lanes[s.lane]
 	fresh := s.putBatch == uint32(m.batch)
-	if p.Class == task.ClassTimed {
+	if p.Class.Timed() {
 		l.queue().state.Timed--
 		if fresh && s.flags&FlagMoved != 0 {
 			m.out.Timed[s.putIndex].Place.Queue = Void

@@ -8,6 +8,19 @@ type expiry struct {
 	next  task.Time // no entry is earlier; 0 = none
 	asked bool
 	born  task.Time // least entry put since asked; 0 = none
+
+	// How long tasks of calendars in memory may wait from when they are due.
+	after map[task.Seq]task.Millis
+}
+
+func (e *expiry) waits(s *slot, d task.Millis) {
+	if d == 0 || s.expires == 0 {
+		return
+	}
+	if e.after == nil {
+		e.after = map[task.Seq]task.Millis{}
+	}
+	e.after[s.seq] = d
 }
 
 func (m *Machine) putExpiry(at task.Time, id task.ID) {
@@ -72,6 +85,12 @@ func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
 		return
 	}
 	own := s.flags&FlagExpiry != 0 && s.expires == k.At // it goes with the task
+	if m.dueAgain(s) {
+		if !own {
+			m.dropExpiry(k)
+		}
+		return
+	}
 	m.expire(i)
 	if !own {
 		m.dropExpiry(k)
@@ -101,6 +120,9 @@ func (m *Machine) expireLoaded(a *Loaded) {
 		return
 	}
 	if i, ok := m.takeLoaded(&a.Waiting[0]); ok {
-		m.expire(i)
+		m.expireSlot(i, k)
+		if s := m.slab.at(i); s.seq == k.Seq && s.state == slotLoaded {
+			m.forget(i) // it may wait for longer
+		}
 	}
 }

@@ -273,7 +273,7 @@ func (m *Machine) giveBack(i uint32) {
 	m.dropClaim(x) // or the next owner would take it for a crash
 	m.waitsAgain(x)
 	m.waiting++
-	m.pushReturned(l, i)
+	m.ripen(l, i)
 }
 
 // move gives a live task a new timed record, due at at, and puts it where that
@@ -288,6 +288,10 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	}
 	m.detach(i)
 	m.dropRecord(x, true)
+	if l.calendar { // from here on it waits for lengths of time
+		l = m.laneFor(l.queue(), l.prio(), l.names(), false)
+		x.lane = l.no
+	}
 	x.class, x.due, x.ready = task.ClassTimed, at, at
 	x.flags |= FlagMoved
 	m.waitsAgain(x)
@@ -386,17 +390,12 @@ func (m *Machine) leaseTimer(i uint32) {
 	case x.leaseEnd != 0 && x.leaseEnd <= m.now:
 		m.crash(i)
 	default:
-		r := m.rulesOf(x)
-		end := x.started.Add(r.timeout)
-		if x.session != 0 {
-			end = end.Add(timeoutGrace)
-		}
-		if r.timeout == 0 || end > m.now {
+		if end := m.timeoutEnd(x); end == 0 || end > m.now {
 			m.armLease(i)
 			return
 		}
 		m.revoke(i, task.LeaseLost)
-		m.failed(i, task.AttemptTimedOut, "ran longer than its timeout of "+itoa(int(r.timeout))+" ms", false, task.RetryAfterByBackoff)
+		m.failed(i, task.AttemptTimedOut, "ran longer than its timeout of "+itoa(int(m.rulesOf(x).timeout))+" ms", false, task.RetryAfterByBackoff)
 	}
 }
 

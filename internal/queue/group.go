@@ -30,7 +30,7 @@ type queueOf struct {
 	birthsIn  int64     // births in memory, running ones too
 	timedIn   int64     // timed tasks likewise
 	alone     uint64    // Apply in which tasks last went to the store alone,
-	aloneNow  [2]int64  // and how many did so in it, by class
+	aloneNow  [3]int64  // and how many did so in it, by class
 
 	running     int64 // leased
 	timedActive int64 // of the timed class, in memory and past their time (ready, held or running)
@@ -273,10 +273,11 @@ func (m *Machine) countServingIn(s *session, q *queueOf, n int) {
 // isServed says whether a worker that takes this type is here.
 func (t *typeOf) isServed() bool { return t.served > 0 || t.queue.servedAll > 0 }
 
-// lastServed is when one was here last.
-func (t *typeOf) lastServed(now task.Time) task.Time {
+// lastServed is when one was here last, or could have been: when the owner itself
+// was stopped last, nobody could.
+func (t *typeOf) lastServed(now, stopped task.Time) task.Time {
 	if t.isServed() {
 		return now
 	}
-	return max(t.last, t.queue.lastAll)
+	return max(t.last, t.queue.lastAll, stopped)
 }

@@ -54,7 +54,7 @@ type lane struct {
 	at    position
 
 	no   uint32 // index in Machine.lanes
-	num  uint32 // in store keys
+	num  uint32 // in store keys, among those of its queue
 	pos  int32  // in its group's heap, or in its gate's, + 1
 	list int32  // in its queue's list + 1
 
@@ -68,13 +68,14 @@ type lane struct {
 	period         uint32 // in which a worker took from it last
 	markedIn       uint32 // Apply that put a mark of it last
 
-	gate   uint8 // that it is parked at, + 1
-	stored bool  // its first task is in the store alone
-	low    bool  // in Machine.low
-	urged  bool  // in Machine.urged
-	fading bool  // in Machine.fading: it may have no more tasks
-	marked bool  // a mark of it is in the store
-	gone   bool  // let go of
+	calendar bool  // its tasks are timed by the wall clock (clock.go)
+	gate     uint8 // that it is parked at, + 1
+	stored   bool  // its first task is in the store alone
+	low      bool  // in Machine.low
+	urged    bool  // in Machine.urged
+	fading   bool  // in Machine.fading: it may have no more tasks
+	marked   bool  // a mark of it is in the store
+	gone     bool  // let go of
 
 	high      task.Seq  // dispatch mark as written: nothing above it was dispatched
 	timedTop  task.Time // the same of timed tasks
@@ -91,6 +92,7 @@ type side struct {
 	timedIn   int       // timed tasks in memory, running ones too
 	wake      task.Time // when timed tasks must be loaded, or are due
 	wakePos   int       // in Machine.wakes + 1
+	timedMark task.Time // of the low-water mark that is written
 	scheduled uint32    // scheduled tasks in memory, through next and prev
 }
 
@@ -134,8 +136,8 @@ func (l *lane) names() Names {
 	return n
 }
 
-func (l *lane) is(n *Names) bool {
-	if l.group.typ.name != n.Type || l.key != n.Key {
+func (l *lane) is(n *Names, calendar bool) bool {
+	if l.calendar != calendar || l.group.typ.name != n.Type || l.key != n.Key {
 		return false
 	}
 	if l.side == nil {
@@ -203,8 +205,8 @@ func (m *Machine) front(l *lane) (at position, stored, any bool) {
 			at, stored, any = t, true, true
 		}
 	}
-	if l.moreTimed() && l.side.timed.next.due <= m.now {
-		if t := l.side.timed.timedAt(); !any || t.less(at) {
+	if l.moreTimed() && l.side.timed.next.due <= m.clockOf(l) {
+		if t := m.timedAt(l); !any || t.less(at) {
 			at, stored, any = t, true, true
 		}
 	}
@@ -320,7 +322,7 @@ func (m *Machine) unlink(head, tail *uint32, s *slot) {
 func (m *Machine) enter(l *lane, s *slot) {
 	l.tasks++
 	q := l.queue()
-	if s.class == task.ClassTimed {
+	if s.class.Timed() {
 		l.side.timedIn++
 		q.timedIn++
 	} else {
@@ -332,7 +334,7 @@ func (m *Machine) enter(l *lane, s *slot) {
 func (m *Machine) leave(l *lane, s *slot) {
 	l.tasks--
 	q := l.queue()
-	if s.class == task.ClassTimed {
+	if s.class.Timed() {
 		l.side.timedIn--
 		q.timedIn--
 		l.side.order.shed(&m.slab, l.side.timedIn)
@@ -377,22 +379,22 @@ func (m *Machine) unorder(l *lane, s *slot) {
 
 // laneFor finds the lane of tasks with these names, and makes it if there is
 // none.
-func (m *Machine) laneFor(q *queueOf, prio uint8, n Names) *lane {
-	if l := q.lastLane; l != nil && l.prio() == prio && l.is(&n) {
+func (m *Machine) laneFor(q *queueOf, prio uint8, n Names, calendar bool) *lane {
+	if l := q.lastLane; l != nil && l.prio() == prio && l.is(&n, calendar) {
 		return l
 	}
-	l := m.findLane(q, prio, &n)
+	l := m.findLane(q, prio, &n, calendar)
 	if l == nil {
-		l = m.makeLane(q, prio, n)
+		l = m.makeLane(q, prio, n, calendar)
 	}
 	q.lastLane = l
 	return l
 }
 
 // findLane finds a lane by its names.
-func (m *Machine) findLane(q *queueOf, prio uint8, n *Names) *lane {
+func (m *Machine) findLane(q *queueOf, prio uint8, n *Names, calendar bool) *lane {
 	for l := q.byName[n.hash(prio)]; l != nil; l = l.same {
-		if l.prio() == prio && l.is(n) {
+		if l.prio() == prio && l.is(n, calendar) {
 			return l
 		}
 	}
@@ -403,15 +405,15 @@ func (m *Machine) findLane(q *queueOf, prio uint8, n *Names) *lane {
 // another, and are read so, stand beside each other in the store. After four
 // billion they begin anew: by then a lane of that number is gone, or it shares its
 // line with the new one.
-func (m *Machine) makeLane(q *queueOf, prio uint8, n Names) *lane {
+func (m *Machine) makeLane(q *queueOf, prio uint8, n Names, calendar bool) *lane {
 	q.state.NextLane++
 	m.touch(q)
-	return m.addLane(q, prio, q.state.NextLane, n)
+	return m.addLane(q, prio, q.state.NextLane, n, calendar)
 }
 
 // addLane makes the in-memory side of a lane whose number is known.
-func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names) *lane {
-	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
+func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names, calendar bool) *lane {
+	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, calendar: calendar, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
 		window: int32(min(laneWindowMin, m.cfg.WindowTasks)), chunk: laneWindowIdle}
 	l.group.typ.lanes++
 	l.group.held++

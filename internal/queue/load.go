@@ -35,6 +35,7 @@ type LaneFound struct {
 	Prio     uint8
 	Lane     uint32
 	Names    Names // of its first record
+	Calendar bool  // its records are of task.ClassCalendar
 	HasBirth bool
 	Birth    task.Seq  // first birth at or after the lane's low-water mark
 	Ready    task.Time // since when it has been ready

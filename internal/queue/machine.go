@@ -9,6 +9,7 @@ import "github.com/penstock-io/penstock/internal/task"
 type Machine struct {
 	cfg   Config
 	now   task.Time
+	wall  task.Time // what the wall clock says at now
 	batch uint64
 	out   *Output
 	dirty bool // something durable changed in this Apply
@@ -22,6 +23,7 @@ type Machine struct {
 	slab     slab
 	index    index
 	timers   timers
+	calendar timers // of tasks that are scheduled in calendars, by wall time
 	policies policies
 	waiting  int   // tasks in memory that are not running, over all lanes
 	sizeNow  int64 // mean size of tasks that came into memory lately, shifted by sizeShift
@@ -45,8 +47,9 @@ type Machine struct {
 	reserved  int                    // tasks that they may bring
 	reading   int                    // Wants that are not answered
 
-	lostMarks  []Mark // of lanes that are gone: dropped by the first Apply
-	unservedAt [2]int // where the look for types that no worker serves goes on: queue, type
+	stopped    task.Time // when the owner itself was last stopped for a while
+	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply
+	unservedAt [2]int    // where the look for types that no worker serves goes on: queue, type
 
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
@@ -86,9 +89,10 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 		queues: make([]*queueOf, 1), // number 0 is never used
 		unary:  newUnary(),
 	}
-	m.timers = newTimers(&m.slab)
-	m.now = max(now, snap.Meta.Now)
+	m.timers, m.calendar = newTimers(&m.slab), newTimers(&m.slab)
+	m.now = snap.Meta.Now
 	m.meta = snap.Meta
+	m.tell(now, snap.Meta.Offset)
 	m.counter = cfg.First
 	m.producers.init(snap.Producers)
 	m.idems.init()
@@ -106,15 +110,20 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	out.Reset()
 	m.out = out
-	m.now = max(m.now, now)
 	m.batch++
+	m.tell(now, m.meta.Offset)
 	out.Batch, out.Now = m.batch, m.now
 	if m.lostMarks != nil {
 		out.DropMarks = append(out.DropMarks, m.lostMarks...)
 		m.lostMarks = nil
 	}
 	for i := range cmds {
-		if cmds[i].Op == OpLoaded {
+		switch cmds[i].Op {
+		case OpClock:
+			m.tell(now, cmds[i].Offset)
+		case OpGap:
+			m.stoodStill(cmds[i].Gap)
+		case OpLoaded:
 			m.learn(cmds[i].Loaded)
 		}
 	}
@@ -135,7 +144,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 // apply is the one switch.
 func (m *Machine) apply(c *Command) {
 	switch c.Op {
-	case OpTick, OpLoaded:
+	case OpTick, OpLoaded, OpGap, OpClock:
 	case OpEnqueue:
 		m.enqueue(c)
 	case OpReport:
@@ -150,7 +159,7 @@ func (m *Machine) apply(c *Command) {
 		m.open(c.Open)
 	case OpBeat:
 		if s := m.sessionOf(c.Session); s != nil {
-			s.beat = m.now
+			s.beat, s.spared = m.now, false
 		}
 	case OpDetach:
 		if s := m.sessionOf(c.Session); s != nil && !s.detached {
@@ -216,6 +225,9 @@ func (m *Machine) deadline() task.Time {
 	if t := m.timers.next(); t != 0 && t < d {
 		d = t
 	}
+	if t := m.calendar.next(); t != 0 {
+		d = min(d, t.Add(m.meta.Offset))
+	}
 	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
 		d = t
 	}
@@ -241,18 +253,16 @@ func (m *Machine) touch(q *queueOf) {
 
 // runTimers handles every timer whose time has come.
 func (m *Machine) runTimers() {
-	for {
-		i, ok := m.timers.pop(m.now)
-		if !ok {
-			return
-		}
-		s := m.slab.at(i)
-		switch s.state {
+	for i, ok := m.timers.pop(m.now); ok; i, ok = m.timers.pop(m.now) {
+		switch m.slab.at(i).state {
 		case slotScheduled:
 			m.becomeReady(i)
 		case slotRunning:
 			m.leaseTimer(i)
 		}
+	}
+	for i, ok := m.calendar.pop(m.wall); ok; i, ok = m.calendar.pop(m.wall) {
+		m.becomeReady(i)
 	}
 }
 
@@ -262,6 +272,8 @@ func (m *Machine) becomeReady(i uint32) {
 	l := m.lanes[s.lane]
 	m.unschedule(l, s)
 	l.queue().timedActive++
+	s.ready = m.readyAt(l, s.due)
+	m.dueAgain(s)
 	m.pushReturned(l, i)
 }
 
@@ -286,7 +298,7 @@ func (m *Machine) slowWork() {
 func (m *Machine) place(s *slot) Place {
 	l := m.lanes[s.lane]
 	p := Place{Class: s.class, Prio: l.prio(), Queue: l.queue().state.Queue, Lane: l.num, Seq: s.seq}
-	if s.class == task.ClassTimed {
+	if s.class.Timed() {
 		p.Due = s.due
 	}
 	return p

@@ -95,6 +95,7 @@ type Birth struct {
 	Spec     *task.Spec
 	Enqueued task.Time
 	Expires  task.Time
+	Deadline task.Time // the Spec's, in machine time
 	Flags    Flags
 }
 
@@ -285,9 +286,10 @@ type SessionState struct {
 
 // Meta is the partition's own record.
 type Meta struct {
-	Now          task.Time // machine time
-	Clean        bool      // the last owner handed over in order
-	UncleanOpens int       // in a row within a minute of each other
+	Now          task.Time   // machine time
+	Offset       task.Millis // machine time less wall time
+	Clean        bool        // the last owner handed over in order
+	UncleanOpens int         // in a row within a minute of each other
 	LastOpen     task.Time
 	NextQueue    uint32
 	NextSegment  uint32

@@ -40,10 +40,10 @@ func (m *Machine) purge(c *Purge) {
 	}
 	if ready {
 		m.purgeHeld(q)
-		m.purgeStored(q, task.ClassBirth)
+		m.purgeStored(q, &q.state.Births, q.birthsIn, task.ClassBirth)
 	}
 	if scheduled {
-		m.purgeStored(q, task.ClassTimed)
+		m.purgeStored(q, &q.state.Timed, q.timedIn, task.ClassTimed, task.ClassCalendar)
 	}
 	c.Gone += before - q.state.Births - q.state.Timed
 	m.unlearn(q)
@@ -103,32 +103,32 @@ func (m *Machine) purgeHeld(q *queueOf) {
 	}
 }
 
-// purgeStored drops the queue's tasks of one class that are in the store alone.
-// Timed ones count as scheduled there. What is put by this very Apply stays: puts
-// come after the range is gone.
-func (m *Machine) purgeStored(q *queueOf, c task.Class) {
-	left := q.birthsIn
-	if c == task.ClassTimed {
-		left = q.timedIn
-	}
-	if q.alone == m.batch {
-		left += q.aloneNow[c]
-	}
-	count := &q.state.Births
-	if c == task.ClassTimed {
-		count = &q.state.Timed
+// purgeStored drops the queue's tasks of some classes that are in the store alone:
+// all that are counted but those in memory. Timed ones count as scheduled there.
+// What is put by this very Apply stays: puts come after the range is gone.
+func (m *Machine) purgeStored(q *queueOf, count *int64, left int64, classes ...task.Class) {
+	for _, c := range classes {
+		if q.alone == m.batch {
+			left += q.aloneNow[c]
+		}
 	}
 	if *count == left {
 		return
 	}
 	*count = left
+	for _, c := range classes {
+		m.purgeClass(q, c)
+	}
+}
+
+func (m *Machine) purgeClass(q *queueOf, c task.Class) {
 	stays := m.stays(q, c)
 	if c == task.ClassBirth && q.state.Timed == 0 && q.state.Dead == 0 {
 		m.purgeLarge(q, stays)
 	} else { // chunks of other tasks stand among theirs: the sweeper tells them apart
 		m.sweepChunks(q)
 	}
-	if c == task.ClassTimed {
+	if c.Timed() {
 		m.sweepWheres()
 	}
 	at := Place{Class: c, Queue: q.state.Queue, Prio: task.PriorityMax}
@@ -163,7 +163,7 @@ func (l *lane) streamOf(c task.Class) *stream {
 	switch {
 	case c == task.ClassBirth:
 		return l.born
-	case l.side != nil:
+	case l.side != nil && c == l.timedClass():
 		return &l.side.timed
 	}
 	return nil
@@ -242,8 +242,8 @@ func (m *Machine) purgeLarge(q *queueOf, stays []Place) {
 // a key once.
 func (m *Machine) covered(q *queueOf, c task.Class) {
 	drops := &m.out.DropBirths
-	if c == task.ClassTimed {
+	if c.Timed() {
 		drops = &m.out.DropTimed
 	}
-	*drops = slices.DeleteFunc(*drops, func(p Place) bool { return p.Queue == q.state.Queue })
+	*drops = slices.DeleteFunc(*drops, func(p Place) bool { return p.Queue == q.state.Queue && p.Class == c })
 }

@@ -124,7 +124,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 	found := make(map[place]*lane, len(snap.Lanes))
 	for i := range snap.Lanes {
 		f := &snap.Lanes[i]
-		l := m.addLane(m.queues[f.Queue], f.Prio, f.Lane, f.Names)
+		l := m.addLane(m.queues[f.Queue], f.Prio, f.Lane, f.Names, f.Calendar)
 		found[place{f.Queue, f.Prio, f.Lane}] = l
 		if f.HasBirth {
 			s := l.births()
@@ -141,6 +141,9 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 			continue
 		}
 		l.high, l.timedTop, l.marked = mk.High, mk.TimedTop, true
+		if l.calendar {
+			m.sideOf(l).timedMark = mk.TimedLow
+		}
 	}
 	for _, l := range m.lanes {
 		m.tailChanged(l)

@@ -67,7 +67,7 @@ func (r *restart) holds(l *lane, w *Waiting) bool {
 		_, away := r.away[c.Session]
 		return away
 	}
-	if w.Place.Class == task.ClassTimed {
+	if w.Place.Class.Timed() {
 		return w.Place.Due <= l.heldTimed
 	}
 	return w.Place.Seq <= l.heldBelow
@@ -162,7 +162,7 @@ func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
 		m.dropClaim(m.slab.at(i))
 		return false
 	}
-	if w.Place.Class == task.ClassTimed {
+	if w.Place.Class.Timed() {
 		l.side.order.push(timedEntry{streamKey{w.Place.Due, w.Place.Seq}, i})
 		l.queue().timedActive++
 	}
@@ -239,7 +239,7 @@ func (m *Machine) endAdoption() {
 		}
 		m.dropClaim(s)
 		m.unhold(l, i)
-		m.pushReturned(l, i)
+		m.ripen(l, i)
 	}
 	r.held = nil
 	for _, name := range r.names {
@@ -269,8 +269,8 @@ func (m *Machine) loadingHeld() bool {
 func (m *Machine) Close(now task.Time, out *Output) {
 	out.Reset()
 	m.out = out
-	m.now = max(m.now, now)
 	m.batch++
+	m.tell(now, m.meta.Offset)
 	out.Batch, out.Now = m.batch, m.now
 	for i := m.unary.head; i != NoSlot; i = m.slab.at(i).next {
 		m.claim(i, &m.unary)

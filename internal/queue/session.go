@@ -17,8 +17,9 @@ type session struct {
 	since    task.Time
 	beat     task.Time
 	detached bool
-	turn     int // where the round over queues goes on
-	share    int // what is left to that queue of its share; 0: the whole of it
+	spared   bool // it was given its TTL anew for a gap of the owner's, and not heard of since
+	turn     int  // where the round over queues goes on
+	share    int  // what is left to that queue of its share; 0: the whole of it
 
 	head, tail uint32 // leases in the order of dispatch
 	running    int
@@ -67,7 +68,7 @@ func (m *Machine) open(o *Open) {
 	s.opts = *o.Options
 	s.opts.Running = nil
 	s.serves = newServes(s.opts.Types)
-	s.beat, s.detached = m.now, false
+	s.beat, s.detached, s.spared = m.now, false, false
 	s.ttl = s.opts.TTL
 	if s.ttl == 0 {
 		s.ttl = task.DefaultSessionTTL

@@ -41,6 +41,7 @@ type slot struct {
 	putBatch uint32 // Apply that put its record …
 	putIndex uint32 // … and where in the Output
 	size     uint32 // bytes of its record
+	stood    uint32 // ms of the attempt for which the owner stood still: not counted
 	failures uint16
 	crashes  uint16
 	releases uint16

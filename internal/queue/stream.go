@@ -62,9 +62,6 @@ func (s *stream) back(k streamKey, ready task.Time) {
 // birthAt is where the birth at next stands, at the earliest.
 func (s *stream) birthAt() position { return position{s.ready, s.next.seq} }
 
-// timedAt is where the timed task at next stands, at the earliest.
-func (s *stream) timedAt() position { return position{s.next.due, s.next.seq} }
-
 // begin notes that a load is under way.
 func (s *stream) begin(ld *load) { s.load, s.minSet = ld, false }
 
@@ -167,7 +164,7 @@ func (h *timedOrder) down(p int) {
 // stands says whether the entry's task still stands under its key.
 func (e *timedEntry) stands(b *slab) bool {
 	s := b.at(e.slot)
-	return s.seq == e.key.seq && s.class == task.ClassTimed && s.due == e.key.due && s.state != slotFree
+	return s.seq == e.key.seq && s.class.Timed() && s.due == e.key.due && s.state != slotFree
 }
 
 // shed drops what has moved on once that is the greater part: live is how many

@@ -34,6 +34,9 @@ func (m *Machine) viewOf(i uint32) TaskView {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
 	v := TaskView{Place: m.place(s), Type: l.group.typ.name, Counts: s.counts(), Ready: s.ready, Max: m.rulesOf(s).maxAttempts}
+	if s.state == slotScheduled {
+		v.Ready = m.readyAt(l, s.due)
+	}
 	switch s.state {
 	case slotHeld:
 		v.State = task.Blocked

@@ -21,11 +21,12 @@ func (m *Machine) setWake(l *lane) {
 	t := &l.side.timed
 	at := task.Time(0)
 	if t.more {
-		switch soon := t.next.due.Add(-timedLead); {
+		due := m.readyAt(l, t.next.due)
+		switch soon := due.Add(-timedLead); {
 		case soon > m.now && t.load == nil:
 			at = soon
-		case t.next.due > m.now:
-			at = t.next.due
+		case due > m.now:
+			at = due
 		}
 	}
 	switch s := l.side; {
@@ -74,7 +75,7 @@ func (m *Machine) wantsTimed(l *lane) bool {
 		return false
 	}
 	t := &l.side.timed
-	return t.next.due <= m.now.Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == t.timedAt())
+	return t.next.due <= m.clockOf(l).Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == m.timedAt(l))
 }
 
 // use notes that a worker takes from the lane, or waits for it.
@@ -141,11 +142,19 @@ func (m *Machine) room(l *lane) bool {
 }
 
 // refills is what one Apply asks to be read.
-type refills struct{ births, timed Want }
+type refills struct{ births, timed, calendar Want }
+
+func (r *refills) timedOf(l *lane) *Want {
+	if l.calendar {
+		return &r.calendar
+	}
+	return &r.timed
+}
 
 // isFull says that no more may be asked for now.
 func (r *refills) isFull(m *Machine) bool {
-	return m.reading+btoi(r.births.Lanes != nil)+btoi(r.timed.Lanes != nil) >= loadsMax || full(&r.births) || full(&r.timed)
+	return m.reading+btoi(r.births.Lanes != nil)+btoi(r.timed.Lanes != nil)+btoi(r.calendar.Lanes != nil) >= loadsMax ||
+		full(&r.births) || full(&r.timed) || full(&r.calendar)
 }
 
 // wantRefills asks for the next tasks of lanes: first those that workers wait
@@ -154,7 +163,7 @@ func (m *Machine) wantRefills() {
 	if m.urged.len() == 0 && m.low.len() == 0 {
 		return
 	}
-	r := refills{Want{What: WantBirths}, Want{What: WantTimed}}
+	r := refills{Want{What: WantBirths}, Want{What: WantTimed}, Want{What: WantTimed}}
 	for m.urged.len() > 0 && !r.isFull(m) {
 		l := m.urged.front()
 		m.urged.pop()
@@ -169,7 +178,7 @@ func (m *Machine) wantRefills() {
 			m.refillLane(l, &r, 0)
 		}
 	}
-	for _, w := range []*Want{&r.births, &r.timed} {
+	for _, w := range []*Want{&r.births, &r.timed, &r.calendar} {
 		if w.Lanes != nil {
 			slices.SortFunc(w.Lanes, func(a, b LaneWant) int { return comparePlaces(&a.From, &b.From) })
 			m.reading++
@@ -190,7 +199,7 @@ func (m *Machine) refillLane(l *lane, r *refills, least int) {
 		m.ask(l, &r.births, task.ClassBirth, l.born, m.refillSize(l, least))
 	}
 	if m.wantsTimed(l) {
-		m.ask(l, &r.timed, task.ClassTimed, &l.side.timed, m.refillSize(l, least))
+		m.ask(l, r.timedOf(l), l.timedClass(), &l.side.timed, m.refillSize(l, least))
 		m.setWake(l)
 	}
 }
@@ -284,12 +293,12 @@ func (m *Machine) unorderFrom(l *lane, seq task.Seq) {
 
 func (m *Machine) evictTimed(l *lane) int {
 	got := 0
-	for k := l.side.returned.len() - 1; k >= 0; k-- {
+	for k := l.side.returned.len() - 1; k >= 0 && !l.calendar; k-- { // of a calendar they have their place by an earlier clock
 		if k >= l.side.returned.len() {
 			continue
 		}
 		i := l.side.returned.items[k]
-		if s := m.slab.at(i); m.mayEvict(s) && s.class == task.ClassTimed {
+		if s := m.slab.at(i); m.mayEvict(s) && s.class.Timed() {
 			l.side.timed.back(streamKey{s.due, s.seq}, 0)
 			m.letGo(l, i)
 			got++
@@ -312,6 +321,12 @@ func (m *Machine) evictTimed(l *lane) int {
 func (m *Machine) letGo(l *lane, i uint32) {
 	m.detach(i)
 	m.forget(i)
+}
+
+// timedAt is where the lane's first timed task in the store stands, at the earliest.
+func (m *Machine) timedAt(l *lane) position {
+	k := l.side.timed.next
+	return position{m.readyAt(l, k.due), k.seq}
 }
 
 // learn keeps the answers that commands of this Apply will ask for. It comes
@@ -367,7 +382,7 @@ func (m *Machine) refill(s *Stretch, ws []Waiting, view uint64) {
 	}
 	l := ld.lane
 	st := l.born
-	if ld.class == task.ClassTimed {
+	if ld.class.Timed() {
 		st = &l.side.timed
 	}
 	for k := range ws { // the load is under way until the end: what is put alone meanwhile is noted
@@ -403,6 +418,7 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		x := m.slab.at(i)
 		x.flags &^= FlagExpiry
 		m.waitsAgain(x)
+		m.dueAgain(x)
 	}
 	if ld.class == task.ClassBirth {
 		m.order(l, i)
@@ -424,11 +440,12 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = w.Place.Seq, w.Place.Class, w.Place.Due
 	s.enqueued, s.ready = w.Enqueued, w.Enqueued
-	if s.class == task.ClassTimed {
-		s.ready = w.Place.Due
+	if s.class.Timed() {
+		s.ready = m.readyAt(l, w.Place.Due)
 		m.sideOf(l)
 	}
 	s.expires, s.flags = w.Expires, w.Flags&^FlagClaim
+	m.expiry.waits(s, w.After)
 	if w.Expires != 0 { // one that was brought back has left its deadline behind
 		s.deadline = w.Deadline
 	}
@@ -450,7 +467,7 @@ func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
 	if q == nil {
 		return NoSlot, false
 	}
-	l := m.findLane(q, w.Place.Prio, &w.Names)
+	l := m.findLane(q, w.Place.Prio, &w.Names, w.Place.Class == task.ClassCalendar)
 	if l == nil || l.num != w.Place.Lane {
 		return NoSlot, false
 	}

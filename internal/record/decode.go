@@ -51,6 +51,7 @@ func (d *Decoder) Waiting(key, value []byte, w *queue.Waiting) error {
 		return err
 	}
 	w.Place, w.Enqueued, w.Expires, w.Deadline, w.Counts = pl, v.enqueued, v.expires, v.deadline, v.counts
+	w.After = v.after
 	w.Flags, w.Size, w.Policy, w.Cached, w.Names = v.flags, len(value), nil, false, queue.Names{}
 	if v.policy != nil {
 		w.Policy, err = d.policy(Class(key[2]), v.policy)
@@ -87,7 +88,7 @@ func (d *Decoder) names(v *view) (queue.Names, error) {
 // the payload is large its length is returned, and its chunks are found under
 // AppendChunkKey of PlaceOf(out.ID).
 func (d *Decoder) Delivery(p uint16, pl queue.Place, value []byte, out *task.Delivery) (large int, err error) {
-	c := classOf(pl)
+	c := LiveClass(pl.Class)
 	var v view
 	if err := v.parse(c, value); err != nil {
 		return 0, err
@@ -103,13 +104,6 @@ func (d *Decoder) Delivery(p uint16, pl queue.Place, value []byte, out *task.Del
 	}
 	out.Payload, out.ContentType, out.Headers, out.Tags = body.payload, body.contentType, body.headers, body.tags
 	return body.large, nil
-}
-
-func classOf(pl queue.Place) Class {
-	if pl.Class == task.ClassTimed {
-		return ClassTimed
-	}
-	return ClassBirth
 }
 
 // body is a body's parts.
@@ -170,7 +164,7 @@ func (d *Decoder) strings(r *reader) []string {
 // Ready as the record alone can tell; Queue is left to the caller.
 // Texts and payload are copies. large as for Delivery.
 func (d *Decoder) LiveInfo(p uint16, pl queue.Place, value []byte, out *task.Info) (large int, err error) {
-	c := classOf(pl)
+	c := LiveClass(pl.Class)
 	var v view
 	if err := v.parse(c, value); err != nil {
 		return 0, err
@@ -180,7 +174,7 @@ func (d *Decoder) LiveInfo(p uint16, pl queue.Place, value []byte, out *task.Inf
 		born, born.Seq = v.born, pl.Seq
 	}
 	*out = task.Info{ID: IDOf(p, born), State: task.Ready, Priority: pl.Prio, ReadyAt: v.enqueued}
-	if pl.Class == task.ClassTimed {
+	if pl.Class.Timed() {
 		out.State, out.ReadyAt = task.Scheduled, pl.Due
 	}
 	return d.info(c, &v, out)

@@ -127,7 +127,7 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeQueue(key, value, new(queue.QueueState))
 	case ClassMark:
 		return DecodeMark(key, value, new(queue.Mark))
-	case ClassBirth, ClassTimed:
+	case ClassBirth, ClassTimed, ClassCalendar:
 		return d.checkLive(key, value)
 	case ClassChunk:
 		_, _, err := ParseChunkKey(key)

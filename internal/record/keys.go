@@ -21,6 +21,7 @@ const (
 	ClassChunk    Class = 0x11
 	ClassTimed    Class = 0x20
 	ClassExpiry   Class = 0x21
+	ClassCalendar Class = 0x22
 	ClassWhere    Class = 0x30
 	ClassIdem     Class = 0x40
 	ClassProducer Class = 0x50
@@ -33,7 +34,7 @@ const (
 
 // Classes lists every class in key order.
 var Classes = [...]Class{
-	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassWhere,
+	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
 	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim,
 }
 
@@ -54,6 +55,8 @@ func (c Class) String() string {
 		return "timed"
 	case ClassExpiry:
 		return "expiry"
+	case ClassCalendar:
+		return "calendar"
 	case ClassWhere:
 		return "where"
 	case ClassIdem:
@@ -111,7 +114,7 @@ func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
 }
 
 // AppendLanePrefix appends what every key of a lane at one priority begins with:
-// ClassBirth, ClassTimed, ClassMark.
+// ClassBirth, ClassTimed, ClassCalendar, ClassMark.
 func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {
 	b = append(AppendQueuePrefix(b, p, c, queueNum), task.PriorityMax-prio)
 	return binary.BigEndian.AppendUint32(b, lane)
@@ -130,13 +133,22 @@ func AppendMarkKey(b []byte, p uint16, m *queue.Mark) []byte {
 	return AppendLanePrefix(b, p, ClassMark, m.Queue, m.Prio, m.Lane)
 }
 
+// LiveClass is the class of the keys under which tasks of c stand.
+func LiveClass(c task.Class) Class {
+	switch c {
+	case task.ClassTimed:
+		return ClassTimed
+	case task.ClassCalendar:
+		return ClassCalendar
+	}
+	return ClassBirth
+}
+
 // AppendPlaceKey appends the key of the live record that stands at pl.
 func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
-	if pl.Class == task.ClassTimed {
-		b = AppendLanePrefix(b, p, ClassTimed, pl.Queue, pl.Prio, pl.Lane)
+	b = AppendLanePrefix(b, p, LiveClass(pl.Class), pl.Queue, pl.Prio, pl.Lane)
+	if pl.Class.Timed() {
 		b = binary.BigEndian.AppendUint64(b, uint64(pl.Due))
-	} else {
-		b = AppendLanePrefix(b, p, ClassBirth, pl.Queue, pl.Prio, pl.Lane)
 	}
 	return binary.BigEndian.AppendUint64(b, uint64(pl.Seq))
 }
@@ -144,7 +156,7 @@ func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
 // AppendChunkKey appends the key of the i-th chunk of a large payload, by the place
 // where its task was born.
 func AppendChunkKey(b []byte, p uint16, born queue.Place, i int) []byte {
-	b = append(AppendChunkPrefix(b, p, born), task.PriorityMax-born.Prio)
+	b = append(AppendChunkPrefix(b, p, born), byte(born.Class)<<4|(task.PriorityMax-born.Prio))
 	b = binary.BigEndian.AppendUint32(b, born.Lane)
 	b = binary.BigEndian.AppendUint64(b, uint64(born.Due))
 	return binary.BigEndian.AppendUint16(b, uint16(i))
@@ -224,8 +236,11 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 	switch {
 	case len(key) == birthLen && Class(key[2]) == ClassBirth:
 		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen:]))
-	case len(key) == timedLen && Class(key[2]) == ClassTimed:
+	case len(key) == timedLen && (Class(key[2]) == ClassTimed || Class(key[2]) == ClassCalendar):
 		pl.Class = task.ClassTimed
+		if Class(key[2]) == ClassCalendar {
+			pl.Class = task.ClassCalendar
+		}
 		pl.Due = task.Time(binary.BigEndian.Uint64(key[laneLen:]))
 		pl.Seq = task.Seq(binary.BigEndian.Uint64(key[laneLen+8:]))
 	default:
@@ -244,18 +259,19 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 // chunk it is.
 func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
 	const seqAt, prioAt, laneAt, dueAt = headLen + 4, headLen + 12, headLen + 13, headLen + 17
-	if len(key) != chunkLen || Class(key[2]) != ClassChunk || key[prioAt] > task.PriorityMax || key[dueAt]&0x80 != 0 {
+	if len(key) != chunkLen || Class(key[2]) != ClassChunk || key[prioAt]&15 > task.PriorityMax || key[prioAt]>>4 > byte(task.ClassCalendar) || key[dueAt]&0x80 != 0 {
 		return born, 0, badKey(ClassChunk, key)
 	}
 	born = queue.Place{
 		Queue: binary.BigEndian.Uint32(key[headLen:]),
-		Prio:  task.PriorityMax - key[prioAt],
+		Class: task.Class(key[prioAt] >> 4),
+		Prio:  task.PriorityMax - key[prioAt]&15,
 		Lane:  binary.BigEndian.Uint32(key[laneAt:]),
 		Seq:   task.Seq(binary.BigEndian.Uint64(key[seqAt:])),
 		Due:   task.Time(binary.BigEndian.Uint64(key[dueAt:])),
 	}
-	if born.Due != 0 {
-		born.Class = task.ClassTimed
+	if born.Class.Timed() != (born.Due != 0) {
+		return queue.Place{}, 0, badKey(ClassChunk, key)
 	}
 	return born, int(binary.BigEndian.Uint16(key[chunkLen-2:])), nil
 }
@@ -359,7 +375,7 @@ func parseSeq(key []byte, c Class) (task.Seq, error) {
 // IDOf is the ID of a task born at pl.
 func IDOf(p uint16, born queue.Place) task.ID {
 	id := task.ID{Partition: p, Class: born.Class, Priority: born.Prio, Queue: born.Queue, Lane: born.Lane, Seq: born.Seq}
-	if born.Class == task.ClassTimed {
+	if born.Class.Timed() {
 		id.Due = born.Due
 	}
 	return id
@@ -368,7 +384,7 @@ func IDOf(p uint16, born queue.Place) task.ID {
 // PlaceOf is where the task with this ID was born.
 func PlaceOf(id task.ID) queue.Place {
 	pl := queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq}
-	if id.Class == task.ClassTimed {
+	if id.Class.Timed() {
 		pl.Due = id.Due
 	}
 	return pl

@@ -92,7 +92,7 @@ func FuzzKeys(f *testing.F) {
 		case ClassMark:
 			n, prio, lane, e := ParseMarkKey(key)
 			again, err = AppendMarkKey(nil, p, &queue.Mark{Queue: n, Prio: prio, Lane: lane}), e
-		case ClassBirth, ClassTimed:
+		case ClassBirth, ClassTimed, ClassCalendar:
 			pl, e := ParsePlaceKey(key)
 			again, err = AppendPlaceKey(nil, p, pl), e
 		case ClassChunk:

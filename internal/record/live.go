@@ -30,6 +30,7 @@ const (
 	hasAttempts
 	hasKey
 	hasLimits
+	hasAfter // calendar: how long it may wait from when it is due
 
 	liveKnown = 1<<iota - 1
 )
@@ -70,7 +71,7 @@ func AppendBirth(b []byte, w *queue.Birth) []byte {
 	if w.Expires != 0 {
 		has |= hasExpires
 	}
-	if s.Deadline != 0 {
+	if w.Deadline != 0 {
 		has |= hasDeadline
 	}
 	if s.Policy != nil {
@@ -82,14 +83,17 @@ func AppendBirth(b []byte, w *queue.Birth) []byte {
 	if len(s.LimitKeys) > 0 {
 		has |= hasLimits
 	}
+	if w.Place.Class == task.ClassCalendar && s.ExpireAfter > 0 {
+		has |= hasAfter
+	}
 	b = appendHead(b, w.Flags, has, w.Enqueued)
 	b = appendString(b, s.Type)
 	if has != 0 {
 		if w.Expires != 0 {
 			b = appendTime(b, w.Expires)
 		}
-		if s.Deadline != 0 {
-			b = appendTime(b, s.Deadline)
+		if w.Deadline != 0 {
+			b = appendTime(b, w.Deadline)
 		}
 		if s.Policy != nil {
 			b = appendPolicy(b, s.Policy)
@@ -99,6 +103,9 @@ func AppendBirth(b []byte, w *queue.Birth) []byte {
 		}
 		if len(s.LimitKeys) > 0 {
 			b = appendStrings(b, s.LimitKeys)
+		}
+		if has&hasAfter != 0 {
+			b = binary.AppendUvarint(b, uint64(s.ExpireAfter))
 		}
 	}
 	return appendBody(b, s, w.Flags&queue.FlagLarge != 0)
@@ -164,6 +171,7 @@ type view struct {
 	limits   []byte // with their number, as written
 	expires  task.Time
 	deadline task.Time
+	after    task.Millis
 	policy   []byte
 	counts   task.Counts
 	born     queue.Place // without its Seq
@@ -221,6 +229,9 @@ func (v *view) parseFields(r *reader, has uint16) {
 	}
 	if has&hasLimits != 0 {
 		v.limits = readStrings(r)
+	}
+	if has&hasAfter != 0 {
+		v.after = task.Millis(r.number(1 << 62))
 	}
 }
 
@@ -347,11 +358,7 @@ func (v *view) from(c Class, src *queue.Source, old []byte) error {
 			return err
 		}
 	default:
-		cls := ClassBirth
-		if src.Place.Class == task.ClassTimed {
-			cls = ClassTimed
-		}
-		if err := v.parse(cls, old); err != nil {
+		if err := v.parse(LiveClass(src.Place.Class), old); err != nil {
 			return err
 		}
 		if !v.moved {
@@ -404,18 +411,18 @@ func appendPlace(b []byte, pl queue.Place) []byte {
 	b = append(b, byte(pl.Class), pl.Prio)
 	b = binary.BigEndian.AppendUint32(b, pl.Queue)
 	b = binary.BigEndian.AppendUint32(b, pl.Lane)
-	if pl.Class == task.ClassTimed {
+	if pl.Class.Timed() {
 		b = appendTime(b, pl.Due)
 	}
 	return b
 }
 
 func readPlace(r *reader) queue.Place {
-	pl := queue.Place{Class: task.Class(r.bits8(byte(task.ClassTimed))), Prio: r.u8(), Queue: r.u32(), Lane: r.u32()}
-	if pl.Class == task.ClassTimed {
+	pl := queue.Place{Class: task.Class(r.u8()), Prio: r.u8(), Queue: r.u32(), Lane: r.u32()}
+	if pl.Class.Timed() {
 		pl.Due = r.time()
 	}
-	if pl.Prio > task.PriorityMax {
+	if pl.Prio > task.PriorityMax || pl.Class > task.ClassCalendar {
 		r.fail()
 	}
 	return pl

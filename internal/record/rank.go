@@ -19,7 +19,7 @@ func SplitRank(key []byte) (lane, rank []byte, err error) {
 	c := Class(key[2])
 	at := headLen
 	switch c {
-	case ClassBirth, ClassTimed:
+	case ClassBirth, ClassTimed, ClassCalendar:
 		at = laneLen
 	case ClassDead:
 		at = headLen + 4
@@ -40,7 +40,7 @@ func RankLen(c Class) int {
 	switch c {
 	case ClassBirth:
 		return 8
-	case ClassTimed, ClassDead:
+	case ClassTimed, ClassCalendar, ClassDead:
 		return 16
 	case ClassFinished:
 		return 12
@@ -63,8 +63,11 @@ func AppendDueRank(b []byte, due task.Time) []byte {
 // ClassBirth or ClassTimed.
 func AppendLowKey(b []byte, p uint16, c Class, m *queue.Mark) []byte {
 	pl := queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}
-	if c == ClassTimed {
+	switch c {
+	case ClassTimed:
 		pl.Class, pl.Due, pl.Seq = task.ClassTimed, m.TimedLow, 0
+	case ClassCalendar:
+		pl.Class, pl.Due, pl.Seq = task.ClassCalendar, m.TimedLow, 0
 	}
 	return AppendPlaceKey(b, p, pl)
 }

@@ -363,7 +363,7 @@ func FuzzDecode(f *testing.F) {
 		_, c, _ := ClassOf(key)
 		move := queue.Timed{Place: timed, From: queue.Source{Place: birth}, Flags: queue.FlagMoved, Attempt: failed}
 		switch c {
-		case ClassBirth, ClassTimed:
+		case ClassBirth, ClassTimed, ClassCalendar:
 			pl, _ := ParsePlaceKey(key)
 			var del task.Delivery
 			if _, err := d.Delivery(part, pl, value, &del); err != nil {

@@ -29,13 +29,20 @@ func plainBirth() *queue.Birth {
 
 func fullBirth() *queue.Birth {
 	return &queue.Birth{
-		Place: timed, Enqueued: now, Expires: now + 90_000, Flags: queue.FlagIdem | queue.FlagExpiry,
+		Place: timed, Enqueued: now, Expires: now + 90_000, Deadline: now + 3_600_000, Flags: queue.FlagIdem | queue.FlagExpiry,
 		Spec: &task.Spec{
 			Type: "mail", Payload: []byte("\x00\xff"), Priority: 0, Deadline: now + 3_600_000, Key: "acme/user42",
 			LimitKeys: []string{"api:stripe", "db"}, Idempotency: "order-17", Tags: []string{"beta"},
 			Headers: []task.Header{{Name: "traceparent", Value: "00-ab-cd-01"}}, ContentType: "application/x-thing", Policy: policy,
 		},
 	}
+}
+
+func calendarBirth() *queue.Birth {
+	pl := timed
+	pl.Class = task.ClassCalendar
+	return &queue.Birth{Place: pl, Enqueued: now, Expires: now + 90_000, Flags: queue.FlagExpiry,
+		Spec: &task.Spec{Type: "mail", Payload: []byte("at nine"), ExpireAfter: 30_000}}
 }
 
 func largeBirth() *queue.Birth {
@@ -112,6 +119,7 @@ func indexSamples() []sample {
 	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000}
 	unary := queue.Claim{Seq: seq, Place: birth, Token: token, Started: now, LeaseEnd: now + 30_000}
 	claim := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now}
+	later := calendarBirth()
 	return []sample{
 		{"where", AppendWhereKey(nil, part, seq), AppendWhere(nil, &where)},
 		{"where-dead", AppendWhereKey(nil, part, seq), AppendWhere(nil, &buried)},
@@ -119,6 +127,7 @@ func indexSamples() []sample {
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
+		{"birth-calendar", AppendPlaceKey(nil, part, later.Place), AppendBirth(nil, later)},
 	}
 }
 
@@ -129,7 +138,7 @@ func stateSamples() []sample {
 	producer := queue.ProducerState{Producer: "p-1", Queue: 2, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
 	return []sample{
-		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300, Sweep: true})},
+		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Offset: -7_200_000, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300, Sweep: true})},
 		{"queue", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Births: 5})},
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},
 		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Sweep: true, Config: task.QueueConfig{Width: 4},

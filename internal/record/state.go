@@ -11,6 +11,7 @@ import (
 func AppendMeta(b []byte, m *queue.Meta) []byte {
 	b = append(b, version, bit(m.Clean)|bit(m.Sweep)<<1)
 	b = appendTime(appendTime(b, m.Now), m.LastOpen)
+	b = binary.AppendVarint(b, int64(m.Offset))
 	b = binary.AppendUvarint(b, uint64(max(0, m.UncleanOpens)))
 	b = binary.AppendUvarint(b, uint64(m.NextQueue))
 	b = binary.AppendUvarint(b, uint64(m.NextSegment))
@@ -23,6 +24,7 @@ func DecodeMeta(value []byte, m *queue.Meta) error {
 	flags := r.bits8(3)
 	m.Clean, m.Sweep = flags&1 != 0, flags&2 != 0
 	m.Now, m.LastOpen = r.time(), r.time()
+	m.Offset = task.Millis(r.varint())
 	m.UncleanOpens = int(r.number(1 << 30))
 	m.NextQueue, m.NextSegment, m.NextLoad = readU32(&r), readU32(&r), readU32(&r)
 	return r.close(ClassMeta)

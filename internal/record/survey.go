@@ -23,8 +23,9 @@ type Survey struct {
 
 	Records [len(Classes)]int64 // by place in Classes
 	Bytes   int64
-	Faults  []Finding // the first faultsMax
-	Faulty  int64     // all of them
+	Offset  task.Millis // machine time less wall time, as the partition had it last
+	Faults  []Finding   // the first faultsMax
+	Faulty  int64       // all of them
 
 	dec    Decoder
 	queues map[uint32]*tally
@@ -88,15 +89,20 @@ func (s *Survey) Add(key, value []byte) {
 	}
 	s.Records[slices.Index(Classes[:], c)]++
 	switch c {
+	case ClassMeta:
+		var m queue.Meta
+		if DecodeMeta(value, &m) == nil {
+			s.Offset = m.Offset
+		}
 	case ClassQueue:
 		var st queue.QueueState
 		if DecodeQueue(key, value, &st) == nil {
 			s.queue(st.Queue).state = &st
 		}
-	case ClassBirth, ClassTimed:
+	case ClassBirth, ClassTimed, ClassCalendar:
 		pl, _ := ParsePlaceKey(key)
 		q := s.queue(pl.Queue)
-		if pl.Class == task.ClassTimed {
+		if pl.Class.Timed() {
 			q.timed++
 		} else {
 			q.births++

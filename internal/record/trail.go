@@ -53,7 +53,7 @@ func (t *trail) stale(u *Unfinished) bool {
 	case t.dead.has(seq):
 		return true
 	}
-	return u.State == task.Ready && t.timed.has(seq)
+	return u.Class != task.ClassTimed && t.timed.has(seq)
 }
 
 // seqSet is a set of numbers that lie close together.

@@ -12,6 +12,7 @@ import (
 type Unfinished struct {
 	ID          task.ID
 	Queue, Lane uint32
+	Class       task.Class // of where it stands
 	State       task.State // Scheduled, Ready or Dead
 	Spec        task.Spec  // RunAt is when it becomes ready; Payload aliases the value
 	Large       int        // length of a payload that stands in chunks; 0: it is in Spec
@@ -57,7 +58,7 @@ func (d *Decoder) Unfinished(key, value []byte, u *Unfinished) error {
 			u.Expires = v.expires
 		}
 	}
-	if pl.Class == task.ClassTimed {
+	if u.Class = pl.Class; u.Class.Timed() {
 		u.State, u.Spec.RunAt = task.Scheduled, pl.Due
 	}
 	if v.policy != nil {
@@ -81,9 +82,9 @@ func (d *Decoder) Unfinished(key, value []byte, u *Unfinished) error {
 
 // Place is where a live record stands.
 func (u *Unfinished) Place() queue.Place {
-	pl := queue.Place{Prio: u.Spec.Priority, Queue: u.Queue, Lane: u.Lane, Seq: u.ID.Seq}
-	if u.State == task.Scheduled {
-		pl.Class, pl.Due = task.ClassTimed, u.Spec.RunAt
+	pl := queue.Place{Class: u.Class, Prio: u.Spec.Priority, Queue: u.Queue, Lane: u.Lane, Seq: u.ID.Seq}
+	if u.Class.Timed() {
+		pl.Due = u.Spec.RunAt
 	}
 	return pl
 }

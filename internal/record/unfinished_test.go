@@ -40,9 +40,9 @@ func TestUnfinished(t *testing.T) {
 	}
 	payload := plainBirth().Spec.Payload
 	f("birth", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Type: "mail", Priority: 5, Payload: payload}})
-	f("birth-timed-full", Unfinished{ID: IDOf(part, timed), State: task.Scheduled, Spec: spec, Expires: now + 90_000})
+	f("birth-timed-full", Unfinished{ID: IDOf(part, timed), Class: task.ClassTimed, State: task.Scheduled, Spec: spec, Expires: now + 90_000})
 	f("birth-large", Unfinished{ID: IDOf(part, birth), State: task.Ready, Spec: task.Spec{Type: "mail", Priority: 5}, Large: 100_000})
-	f("timed", Unfinished{ID: IDOf(part, birth), State: task.Scheduled, Spec: task.Spec{Type: "mail", Priority: 5, Payload: payload, RunAt: now + 1000}, Counts: task.Counts{Failures: 1, Crashes: 2, Releases: 300}})
+	f("timed", Unfinished{ID: IDOf(part, birth), Class: task.ClassTimed, State: task.Scheduled, Spec: task.Spec{Type: "mail", Priority: 5, Payload: payload, RunAt: now + 1000}, Counts: task.Counts{Failures: 1, Crashes: 2, Releases: 300}})
 	f("dead", Unfinished{ID: IDOf(part, timed), State: task.Dead, Spec: died, Counts: task.Counts{Failures: 4}, Reason: "failed 4 times"})
 }
 

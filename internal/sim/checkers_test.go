@@ -152,6 +152,33 @@ var faults = []struct {
 			}}
 		}
 	}},
+	{"blamed", true, func(b *broken, _ *store.Mem, _ int) {
+		b.sink = func(s task.Sink) task.Sink {
+			return sinkOf{s, func(to task.Sink, ds []task.Delivery) {
+				ds[0].Counts.Crashes, ds[0].Attempt = 1, ds[0].Attempt+1
+				to.Deliver(ds)
+			}}
+		}
+	}},
+	{"early", false, func(b *broken, _ *store.Mem, _ int) {
+		b.enqueue = func(x *task.EnqueueBatch) {
+			for i := range x.Specs {
+				x.Specs[i].Delay /= 3
+			}
+			b.System.Enqueue(x)
+		}
+	}},
+	{"late", false, func(b *broken, _ *store.Mem, _ int) {
+		b.enqueue = func(x *task.EnqueueBatch) {
+			for i := range x.Specs {
+				x.Specs[i].Delay *= 2
+				if x.Specs[i].RunAt != 0 {
+					x.Specs[i].RunAt += 60_000
+				}
+			}
+			b.System.Enqueue(x)
+		}
+	}},
 	{"credit", true, func(b *broken, _ *store.Mem, _ int) {
 		b.session = func(s task.Session) task.Session { return generous{s} }
 	}},

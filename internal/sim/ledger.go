@@ -16,6 +16,9 @@ type sent struct {
 	times int
 
 	purged bool // perhaps
+
+	at   task.Time // when it was first sent
+	lost int       // clocks.lost at that time
 }
 
 // known is what has been seen of one task.
@@ -24,6 +27,7 @@ type known struct {
 	key       string
 	acked     bool
 	ackedAt   int             // step
+	at        task.Time       // likewise
 	seen      []task.Delivery // in the order of arrival
 	outcomes  []told
 	canceled  int  // 1 = perhaps, 2 = surely
@@ -57,15 +61,18 @@ type ledger struct {
 	purged   map[string]int64  // by queue, what the purges counted
 	gone     map[string]int64  // by queue, tasks known that are missing at the end for a purge
 	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
+	leapt    bool              // a start could not know how much time had passed
 	draining bool              // those who had tasks before it are gone
 	cries    []string
 	sum      uint64
 	log      func(format string, args ...any)
+	now      func() task.Time
 }
 
 func newLedger() *ledger {
 	return &ledger{sent: map[string]*sent{}, tasks: map[task.ID]*known{}, byKey: map[string]task.ID{}, bySeq: map[uint64]*known{}, unnamed: map[string]int64{},
-		purges: map[string]int{}, purged: map[string]int64{}, gone: map[string]int64{}, unsure: map[string]bool{}}
+		purges: map[string]int{}, purged: map[string]int64{}, gone: map[string]int64{}, unsure: map[string]bool{},
+		now: func() task.Time { return 0 }}
 }
 
 // cry notes a broken promise under the name of the checker that saw it.
@@ -105,7 +112,7 @@ func (l *ledger) acked(x *sent, r task.Enqueued) {
 	l.same(r.ID, x.key)
 	k := l.taskOf(r.ID, x.key)
 	if !k.acked {
-		k.acked, k.ackedAt = true, l.step
+		k.acked, k.ackedAt, k.at = true, l.step, l.now()
 	}
 	if r.Existing {
 		l.repeats++

@@ -40,7 +40,7 @@ func (p *producer) act() {
 	}
 	var numbers []uint64
 	for range n {
-		x := &sent{key: fmt.Sprintf("%s/%d", p.session(), p.next), queue: p.queue, spec: p.spec()}
+		x := &sent{key: fmt.Sprintf("%s/%d", p.session(), p.next), queue: p.queue, spec: p.spec(), at: p.w.now, lost: p.w.clocks.lost}
 		x.spec.Number, x.spec.Payload = p.next, p.payload(x.key)
 		if p.keyed {
 			x.spec.Number, x.spec.Idempotency = 0, x.key
@@ -95,11 +95,12 @@ func (p *producer) spec() task.Spec {
 	case k < 3:
 		s.Delay = task.Millis(r.IntN(120_000))
 	}
+	p.w.clocks.runAt(&s)
 	if r.IntN(20) == 0 {
 		s.ExpireAfter = task.Millis(1000 + r.IntN(20_000))
 	}
 	if r.IntN(30) == 0 {
-		s.Deadline = p.w.now + task.Time(2000+r.IntN(60_000))
+		s.Deadline = p.w.wall() + task.Time(2000+r.IntN(60_000))
 	}
 	if r.IntN(4) == 0 {
 		s.Policy = &task.Policy{MaxAttempts: int32(1 + r.IntN(3)), Backoff: &task.Backoff{Kind: task.BackoffKind(r.IntN(3)), Base: task.Millis(1 + r.IntN(3000))}}
@@ -121,8 +122,8 @@ func (p *producer) send(numbers []uint64) {
 	}
 	for _, n := range numbers {
 		s := p.open[n].spec
-		if s.Deadline != 0 && s.Deadline <= w.now {
-			s.Deadline = w.now + 1000 // an SDK would give up; here it goes on with a later one
+		if s.Deadline != 0 && s.Deadline <= w.wall() {
+			s.Deadline = w.wall() + 1000 // an SDK would give up; here it goes on with a later one
 		}
 		b.Specs = append(b.Specs, s)
 		p.open[n].times++

@@ -53,7 +53,7 @@ func TestSeeds(t *testing.T) {
 }
 
 // TestKeptSeeds runs every seed that ever failed. A file holds a seed, its steps
-// and "plain" if it is, and says what was wrong.
+// and "plain" or "steady" if it is, and says what was wrong.
 func TestKeptSeeds(t *testing.T) {
 	files, err := filepath.Glob("testdata/seeds/*.txt")
 	if err != nil {
@@ -70,7 +70,7 @@ func TestKeptSeeds(t *testing.T) {
 		if _, err := fmt.Sscanf(line, "seed %d steps %d", &s, &n); err != nil {
 			t.Fatalf("%s: %q: %v", f, line, err)
 		}
-		o := Options{Seed: s, Steps: n, Plain: strings.HasSuffix(line, " plain")}
+		o := Options{Seed: s, Steps: n, Plain: strings.HasSuffix(line, " plain"), Steady: strings.HasSuffix(line, " steady")}
 		if r := Run(o); len(r.Faults) > 0 {
 			fail(t, o, r)
 		}

@@ -55,9 +55,12 @@ func (c *connection) Deliver(ds []task.Delivery) {
 	for _, d := range ds {
 		d.Payload = slices.Clone(d.Payload)
 		k.credit--
-		k.w.led.delivered(d, k.id())
+		k.w.delivered(d, k.id())
 		if k.w.calm && !k.w.led.draining {
 			k.w.first(d, k.types)
+			if d.Counts.Crashes > 0 {
+				k.w.led.cry("blamed", "%s was lost %d times, and nobody did wrong", keyOf(d.Payload), d.Counts.Crashes)
+			}
 		}
 		k.running = append(k.running, d)
 	}
@@ -65,6 +68,14 @@ func (c *connection) Deliver(ds []task.Delivery) {
 		k.w.led.cry("credit", "%s got %d tasks more than it allowed", k.id(), -k.credit)
 	}
 	k.w.log("%s gets %d tasks", k.id(), len(ds))
+}
+
+// delivered notes a delivery, and holds a first one against the clock.
+func (w *world) delivered(d task.Delivery, who string) {
+	w.led.delivered(d, who)
+	if k := w.led.tasks[d.ID]; k != nil && len(k.seen) == 1 && d.Counts == (task.Counts{}) {
+		w.clocks.delivered(k, w.led.sent[k.key])
+	}
 }
 
 // Revoke is task.Sink's.
@@ -96,7 +107,9 @@ func (k *worker) act() {
 		k.attach()
 		return
 	}
-	k.beat()
+	if k.beat(); k.s == nil { // it has heard that its session is over
+		return
+	}
 	if k.honest {
 		for len(k.running) > 0 {
 			k.finish()
@@ -276,7 +289,7 @@ func (c *curl) act() {
 		}
 		for _, d := range ds {
 			d.Payload = slices.Clone(d.Payload)
-			w.led.delivered(d, "curl")
+			w.delivered(d, "curl")
 			c.held = append(c.held, d)
 		}
 	case k < 6:

@@ -35,6 +35,7 @@ type Options struct {
 	Steps  int                              // 0 = 500
 	Calm   bool                             // no faults and nobody misbehaves, so that order is exact
 	Plain  bool                             // no purge, no change of width, nothing under way in a crash: as seeds were run before
+	Steady bool                             // time does nothing strange: likewise
 	Tamper func(System, *store.Mem) System  // tests of the checkers
 	Torn   bool                             // likewise: the store keeps half of a torn batch
 	Log    func(format string, args ...any) // nil = no one listens
@@ -75,6 +76,8 @@ type world struct {
 	now     task.Time
 	mem     *store.Mem
 	sys     System
+	node    *node.Node // what sys is, or has been made of
+	clocks  clocks
 	calm    bool
 	faulty  bool // the store may fail
 	dying   bool // a crash of the store took the process with it
@@ -101,7 +104,8 @@ func Run(o Options) Result {
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
-	w.led.log = w.log
+	w.clocks = clocks{w: w, dice: rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
+	w.led.log, w.led.now = w.log, func() task.Time { return w.now }
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
@@ -143,6 +147,7 @@ func (w *world) play() {
 	for i := 0; i < w.o.Steps && len(w.led.cries) == 0; i++ {
 		w.led.step++
 		w.act()
+		w.clocks.act()
 		w.turns(w.rng.IntN(4))
 	}
 	w.faulty = false
@@ -241,9 +246,12 @@ func (w *world) turns(n int) {
 
 // rest lets the node do all there is to do.
 func (w *world) rest() {
+	idle := 0 // an answer that a step lets out may be a question to a partition that had its step
 	for range 10_000 {
 		busy := w.sys.Step()
-		if !w.sys.Refill() && !busy {
+		if w.sys.Refill() || busy {
+			idle = 0
+		} else if idle++; idle == 2 {
 			return
 		}
 	}
@@ -317,11 +325,11 @@ func (w *world) open() bool {
 	w.dying = false
 	for range openMax {
 		n, err := node.Open(context.Background(), node.Config{
-			Store: w.mem, Name: "sim", Partitions: w.parts, Now: func() task.Time { return w.now }, WindowTasks: w.window,
+			Store: w.mem, Name: "sim", Partitions: w.parts, Now: w.wall, Steady: func() task.Time { return w.now }, WindowTasks: w.window,
 			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}),
 		})
 		if err == nil {
-			w.sys = System(n)
+			w.sys, w.node = System(n), n
 			if w.o.Tamper != nil {
 				w.sys = w.o.Tamper(w.sys, w.mem)
 			}
@@ -386,6 +394,7 @@ func (w *world) reborn(why string) {
 	if w.often(50) {
 		w.now = w.now.Add(task.Millis(w.rng.IntN(3000)))
 	}
+	w.clocks.between()
 	w.open()
 }
 
@@ -537,6 +546,9 @@ func (w *world) checkWatches() {
 // task ends.
 func (w *world) drain() bool {
 	w.log("drain")
+	if c := &w.clocks; c.skew < c.most { // what was to run at a moment then need not wait for it
+		c.to(c.most, "for the drain")
+	}
 	w.led.draining = true
 	for _, k := range w.workers {
 		k.cutOff()

@@ -325,6 +325,7 @@ type NodeInfo struct {
 type PartitionInfo struct {
 	Partition    uint16
 	Epoch        uint32
+	ClockOffset  Millis // by how much its time is ahead of the wall clock
 	Waiting      int64
 	InMemory     int64
 	Running      int64

@@ -10,9 +10,13 @@ type Class uint8
 
 // The classes of birth.
 const (
-	ClassBirth Class = iota // ready at once
-	ClassTimed              // scheduled
+	ClassBirth    Class = iota // ready at once
+	ClassTimed                 // after a length of time, by the machine's clock
+	ClassCalendar              // at a moment of the wall clock
 )
+
+// Timed says whether tasks of the class wait for a time: their keys hold it.
+func (c Class) Timed() bool { return c != ClassBirth }
 
 // ID names a task for ever: it holds the store key under which the task was
 // born, so that finding a task needs no index. After a move its digits are
@@ -25,7 +29,7 @@ type ID struct {
 	Queue     uint32 // number of the queue within the partition
 	Lane      uint32
 	Seq       Seq
-	Due       Time // only for ClassTimed
+	Due       Time // only for classes that are Timed
 }
 
 var idText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
@@ -33,6 +37,8 @@ var idText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(
 const (
 	idBytesMax = 25
 	idTextMax  = 40
+
+	calendarBit = 1 << 47 // in the six bytes of Due: moments reach to the year 6429
 )
 
 // IsZero says whether the ID names nothing.
@@ -44,7 +50,10 @@ func (id ID) AppendBinary(b []byte) []byte {
 	pw := widthOf(uint64(id.Partition), 1, 2)
 	qw := widthOf(uint64(id.Queue), 1, 3)
 	ew := widthOf(uint64(id.Seq.Epoch()), 2, 3)
-	head := byte(id.Class&1)<<7 | (id.Priority&15)<<3 | byte(pw-1)<<2
+	head := (id.Priority&15)<<3 | byte(pw-1)<<2
+	if id.Class.Timed() {
+		head |= 1 << 7
+	}
 	if ew == 3 {
 		head |= 2
 	}
@@ -60,8 +69,11 @@ func (id ID) AppendBinary(b []byte) []byte {
 	b = appendBig(b, uint64(id.Lane), 4)
 	b = appendBig(b, uint64(id.Seq.Epoch()), ew)
 	b = appendBig(b, id.Seq.Counter(), 5)
-	if id.Class == ClassTimed {
+	switch id.Class {
+	case ClassTimed:
 		b = appendBig(b, uint64(id.Due), 6)
+	case ClassCalendar:
+		b = appendBig(b, uint64(id.Due)|calendarBit, 6)
 	}
 	return b
 }
@@ -81,7 +93,7 @@ func IDFromBinary(b []byte) (ID, bool) {
 	}
 	id := ID{Class: Class(head >> 7), Priority: head >> 3 & 15}
 	want := 1 + pw + qw + 4 + ew + 5
-	if id.Class == ClassTimed {
+	if id.Class.Timed() {
 		want += 6
 	}
 	if len(b) != want || id.Priority > PriorityMax {
@@ -99,8 +111,12 @@ func IDFromBinary(b []byte) (ID, bool) {
 	id.Lane = uint32(take(4))
 	epoch := uint32(take(ew))
 	id.Seq = MakeSeq(epoch, take(5))
-	if id.Class == ClassTimed {
-		id.Due = Time(take(6))
+	if id.Class.Timed() {
+		due := take(6)
+		if due&calendarBit != 0 {
+			id.Class = ClassCalendar
+		}
+		id.Due = Time(due &^ calendarBit)
 	}
 	return id, true
 }

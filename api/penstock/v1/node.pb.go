@@ -193,6 +193,7 @@ type PartitionInfo struct {
 	Serving       bool                   `protobuf:"varint,7,opt,name=serving,proto3" json:"serving,omitempty"`
 	SafeMode      bool                   `protobuf:"varint,8,opt,name=safe_mode,json=safeMode,proto3" json:"safe_mode,omitempty"`
 	UncleanOpens  int32                  `protobuf:"varint,9,opt,name=unclean_opens,json=uncleanOpens,proto3" json:"unclean_opens,omitempty"`
+	ClockOffsetMs int64                  `protobuf:"varint,10,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"` // by how much its time is ahead of the wall clock
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +287,13 @@ func (x *PartitionInfo) GetSafeMode() bool {
 func (x *PartitionInfo) GetUncleanOpens() int32 {
 	if x != nil {
 		return x.UncleanOpens
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetClockOffsetMs() int64 {
+	if x != nil {
+		return x.ClockOffsetMs
 	}
 	return 0
 }
@@ -427,7 +435,7 @@ const file_penstock_v1_node_proto_rawDesc = "" +
 	"\x05ready\x18\t \x01(\bR\x05ready\x12\x1b\n" +
 	"\tnot_ready\x18\n" +
 	" \x01(\tR\bnotReady\x12\x1a\n" +
-	"\bprotocol\x18\v \x01(\rR\bprotocol\"\x93\x02\n" +
+	"\bprotocol\x18\v \x01(\rR\bprotocol\"\xbb\x02\n" +
 	"\rPartitionInfo\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -437,7 +445,9 @@ const file_penstock_v1_node_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\x06 \x01(\x03R\vmemoryBytes\x12\x18\n" +
 	"\aserving\x18\a \x01(\bR\aserving\x12\x1b\n" +
 	"\tsafe_mode\x18\b \x01(\bR\bsafeMode\x12#\n" +
-	"\runclean_opens\x18\t \x01(\x05R\funcleanOpens\"\x9b\x02\n" +
+	"\runclean_opens\x18\t \x01(\x05R\funcleanOpens\x12&\n" +
+	"\x0fclock_offset_ms\x18\n" +
+	" \x01(\x03R\rclockOffsetMs\"\x9b\x02\n" +
 	"\n" +
 	"WorkerInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +

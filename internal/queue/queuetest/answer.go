@@ -36,8 +36,15 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 }
 
 func waiting(r *Record) queue.Waiting {
-	return queue.Waiting{Place: r.Place, Names: namesOf(r), Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
+	return queue.Waiting{Place: r.Place, Names: namesOf(r), Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline, After: after(r),
 		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
+}
+
+func after(r *Record) task.Millis {
+	if r.Place.Class == task.ClassCalendar {
+		return r.Spec.ExpireAfter
+	}
+	return 0
 }
 
 func namesOf(r *Record) queue.Names {
@@ -194,19 +201,19 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 	for p, r := range s.live {
 		l := laneOf(p)
 		m, marked := s.marks[l]
-		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class == task.ClassTimed && p.Due < m.TimedLow) {
+		if marked && (p.Class == task.ClassBirth && p.Seq < m.Low || p.Class.Timed() && p.Due < m.TimedLow) {
 			s.fault("live record %+v lies below its lane's marks %+v: it would be lost", p, m)
 			continue
 		}
 		f := found[l]
 		if f == nil {
-			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane, Names: namesOf(r)}
+			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane, Names: namesOf(r), Calendar: p.Class == task.ClassCalendar}
 			found[l] = f
 		}
 		if g, n := f.Names, namesOf(r); g.Type != n.Type || g.Key != n.Key || !slices.Equal(g.Limits, n.Limits) {
 			s.fault("lane %+v holds tasks of two kinds: %+v and %+v", l, g, n)
 		}
-		if p.Class == task.ClassTimed {
+		if p.Class.Timed() {
 			if !f.HasTimed || p.Due < f.Timed {
 				f.HasTimed, f.Timed = true, p.Due
 			}
@@ -237,7 +244,7 @@ func (s *Store) Check() []string {
 		switch t := have[p.Queue]; {
 		case t == nil:
 			fault("record %+v belongs to a queue without a record", p)
-		case p.Class == task.ClassTimed:
+		case p.Class.Timed():
 			t.timed++
 		default:
 			t.births++

@@ -27,7 +27,8 @@ func (m *Model) judge() error {
 		n := 0
 		for _, t := range s.leases {
 			r := m.rig.Store.anyRecord(t.id.Seq)
-			if r.Counts.Failures > t.counts.Failures || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
+			kept := r.Spec != nil // of one that has ended nothing may be kept
+			if r.Counts.Failures > t.counts.Failures || !kept && n < max(s.opts.Concurrency, 1) || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
 				continue
 			}
 			blame[t] = n < max(s.opts.Concurrency, 1)
@@ -101,7 +102,7 @@ func (m *Model) judgeEnd(t *modelTask) error {
 // mayHaveStopped says whether the lease of t may have ended by itself.
 func (m *Model) mayHaveStopped(t *modelTask) bool {
 	_, timeout, _ := t.policy()
-	return t.leaseEnd != 0 && t.leaseEnd <= m.rig.Now || timeout != 0 && t.started.Add(timeout) <= m.rig.Now ||
+	return t.leaseEnd != 0 && t.leaseEnd <= m.rig.Now || timeout != 0 && t.started.Add(timeout+t.stood) <= m.rig.Now ||
 		slices.Contains(m.rig.Lapsed, t.session)
 }
 
@@ -112,7 +113,7 @@ func (s *modelSession) serves(t *modelTask) bool {
 
 func (m *Model) judgeTimeout(t *modelTask) error {
 	_, timeout, _ := t.policy()
-	end := t.started.Add(timeout)
+	end := t.started.Add(timeout + t.stood)
 	if t.session != 0 {
 		end = end.Add(timeoutGrace)
 	}
@@ -175,7 +176,7 @@ func (m *Model) overdue() error {
 		case t.state != task.Running:
 		case t.leaseEnd != 0 && t.leaseEnd <= now:
 			return fmt.Errorf("task %v runs at %d, past its lease's end at %d", t.what(), now, t.leaseEnd)
-		case timeout != 0 && t.started.Add(timeout+timeoutGrace+2*slack) <= now && t.resumed < now:
+		case timeout != 0 && t.started.Add(timeout+t.stood+timeoutGrace+2*slack) <= now && t.resumed < now:
 			return fmt.Errorf("task %v runs at %d, since %d with a timeout of %d", t.what(), now, t.started, timeout)
 		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
 			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)
@@ -187,4 +188,36 @@ func (m *Model) overdue() error {
 		}
 	}
 	return nil
+}
+
+// stoodStill: the owner could hear nobody for d. Nobody is to blame for that.
+func (m *Model) stoodStill(d task.Millis) {
+	for _, s := range m.sessions {
+		if s.beat = min(s.beat.Add(d), m.rig.Now); !s.spared {
+			s.beat, s.spared = m.rig.Now, true
+		}
+	}
+	for _, t := range m.order {
+		if t.state != task.Running {
+			continue
+		}
+		t.stood += d
+		if t.leaseEnd != 0 {
+			t.leaseEnd = t.leaseEnd.Add(d)
+		}
+	}
+}
+
+// clockSet: what is to run at a moment does so by the wall clock as it is now. What
+// is ready and stays so has its place in the line, if it is in memory.
+func (m *Model) clockSet() {
+	for _, t := range m.order {
+		if !t.live() || !t.calendar {
+			continue
+		}
+		at := t.spec.RunAt.Add(m.rig.Wall)
+		if t.ready > m.rig.Now || at > m.rig.Now || !m.inMemory(t) {
+			t.ready = at
+		}
+	}
 }

@@ -53,6 +53,7 @@ type modelSession struct {
 	beat     task.Time
 	ttl      task.Millis
 	detached bool
+	spared   bool         // by a gap of the owner's, and not heard of since
 	leases   []*modelTask // in the order of dispatch
 }
 
@@ -72,13 +73,15 @@ type modelTask struct {
 	here     bool       // this owner has leased it, or given a lease back to its worker
 	session  uint32
 	started  task.Time
-	resumed  task.Time // when its lease was last taken over from an earlier owner
+	stood    task.Millis // the owner stood still for so long meanwhile
+	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
 	kept     bool         // a finished record is kept
 	body     bool         // … with what is needed to run it again
 	revived  bool         // it had ended and was brought back
 	timed    bool         // it stands among the timed
+	calendar bool         // … in a calendar
 	orphan   bool         // it ran, with a claim, when the last owner ended
 	written  *queue.Claim // the unary lease that the last owner left; nil once it has been read
 }
@@ -181,6 +184,9 @@ func (m *Model) Reopened() {
 	m.sessions = map[uint32]*modelSession{}
 	for _, t := range m.order {
 		c, claim := m.rig.Store.claims[t.id.Seq]
+		if t.live() && t.calendar {
+			t.ready = t.spec.RunAt.Add(m.rig.Wall)
+		}
 		t.written = nil
 		if claim && c.LeaseEnd != 0 {
 			t.written = &c
@@ -308,7 +314,7 @@ func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	if r.Place.Class != task.ClassTimed || wait < lo || wait > hi {
 		return fmt.Errorf("task %v waits at %+v, for %d ms: want %d to %d", t.what(), r.Place, wait, lo, hi)
 	}
-	t.ready, t.timed = r.Place.Due, true
+	t.ready, t.timed, t.calendar = r.Place.Due, true, false
 	if r.Counts.Failures != t.counts.Failures || r.Counts.Crashes != t.counts.Crashes {
 		return fmt.Errorf("task %v: its record counts %+v, want %+v", t.what(), r.Counts, t.counts)
 	}

@@ -20,6 +20,10 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 			return fmt.Errorf("tick at %d: %w", m.rig.Now, err)
 		}
 	}
+	m.rig.Now = m.rig.Now.Add(c.Gap)
+	if c.Op == queue.OpClock {
+		m.rig.Wall = c.Offset
+	}
 	m.Look()
 	if err := m.rig.Apply(c); err != nil {
 		return err
@@ -49,13 +53,17 @@ func (m *Model) tick() error {
 	return m.judge()
 }
 
-var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free"}
+var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free", "gap", "clock"}
 
 func (m *Model) observe(c *queue.Command) error {
 	if c.Op != queue.OpDispatch && c.Op != queue.OpLease && len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased that nobody asked for", len(m.rig.Leased))
 	}
 	switch c.Op {
+	case queue.OpGap:
+		m.stoodStill(c.Gap)
+	case queue.OpClock:
+		m.clockSet()
 	case queue.OpEnqueue:
 		return m.enqueued(c.Enqueue)
 	case queue.OpReport:
@@ -74,7 +82,7 @@ func (m *Model) observe(c *queue.Command) error {
 		return m.openedSession(c.Open)
 	case queue.OpBeat:
 		if s := m.sessions[c.Session]; s != nil {
-			s.beat = m.rig.Now
+			s.beat, s.spared = m.rig.Now, false
 		}
 	case queue.OpDetach:
 		if s := m.sessions[c.Session]; s != nil {
@@ -162,7 +170,7 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 			return same(id)
 		}
 	}
-	if s.Check() != nil || s.Deadline != 0 && s.Deadline <= now {
+	if s.Check() != nil || s.Deadline != 0 && s.Deadline <= m.rig.wall() {
 		return want(task.Invalid)
 	}
 	key := [2]string{q.name, s.Idempotency}
@@ -178,16 +186,10 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 	if got.Err != nil || got.Existing || m.tasks[got.ID.Seq] != nil {
 		return fmt.Errorf("got %+v, want a new task", got)
 	}
-	at := max(now.Add(s.Delay), s.RunAt)
-	t := &modelTask{id: got.ID, queue: q, spec: *s, state: task.Ready, ready: at, enqueued: now, expires: s.Deadline}
-	if s.ExpireAfter > 0 && (t.expires == 0 || at.Add(s.ExpireAfter) < t.expires) {
-		t.expires = at.Add(s.ExpireAfter)
+	t, err := m.born(q, s, got.ID)
+	if err != nil {
+		return err
 	}
-	timed := got.ID.Class == task.ClassTimed
-	if timed != (at > now) || timed && got.ID.Due != at || got.ID.Priority != s.Priority || got.ID.Seq.Epoch() != m.epoch {
-		return fmt.Errorf("ID %+v does not fit", got.ID)
-	}
-	t.timed = timed
 	m.tasks[got.ID.Seq] = t
 	m.order = append(m.order, t)
 	q.enqueued++
@@ -202,6 +204,33 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 		m.idems[key] = &modelIdem{t, s.Type + "\x00" + string(s.Payload), now.Add(window)}
 	}
 	return nil
+}
+
+// born is a new task as it should be.
+func (m *Model) born(q *modelQueue, s *task.Spec, id task.ID) (*modelTask, error) {
+	now := m.rig.Now
+	at, due, class := now, task.Time(0), task.ClassBirth
+	switch {
+	case s.Delay > 0:
+		at, class = now.Add(s.Delay), task.ClassTimed
+		due = at
+	case s.RunAt != 0 && s.RunAt > m.rig.wall():
+		at, class = s.RunAt.Add(m.rig.Wall), task.ClassCalendar
+		due = s.RunAt
+	}
+	if id.Class != class || id.Due != due || id.Priority != s.Priority || id.Seq.Epoch() != m.epoch {
+		return nil, fmt.Errorf("ID %+v does not fit", id)
+	}
+	t := &modelTask{id: id, queue: q, spec: *s, state: task.Ready, ready: at, enqueued: now}
+	if s.Deadline != 0 {
+		t.spec.Deadline = s.Deadline.Add(m.rig.Wall)
+		t.expires = t.spec.Deadline
+	}
+	if s.ExpireAfter > 0 && (t.expires == 0 || at.Add(s.ExpireAfter) < t.expires) {
+		t.expires = at.Add(s.ExpireAfter)
+	}
+	t.timed, t.calendar = class.Timed(), class == task.ClassCalendar
+	return t, nil
 }
 
 // reported predicts the code of one outcome and what it does.
@@ -383,7 +412,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
 	t.state, t.token, t.known, t.here, t.orphan = task.Running, l.Token, true, true, false
-	t.session, t.started, t.leaseEnd = session, m.rig.Now, end
+	t.session, t.started, t.stood, t.leaseEnd = session, m.rig.Now, 0, end
 	return nil
 }
 

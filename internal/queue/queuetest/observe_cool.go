@@ -20,7 +20,7 @@ func (m *Model) openedSession(o *queue.Open) error {
 	} else if s.opts.ID != o.Options.ID {
 		return fmt.Errorf("session %q got the number %d of session %q", o.Options.ID, o.Session, s.opts.ID)
 	}
-	s.opts, s.beat, s.detached, s.ttl = *o.Options, m.rig.Now, false, o.Options.TTL
+	s.opts, s.beat, s.detached, s.spared, s.ttl = *o.Options, m.rig.Now, false, false, o.Options.TTL
 	if s.ttl == 0 {
 		s.ttl = task.DefaultSessionTTL
 	}
@@ -68,7 +68,7 @@ func (m *Model) goesOn(t *modelTask, k task.Token) {
 	if _, claimed := m.claims[t.id.Seq]; !claimed && !(t.known && t.token == k) {
 		t.started = m.rig.Now
 	}
-	t.resumed = m.rig.Now
+	t.resumed, t.stood = m.rig.Now, 0
 	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
 }
 
@@ -78,7 +78,7 @@ func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
 		return false
 	}
 	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&
-		!(t.timed && t.ready >= m.opened)
+		!(t.timed && !t.calendar && t.ready >= m.opened)
 }
 
 func (m *Model) changed(c *queue.Change) error {

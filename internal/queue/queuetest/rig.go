@@ -17,6 +17,7 @@ type Rig struct {
 	Store *Store
 	Cfg   queue.Config
 	Now   task.Time
+	Wall  task.Millis  // by how much the wall clock is behind Now
 	Out   queue.Output // of the last Apply
 	Trace func(now task.Time, cmds []queue.Command, o *queue.Output)
 
@@ -39,10 +40,14 @@ func NewRig(cfg queue.Config, now task.Time) *Rig {
 	return r
 }
 
+func (r *Rig) wall() task.Time { return r.Now.Add(-r.Wall) }
+
 func (r *Rig) open() {
 	r.points, r.refills, r.put = nil, nil, nil
 	r.Store.cache = map[uint32]*Record{}
-	r.M = queue.New(r.Cfg, r.Store.Snapshot(), r.Now)
+	snap := r.Store.Snapshot()
+	snap.Meta.Offset = r.Wall
+	r.M = queue.New(r.Cfg, snap, r.Now)
 }
 
 // Reopen ends the machine, in order or as a crash does, and opens the next over

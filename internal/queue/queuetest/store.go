@@ -36,7 +36,11 @@ type laneID struct {
 	lane  uint32
 }
 
-func laneOf(p queue.Place) laneID { return laneID{p.Queue, p.Prio, p.Lane} }
+func laneOf(p queue.Place) laneID {
+	return laneID{p.Queue, p.Prio, p.Lane}
+}
+
+func markOf(m *queue.Mark) laneID { return laneID{m.Queue, m.Prio, m.Lane} }
 
 type producerKey struct {
 	queue uint32
@@ -167,6 +171,7 @@ func (b *batch) sources() {
 
 func birthRecord(w *queue.Birth) *Record {
 	spec := *w.Spec
+	spec.Deadline = w.Deadline
 	return &Record{Place: w.Place, Birth: w.Place, Spec: &spec, Enqueued: w.Enqueued, Expires: w.Expires, Flags: w.Flags}
 }
 
@@ -264,7 +269,7 @@ func (b *batch) deletes() {
 		drop(s, s.sessions, id)
 	}
 	for _, m := range o.DropMarks {
-		drop(s, s.marks, laneID{m.Queue, m.Prio, m.Lane})
+		drop(s, s.marks, markOf(&m))
 	}
 }
 
@@ -275,7 +280,7 @@ func comparePlaces(a, b queue.Place) int {
 }
 
 func placeLess(a, b queue.Place) bool {
-	if a.Class == task.ClassTimed && a.Due != b.Due {
+	if a.Class.Timed() && a.Due != b.Due {
 		return a.Due < b.Due
 	}
 	return a.Seq < b.Seq
@@ -283,6 +288,9 @@ func placeLess(a, b queue.Place) bool {
 
 func (b *batch) puts() {
 	s, o := b.s, b.o
+	for _, x := range o.Marks {
+		put(s, s.marks, markOf(&x), x)
+	}
 	for i := range o.Births {
 		if w := &o.Births[i]; w.Place.Queue != queue.Void {
 			b.putLive(birthRecord(w), w.Slot)
@@ -350,7 +358,7 @@ func (b *batch) putLive(r *Record, slot uint32) {
 		s.cache[slot] = r
 	}
 	if m, ok := s.marks[laneOf(r.Place)]; ok {
-		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class == task.ClassTimed && r.Place.Due < m.TimedLow {
+		if r.Place.Class == task.ClassBirth && r.Place.Seq < m.Low || r.Place.Class.Timed() && r.Place.Due < m.TimedLow {
 			s.fault("record %+v is written below its lane's low-water mark %+v", r.Place, m)
 		}
 	}
@@ -500,7 +508,7 @@ func (n *names) indexes(o *queue.Output) {
 		n.add(mark{k.Queue, k.Prio, k.Lane})
 	}
 	for i := range o.Marks {
-		n.add(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
+		n.add(mark(markOf(&o.Marks[i])))
 	}
 }
 

@@ -80,6 +80,20 @@ func (p *player) act(l *line) error {
 			return err
 		}
 		return p.wait(d)
+	case "wall": // the wall clock is set forward, or with a minus back
+		d, err := millis(l.word(1))
+		if err != nil {
+			return err
+		}
+		p.rig.Wall -= d
+		return p.apply(queue.Command{Op: queue.OpClock, Offset: p.rig.Wall}, nil)
+	case "stand": // the owner stands still: no tick, no mail
+		d, err := millis(l.word(1))
+		if err != nil {
+			return err
+		}
+		p.rig.Now = p.rig.Now.Add(d)
+		return p.apply(queue.Command{Op: queue.OpGap, Gap: d}, nil)
 	case "queue":
 		return p.setQueue(l)
 	case "enqueue":
@@ -199,7 +213,10 @@ func (p *player) enqueue(l *line) error {
 	s := task.Spec{Type: l.word(2), Priority: uint8(l.num("priority", task.DefaultPriority)), Delay: l.time("delay"), ExpireAfter: l.time("expire"),
 		Idempotency: l.opts["once"], IdempotencyFor: l.time("for"), Number: uint64(l.num("number", 0)), Payload: []byte(l.text)}
 	if d := l.time("deadline"); d != 0 {
-		s.Deadline = p.rig.Now.Add(d)
+		s.Deadline = p.rig.wall().Add(d)
+	}
+	if d := l.time("at"); d != 0 {
+		s.RunAt = p.rig.wall().Add(d)
 	}
 	if n, t, b := l.num("attempts", 0), l.time("timeout"), l.backoff(); n != 0 || t != 0 || b != nil {
 		s.Policy = &task.Policy{MaxAttempts: int32(n), Timeout: t, Backoff: b}
@@ -228,9 +245,12 @@ func (p *player) enqueued(r task.Enqueued) {
 		p.say("it is %s already", p.name(r.ID.Seq))
 	default:
 		p.seqs, p.ids = append(p.seqs, r.ID.Seq), append(p.ids, r.ID)
-		if r.ID.Class == task.ClassTimed {
+		switch r.ID.Class {
+		case task.ClassTimed:
 			p.say("%s waits %v", p.name(r.ID.Seq), length(r.ID.Due.Sub(p.rig.Now)))
-		} else {
+		case task.ClassCalendar:
+			p.say("%s is due in %v by the wall clock", p.name(r.ID.Seq), length(r.ID.Due.Sub(p.rig.wall())))
+		default:
 			p.say("%s is ready", p.name(r.ID.Seq))
 		}
 	}

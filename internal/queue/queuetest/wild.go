@@ -88,6 +88,10 @@ func wild(rig *Rig, d *Draw, steps int, log func(string)) error {
 				log(fmt.Sprintf("%d: +%d %s", i, pause, describe(&c)))
 			}
 		}
+		if d.Often(3) {
+			rig.Wall += task.Millis(d.N(20_000)) - 10_000
+			cmds = append(cmds, queue.Command{Op: queue.OpClock, Offset: rig.Wall})
+		}
 		rig.Leased, rig.Ended = rig.Leased[:0], rig.Ended[:0]
 		if err := rig.Once(cmds...); err != nil {
 			return fmt.Errorf("step %d: %w", i, err)

@@ -50,6 +50,7 @@ type Workload struct {
 	D        *Draw
 	Rig      *Rig
 	Longest  task.Millis // of a step in time; 0 = a day
+	Sets     bool        // the wall clock is set; then no task that has a moment to run at expires
 	tokens   []task.Token
 	ids      []task.ID
 	sessions []uint32
@@ -118,6 +119,12 @@ func (w *Workload) command() queue.Command {
 	case k < 99:
 		return queue.Command{Op: queue.OpFree, Unsent: []task.Token{w.token()}}
 	}
+	if w.Sets && d.Often(60) {
+		return queue.Command{Op: queue.OpClock, Offset: w.Rig.Wall + task.Millis(d.N(40_000)) - 20_000}
+	}
+	if d.Often(50) {
+		return queue.Command{Op: queue.OpGap, Gap: task.Millis(d.N(20_000))}
+	}
 	return queue.Command{Op: queue.OpTick}
 }
 
@@ -185,16 +192,18 @@ func (w *Workload) spec() task.Spec {
 	case k < 20:
 		s.Delay = task.Millis(d.N(3000))
 	case k < 25:
-		s.RunAt = w.Rig.Now + task.Time(d.N(20_000)) - 1000
+		s.RunAt = w.Rig.wall() + task.Time(d.N(20_000)) - 1000
 		s.RunAt = max(s.RunAt, 1)
 	case k < 27:
 		s.Delay = task.Millis(d.N(int(2 * task.Day)))
 	}
 	if d.Often(8) {
-		s.ExpireAfter = task.Millis(1 + d.N(4000))
+		if s.ExpireAfter = task.Millis(1 + d.N(4000)); w.Sets && s.RunAt != 0 {
+			s.ExpireAfter = 0
+		}
 	}
 	if d.Often(8) {
-		s.Deadline = w.Rig.Now + task.Time(d.N(10_000))
+		s.Deadline = w.Rig.wall() + task.Time(d.N(10_000))
 	}
 	if d.Often(10) {
 		s.Idempotency = fmt.Sprint("k", d.N(6))
@@ -251,7 +260,7 @@ func (w *Workload) token() task.Token {
 	}
 	t := w.tokens[n-1-w.D.N(min(n, pick(w.D, 3, 10, 40)))]
 	if w.D.Often(2) {
-		t.Dispatch++
+		t.Dispatch += 1 << 20 // one that never was: the next may well be the task's own
 	}
 	return t
 }
@@ -345,8 +354,12 @@ func Try(d *Draw, window, steps int, log func(string)) error {
 	if log != nil {
 		rig.Trace = traceTo(log)
 	}
+	rig.Wall = pick[task.Millis](d, 0, 0, 10*task.Minute, -task.Hour)
+	if err := rig.Reopen(false); err != nil {
+		return err
+	}
 	m := NewModel(rig)
-	w := &Workload{D: d, Rig: rig}
+	w := &Workload{D: d, Rig: rig, Sets: d.Often(50)}
 	for i := 0; i < steps && !d.Done(); i++ {
 		if n := rig.Refills(); n > 0 && d.Often(60) {
 			rig.Refill(d.N(n))
