@@ -121,6 +121,10 @@ func (r *Runner) deleteLast(t *turn) {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
+	for _, k := range o.DropLists {
+		e.key = record.AppendListKey(e.key[:0], r.p, k)
+		b.SingleDelete(e.key) // written once
+	}
 }
 
 // without returns the dropped keys that no put of the same batch names.
@@ -444,6 +448,11 @@ func (r *Runner) encodeLast(t *turn) {
 	for i := range o.Claims {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, o.Claims[i].Seq)
 		e.val = record.AppendClaim(e.val[:0], &o.Claims[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Lists {
+		e.key = record.AppendListKey(e.key[:0], r.p, o.Lists[i].Key)
+		e.val = record.AppendList(e.val[:0], &o.Lists[i])
 		b.Set(e.key, e.val)
 	}
 }

@@ -247,6 +247,11 @@ func (m *Machine) purgeBirths(l *lane) {
 			m.remove(e.slot)
 		}
 	}
+	for _, e := range l.early {
+		if s := m.slab.at(e.slot); s.seq == e.seq && s.class == task.ClassBirth && s.state != slotRunning {
+			m.remove(e.slot)
+		}
+	}
 	if !l.more {
 		return
 	}
@@ -261,10 +266,18 @@ func (m *Machine) purgeBirths(l *lane) {
 	} else {
 		l.more = false
 	}
-	end := from
-	end.Seq = to
 	alone := l.timedCount == 0 && !l.timedMore && l.queue.state.Dead == 0 // no other task can have a payload there
-	m.out.Purges = append(m.out.Purges, Range{from, end, alone})
+	for _, e := range append(l.early, fifoEntry{to, NoSlot}) {
+		if e.slot != NoSlot && (m.slab.at(e.slot).seq != e.seq || m.slab.at(e.slot).class != task.ClassBirth) {
+			continue
+		}
+		if end := from; from.Seq < e.seq { // what runs among them stays
+			end.Seq = e.seq
+			m.out.Purges = append(m.out.Purges, Range{from, end, alone})
+		}
+		from.Seq = e.seq + 1
+	}
+	m.orderEarly(l, seqEnd)
 	m.dirty = true
 }
 

@@ -111,7 +111,11 @@ func (c *checker) slot(i uint32, s *slot) error {
 		}
 	case slotHeld:
 		lt.waiting++
+		lt.returned++
 		qt.held++
+		if a := m.restart.order[s.session-1]; m.restart.away[a.state.Session] != a {
+			return fmt.Errorf("task %x is held for session %q, which is not away", uint64(s.seq), a.state.Session)
+		}
 	case slotRunning:
 		qt.running++
 	}

@@ -124,7 +124,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.lease(i, s)
 		m.deliver(i, s, c)
 		got++
-		m.noteDispatched(l, x)
+		m.noteDispatched(l)
 	}
 	return got
 }
@@ -132,7 +132,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 // lease links a task, in no list now, to the session's leases.
 func (m *Machine) lease(i uint32, s *session) {
 	x := m.slab.at(i)
-	x.state, x.session, x.started, x.long = slotRunning, s.no, m.now, false
+	x.state, x.session, x.started, x.long, x.old = slotRunning, s.no, m.now, false, false
 	x.prev, x.next = s.tail, NoSlot
 	if s.tail == NoSlot {
 		s.head = i
@@ -179,6 +179,7 @@ func (m *Machine) unlease(i uint32) {
 		s.watched = x.prev
 	}
 	x.next, x.prev, x.session, x.leaseEnd = NoSlot, NoSlot, 0, 0
+	m.unlist(x)
 	s.running--
 	m.lanes[x.lane].queue.running--
 	m.timers.set(i, 0)
@@ -201,6 +202,8 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	}
 	if q.state.Config.Claims == task.ClaimsDurable || m.careful(s) {
 		m.claim(i, s)
+	} else {
+		m.list(i)
 	}
 	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
 		m.armLease(i)
@@ -223,6 +226,7 @@ func (m *Machine) token(i uint32, x *slot) task.Token {
 func (m *Machine) claim(i uint32, s *session) {
 	if x := m.slab.at(i); x.flags&FlagClaim == 0 {
 		x.flags |= FlagClaim
+		m.unlist(x)
 		m.putClaim(i, s)
 	}
 }
@@ -248,7 +252,6 @@ func (m *Machine) dropClaim(x *slot) {
 		return
 	}
 	x.flags &^= FlagClaim
-	delete(m.restart.claims, x.seq)
 	m.dirty = true
 	m.out.DropClaims = append(m.out.DropClaims, x.seq)
 	for i := range m.out.Claims {
@@ -328,23 +331,11 @@ func (s *session) watchedValid(m *Machine) bool {
 	return x.state == slotRunning && x.session == s.no && x.long
 }
 
-// noteDispatched moves the lane's dispatch marks, in blocks, before anything
-// above them is shown to a worker.
-func (m *Machine) noteDispatched(l *lane, x *slot) {
-	write := false
-	if x.class == task.ClassTimed {
-		if x.due > l.timedTop {
-			l.timedTop = m.now.Add(timedMarkBlock)
-			write = true
-		}
-	} else {
-		l.sinceMark++
-		if x.seq > l.high {
-			l.high = x.seq + markBlock
-			write = true
-		}
-	}
-	if write {
+// noteDispatched writes the lane's marks once in a while, so that a start needs
+// not walk over all that has gone.
+func (m *Machine) noteDispatched(l *lane) {
+	if l.sinceMark++; l.sinceMark >= markBlock {
+		l.sinceMark = 0
 		m.putMark(l)
 	}
 }
@@ -366,8 +357,7 @@ func (m *Machine) putMark(l *lane) {
 	if l.timedMore {
 		timed = min(timed, l.horizon.due)
 	}
-	l.timedMark = timed
-	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Low: low, High: l.high, TimedLow: timed, TimedTop: l.timedTop}
+	mk := Mark{Queue: l.queue.state.Queue, Prio: l.prio, Lane: l.num, Low: low, TimedLow: timed}
 	for i := range m.out.Marks {
 		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {
 			*o = mk

@@ -257,9 +257,10 @@ func (m *Machine) detach(i uint32) {
 		m.waiting--
 		m.timers.set(i, 0)
 	case slotHeld:
-		l.waiting--
+		m.unready(l, i)
 		m.waiting--
-		q.held--
+		m.unlist(s)
+		s.session = 0
 	case slotRunning:
 		m.unlease(i)
 	}

@@ -21,15 +21,16 @@ type lane struct {
 	timedAlone uint64 // Apply of the last timed task that went to the store alone
 
 	head, tail uint32   // ready births, by sequence
-	returned   []uint32 // heap of ready tasks that are no fresh births, by (ready, seq)
+	returned   []uint32 // heap of ready and held tasks that are no fresh births, by (ready, seq)
 	waiting    int      // in memory and not running: ready, scheduled or held
 
 	// Births.
-	more      bool     // births at or after cursor are in the store alone
-	cursor    task.Seq // while more
-	lastAlone uint64   // Apply of the last birth that went to the store alone
-	births    *load    // refill under way
-	order     fifo     // births in memory in the order of sequence, running ones too
+	more      bool        // births at or after cursor are in the store alone
+	cursor    task.Seq    // while more
+	lastAlone uint64      // Apply of the last birth that went to the store alone
+	births    *load       // refill under way
+	order     fifo        // births in memory in the order of sequence, running ones too
+	early     []fifoEntry // births taken in at the start that the refills have not come to
 
 	// Timed.
 	timedMore  bool     // timed tasks after horizon may be in the store alone
@@ -40,13 +41,8 @@ type lane struct {
 	timedCount int       // timed tasks in memory, running ones too
 	timedOrder timedHeap // lazily: timed tasks in memory by key
 
-	window     int      // how many tasks the lane may keep in memory
-	high       task.Seq // dispatch mark as written: nothing above it was dispatched
-	timedTop   task.Time
-	sinceMark  int
-	timedMark  task.Time
-	heldBelow  task.Seq  // births up to it may be running under an earlier owner
-	heldTimed  task.Time // timed tasks due up to it, likewise
+	window     int       // how many tasks the lane may keep in memory
+	sinceMark  int       // dispatches since the marks were written
 	lastServed task.Time // when a worker for the type was last here
 }
 
@@ -114,17 +110,27 @@ func (m *Machine) pushBirth(l *lane, i uint32) {
 
 // pushReturned makes any other task ready.
 func (m *Machine) pushReturned(l *lane, i uint32) {
+	l.queue.inReady++
+	m.insert(l, i, slotReady)
+}
+
+// pushHeld keeps a task at its place in the order.
+func (m *Machine) pushHeld(l *lane, i uint32) {
+	l.queue.held++
+	m.insert(l, i, slotHeld)
+}
+
+func (m *Machine) insert(l *lane, i uint32, state slotState) {
 	s := m.slab.at(i)
-	s.state = slotReady
+	s.state = state
 	l.returned = append(l.returned, i)
 	s.pos = uint32(len(l.returned))
 	m.returnedUp(l, len(l.returned)-1)
 	l.waiting++
-	l.queue.inReady++
 	m.fixLevel(l)
 }
 
-// unready takes a ready task out of its lane.
+// unready takes a ready or held task out of its lane.
 func (m *Machine) unready(l *lane, i uint32) {
 	s := m.slab.at(i)
 	if s.pos != 0 {
@@ -143,7 +149,11 @@ func (m *Machine) unready(l *lane, i uint32) {
 		s.next, s.prev = NoSlot, NoSlot
 	}
 	l.waiting--
-	l.queue.inReady--
+	if s.state == slotHeld {
+		l.queue.held--
+	} else {
+		l.queue.inReady--
+	}
 	m.fixLevel(l)
 }
 
@@ -223,6 +233,22 @@ func (f *fifo) push(seq task.Seq, slot uint32) {
 	}
 	f.buf[(f.head+f.n)&(len(f.buf)-1)] = fifoEntry{seq, slot}
 	f.n++
+}
+
+// seqEnd is behind every sequence.
+const seqEnd = ^task.Seq(0)
+
+// orderEarly puts births that were taken in at the start and lie before to where
+// they belong.
+func (m *Machine) orderEarly(l *lane, to task.Seq) {
+	n := 0
+	for ; n < len(l.early) && l.early[n].seq < to; n++ {
+		e := l.early[n]
+		if s := m.slab.at(e.slot); s.seq == e.seq && s.class == task.ClassBirth {
+			l.order.push(e.seq, e.slot)
+		}
+	}
+	l.early = l.early[n:]
 }
 
 // trim drops what has left the birth class from the front, and returns the first

@@ -99,7 +99,8 @@ func (m *Machine) levelRemove(lv *level, p int) {
 
 // pick is the lane whose first task is next for a worker that serves sv: strict
 // priority, then the head that became ready first. nil: nothing, or (stalled) a
-// served lane of that rank is still being read from the store.
+// served lane of that rank is still being read from the store, or what is next is
+// held for the worker that may be running it.
 func (m *Machine) pick(q *queueOf, sv *serves) *lane {
 	if q.state.Paused {
 		return nil
@@ -119,6 +120,9 @@ func (m *Machine) pick(q *queueOf, sv *serves) *lane {
 			}
 		}
 		if best != nil {
+			if m.slab.at(m.first(best)).state == slotHeld {
+				return nil // nothing behind it may go first
+			}
 			return best
 		}
 	}

@@ -44,6 +44,7 @@ type Machine struct {
 	idems     idems
 	history   history
 	restart   restart
+	lists     lists
 	expiry    expiry
 
 	// Answers to point Wants, for this Apply only.
@@ -100,6 +101,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 			m.loaded(cmds[i].Loaded)
 		}
 	}
+	m.firstWork()
 	m.runTimers()
 	for i := range cmds {
 		m.apply(&cmds[i])
@@ -169,6 +171,7 @@ func (m *Machine) finishApply() {
 	m.keyOnce()
 	m.producers.put(m)
 	m.history.put(m)
+	m.putLists()
 	if m.dirty {
 		m.dirty = false
 		m.meta.Now = m.now
@@ -196,7 +199,7 @@ func (m *Machine) deadline() task.Time {
 	if t := m.longAt; t != 0 && t < d {
 		d = t
 	}
-	if t := m.restart.until; t != 0 && t < d {
+	if t := m.restart.next; t != 0 && t < d {
 		d = t
 	}
 	return max(d, m.now+1)
@@ -238,7 +241,8 @@ func (m *Machine) becomeReady(i uint32) {
 
 // slowWork is done at most once per sweepEvery: what needs no exactness.
 func (m *Machine) slowWork() {
-	m.endAdoption()
+	m.settleSafe()
+	m.lapseAway()
 	if m.longAt != 0 && m.longAt <= m.now {
 		m.watchLong()
 	}
@@ -247,6 +251,7 @@ func (m *Machine) slowWork() {
 	}
 	m.tick = m.now.Add(sweepEvery)
 	m.lapseSessions()
+	m.sweepLists()
 	m.giveUpUnserved()
 	m.producers.evict(m)
 	m.history.retain(m)

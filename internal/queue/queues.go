@@ -135,9 +135,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 		q.typeNum[t.Name] = t.Lane
 	}
 	for _, mk := range snap.Marks {
-		l := m.laneOf(m.queues[mk.Queue], mk.Prio, mk.Lane)
-		l.high, l.timedTop = mk.High, mk.TimedTop
-		l.timedMark = mk.TimedLow
+		m.laneOf(m.queues[mk.Queue], mk.Prio, mk.Lane)
 	}
 	for _, f := range snap.Lanes {
 		l := m.laneOf(m.queues[f.Queue], f.Prio, f.Lane)

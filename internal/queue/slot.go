@@ -8,7 +8,7 @@ type slotState uint8
 const (
 	slotFree      slotState = iota
 	slotLoaded              // taken in by a command, in no list
-	slotHeld                // may be running under an earlier owner
+	slotHeld                // may be running under an earlier owner; at its place in its lane
 	slotReady               // in its lane
 	slotScheduled           // its time has not come
 	slotRunning             // leased
@@ -32,13 +32,14 @@ type slot struct {
 	prev     uint32
 	timer    uint32 // place in the timer heap + 1
 	pos      uint32 // place in the lane's returned heap + 1
-	session  uint32
+	session  uint32 // that it is leased to; of a held one, that it waits for
 	dispatch uint32 // of the last dispatch …
 	epoch    uint32 // … and the epoch it happened in
 	nonce    uint32
 	putBatch uint32 // Apply that put its record …
 	putIndex uint32 // … and where in the Output
 	size     uint32 // bytes of its record
+	list     uint32 // dispatch list that tells of its lease; 0 = none
 	failures uint16
 	crashes  uint16
 	releases uint16
@@ -46,6 +47,7 @@ type slot struct {
 	state    slotState
 	flags    Flags
 	long     bool // its lease is older than longAfter
+	old      bool // it stands as its last dispatch, by an earlier owner, has left it
 }
 
 const (

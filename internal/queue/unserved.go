@@ -22,7 +22,7 @@ func (m *Machine) giveUpUnserved() {
 		for _, l := range q.lanes {
 			for left > 0 && l.heap != 0 && l.lastServed.Add(limit) <= m.now {
 				i := m.first(l)
-				if m.slab.at(i).ready.Add(limit) > m.now {
+				if s := m.slab.at(i); s.state == slotHeld || s.ready.Add(limit) > m.now {
 					break
 				}
 				m.die(i, "no worker serves this type: none came within "+itoa(int(limit/task.Second))+" s", nil)

@@ -151,7 +151,7 @@ func (m *Machine) infoOf(q *queueOf) task.QueueInfo {
 	unserved := map[uint32]int{}
 	for _, l := range q.lanes {
 		f := m.first(l)
-		if f == NoSlot {
+		if f == NoSlot || m.slab.at(f).state == slotHeld {
 			continue
 		}
 		at := m.slab.at(f).ready

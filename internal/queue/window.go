@@ -119,16 +119,17 @@ func (m *Machine) refillBirths(ld *load, a *Loaded) {
 		if i == NoSlot {
 			continue
 		}
+		m.orderEarly(l, w.Place.Seq)
 		l.order.push(w.Place.Seq, i)
-		if !m.inherit(l, w, i) {
-			m.pushBirth(l, i)
-		}
+		m.pushBirth(l, i)
 	}
 	if n := len(a.Waiting); n > 0 {
 		l.cursor = a.Waiting[n-1].Place.Seq + 1
+		m.orderEarly(l, l.cursor)
 	}
 	if a.End && l.lastAlone <= a.Want.Batch {
 		l.more = false
+		m.orderEarly(l, seqEnd)
 	}
 }
 
@@ -141,9 +142,7 @@ func (m *Machine) refillTimed(ld *load, a *Loaded) {
 		if i == NoSlot {
 			continue
 		}
-		if !m.inherit(l, w, i) {
-			m.schedule(l, i, timedKey{w.Place.Due, w.Place.Seq})
-		}
+		m.schedule(l, i, timedKey{w.Place.Due, w.Place.Seq})
 	}
 	l.timed = nil
 	if n := len(a.Waiting); n > 0 {
@@ -191,9 +190,6 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)
 	s.lane, s.policy, s.size = l.no, m.policies.hold(w.Policy), uint32(w.Size)
 	s.state = slotLoaded
-	if m.restart.claimed(s.seq) {
-		s.flags |= FlagClaim
-	}
 	m.index.put(s.seq, i)
 	return i
 }

@@ -251,7 +251,7 @@ func (w *Workload) token() task.Token {
 	}
 	t := w.tokens[n-1-w.D.N(min(n, pick(w.D, 3, 10, 40)))]
 	if w.D.Often(2) {
-		t.Dispatch++
+		t.Dispatch += 1000 // the next one may have been given out
 	}
 	return t
 }
@@ -422,8 +422,7 @@ func crash(d *Draw, m *Model, w *Workload, log func(string)) error {
 	if err := m.rig.Reopen(how == 0); err != nil {
 		return errors.Join(errors.New("reopen"), err)
 	}
-	m.Reopened()
-	return nil
+	return m.Reopened(how == 0)
 }
 
 // describe is one line on a command, for the log of a failing seed.
