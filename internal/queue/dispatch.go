@@ -179,7 +179,9 @@ func (m *Machine) unlease(i uint32) {
 		s.watched = x.prev
 	}
 	x.next, x.prev, x.session, x.leaseEnd = NoSlot, NoSlot, 0, 0
-	m.unlist(x)
+	if x.list != 0 {
+		m.unlist(x)
+	}
 	s.running--
 	m.lanes[x.lane].queue.running--
 	m.timers.set(i, 0)
@@ -203,7 +205,7 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	if q.state.Config.Claims == task.ClaimsDurable || m.careful(s) {
 		m.claim(i, s)
 	} else {
-		m.list(i)
+		m.list(i, Dispatched{Place: d.Place, Dispatch: x.dispatch, Attempt: d.Token.Attempt, Session: s.opts.ID, Started: x.started, LeaseEnd: x.leaseEnd})
 	}
 	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
 		m.armLease(i)

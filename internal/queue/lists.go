@@ -51,13 +51,13 @@ func (m *Machine) newList(epoch, nonce uint32) uint32 {
 }
 
 // list notes a dispatch that no claim tells of.
-func (m *Machine) list(i uint32) {
+func (m *Machine) list(i uint32, d Dispatched) {
 	ls := &m.lists
 	if ls.open == 0 {
 		ls.open, ls.tasks = m.newList(m.cfg.Epoch, m.cfg.Nonce), ls.tasks[:0]
 	}
 	m.enlist(ls.open, i)
-	ls.tasks = append(ls.tasks, m.dispatched(i))
+	ls.tasks = append(ls.tasks, d)
 }
 
 // enlist has a list tell of a task.
@@ -73,6 +73,7 @@ func (m *Machine) enlist(no, i uint32) {
 	}
 }
 
+// dispatched is what a list tells of a task.
 func (m *Machine) dispatched(i uint32) Dispatched {
 	x := m.slab.at(i)
 	d := Dispatched{Place: m.place(x), Dispatch: x.dispatch, Attempt: uint16(attemptOf(x)), Started: x.started, LeaseEnd: x.leaseEnd}
