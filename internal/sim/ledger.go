@@ -37,8 +37,9 @@ type known struct {
 type told struct {
 	task.Outcome
 	code   task.Code
-	known  bool // an answer came
-	answer int  // number of the event
+	known  bool      // an answer came
+	answer int       // number of the event
+	at     task.Time // when it was decided
 }
 
 // ledger is all that could be seen from outside, and what checkers cried.
@@ -57,7 +58,9 @@ type ledger struct {
 	purged   map[string]int64  // by queue, what the purges counted
 	gone     map[string]int64  // by queue, tasks known that are missing at the end for a purge
 	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
-	draining bool              // those who had tasks before it are gone
+	now      *task.Time
+	calm     bool
+	draining bool // those who had tasks before it are gone
 	cries    []string
 	sum      uint64
 	log      func(format string, args ...any)
@@ -146,6 +149,10 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 	if d.Attempt != d.Counts.Failures+d.Counts.Crashes+1 {
 		l.cry("fence", "%s: attempt %d with %+v", key, d.Attempt, d.Counts)
 	}
+	if l.calm && !l.draining && d.Counts.Crashes > 0 {
+		l.cry("crash", "%s: %d crashes are counted, and no worker has crashed", key, d.Counts.Crashes)
+	}
+	l.early(k, d)
 	if len(k.seen) == 0 && !l.draining {
 		l.firsts = append(l.firsts, d)
 	}
@@ -155,7 +162,7 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 // decided: a worker will report o for d.
 func (l *ledger) decided(d task.Delivery, o task.Outcome) {
 	k := l.tasks[d.ID]
-	k.outcomes = append(k.outcomes, told{Outcome: o})
+	k.outcomes = append(k.outcomes, told{Outcome: o, at: *l.now})
 }
 
 // reported: a report was answered.

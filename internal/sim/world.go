@@ -76,6 +76,7 @@ type world struct {
 	mem     *store.Mem
 	sys     System
 	calm    bool
+	shaken  bool // calm, and restarted now and then
 	faulty  bool // the store may fail
 	dying   bool // a crash of the store took the process with it
 	broken  int
@@ -101,7 +102,7 @@ func Run(o Options) Result {
 	}
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
-	w.led.log = w.log
+	w.led.log, w.led.now = w.log, &w.now
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
@@ -109,6 +110,8 @@ func Run(o Options) Result {
 	w.wide = 1 + w.rng.IntN(w.parts)
 	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
 		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn})
+	w.led.calm = w.calm
+	w.shaken = w.calm && !o.Plain && w.dice.IntN(3) > 0
 	for i := range 1 + w.rng.IntN(3) {
 		w.producers = append(w.producers, newProducer(w, i))
 	}
@@ -184,7 +187,9 @@ func (w *world) act() {
 			}
 		}
 	default:
-		if !w.calm && w.often(40) {
+		if w.shaken {
+			w.shake()
+		} else if !w.calm && w.often(40) {
 			w.crash()
 		}
 	}
