@@ -46,6 +46,9 @@ func (c *checker) run() error {
 			return err
 		}
 	}
+	if err := c.lists(); err != nil {
+		return err
+	}
 	if used != m.slab.used || used != m.index.n {
 		return fmt.Errorf("slots: %d indexed, %d used, %d counted by the index", used, m.slab.used, m.index.n)
 	}
@@ -118,6 +121,30 @@ func (c *checker) slot(i uint32, s *slot) error {
 		}
 	case slotRunning:
 		qt.running++
+	}
+	return nil
+}
+
+// lists holds that of every task that may be running a list or a claim tells, and
+// lists of nothing else.
+func (c *checker) lists() error {
+	m := c.m
+	left := make([]int, len(m.lists.all)+1)
+	for k, seq := range m.index.keys {
+		if seq == 0 {
+			continue
+		}
+		s := m.slab.at(m.index.slots[k])
+		flies, claimed := s.state == slotRunning || s.state == slotHeld, s.flags&FlagClaim != 0
+		if flies != (claimed || s.list != 0) || claimed && s.list != 0 {
+			return fmt.Errorf("task %x: state %d, claimed %v, in dispatch list %d", uint64(seq), s.state, claimed, s.list)
+		}
+		left[s.list]++
+	}
+	for k := range m.lists.all {
+		if l := &m.lists.all[k]; l.left != left[k+1] {
+			return fmt.Errorf("dispatch list %+v: %d left, %d found", l.key, l.left, left[k+1])
+		}
 	}
 	return nil
 }

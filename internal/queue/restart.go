@@ -210,13 +210,11 @@ func (r *restart) back(m *Machine, id string) {
 			m.unhold(i)
 		}
 	}
-	m.forgetAway(a)
-}
-
-func (m *Machine) forgetAway(a *awayWorker) {
 	a.held = nil
-	delete(m.restart.away, a.state.Session)
-	m.nextAway()
+	delete(r.away, id)
+	if len(r.away) == 0 { // else r.next may be too early, once
+		r.next = 0
+	}
 }
 
 // nextAway sets when the next session lapses.
