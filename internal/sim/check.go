@@ -255,7 +255,9 @@ func (l *ledger) unseen(in task.Info) {
 // there is no session.
 func (w *world) checkLeftovers() {
 	ctx := context.Background()
-	w.leave()
+	if w.rng != nil { // a storm's workers leave by themselves
+		w.leave()
+	}
 	if err := w.sys.Close(ctx); err != nil {
 		w.led.cry("leftovers", "close: %v", err)
 		return

@@ -58,7 +58,7 @@ type ledger struct {
 	purged   map[string]int64  // by queue, what the purges counted
 	gone     map[string]int64  // by queue, tasks known that are missing at the end for a purge
 	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
-	now      *task.Time
+	now      *task.Time        // nil in a storm, whose clock nobody holds
 	calm     bool
 	draining bool // those who had tasks before it are gone
 	cries    []string
@@ -162,7 +162,11 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 // decided: a worker will report o for d.
 func (l *ledger) decided(d task.Delivery, o task.Outcome) {
 	k := l.tasks[d.ID]
-	k.outcomes = append(k.outcomes, told{Outcome: o, at: *l.now})
+	t := told{Outcome: o}
+	if l.now != nil {
+		t.at = *l.now
+	}
+	k.outcomes = append(k.outcomes, t)
 }
 
 // reported: a report was answered.

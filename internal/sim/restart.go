@@ -84,6 +84,9 @@ func (k *worker) revoked(ts []task.Token) {
 // early holds a delivery against the time that its task had to wait for: that of
 // its birth, and what the last outcome asked for.
 func (l *ledger) early(k *known, d task.Delivery) {
+	if l.now == nil {
+		return
+	}
 	at := d.ID.Due
 	if n := len(k.seen); n > 0 && !k.retried {
 		for i := range k.outcomes {
