@@ -246,7 +246,7 @@ var classWords = map[record.Class]string{
 	record.ClassExpiry:   "the expiry index", record.ClassWhere: "the index of moved tasks",
 	record.ClassIdem: "idempotency keys", record.ClassProducer: "producer sessions", record.ClassSession: "worker sessions",
 	record.ClassDead: "dead letters", record.ClassFinished: "finished tasks", record.ClassSegment: "the index of finished tasks",
-	record.ClassClaim: "leases",
+	record.ClassClaim: "leases", record.ClassList: "leases",
 }
 
 // holds says in words what stands between keys.

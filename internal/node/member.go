@@ -43,9 +43,10 @@ func (m *member) runner() *partition.Runner { return m.now.Load() }
 // errReopening refuses what comes while the partition is not served.
 var errReopening = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
 
-// noteAway remembers a session of this process when its partition ends in a
-// fault. Such sessions are recorded nowhere; the next runner waits for them all
-// the same, since the process that they live in has not died.
+// noteAway remembers a session of this process when its partition ends in a fault,
+// and when it leaves, since that may come right after. Such sessions are recorded
+// nowhere; the next runner waits for them all the same, since the process that they
+// live in has not died.
 func (m *member) noteAway(o *task.SessionOptions) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,6 +54,13 @@ func (m *member) noteAway(o *task.SessionOptions) {
 		m.away = make(map[string]task.SessionOptions)
 	}
 	m.away[o.ID] = *o
+}
+
+// isBack forgets a session that has attached again.
+func (m *member) isBack(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.away, id)
 }
 
 // takeAway lists those sessions, by ID, and forgets them.

@@ -146,7 +146,9 @@ func (s *session) openIn(p uint16, running []task.Token, done func(lost []task.T
 	s.mu.Unlock()
 	if s.gone.Load() {
 		r.Detach(l.a)
+		return
 	}
+	s.n.members[p].isBack(s.opts.ID)
 }
 
 // widen opens the session in partitions that a queue of its has been given.
@@ -203,9 +205,17 @@ func (s *session) Progress(t task.Token, p task.Progress) {
 // Detach implements task.Session.
 func (s *session) Detach() {
 	if s.leave() {
-		for _, l := range s.takeLegs() {
-			l.r.Detach(l.a)
+		s.detachLegs()
+	}
+}
+
+// detachLegs leaves every partition as one who will be back.
+func (s *session) detachLegs() {
+	for _, l := range s.takeLegs() {
+		if !s.opts.Remote {
+			s.n.members[l.p].noteAway(&s.opts)
 		}
+		l.r.Detach(l.a)
 	}
 }
 
@@ -253,9 +263,7 @@ func (s *session) lose(err *task.Error) {
 	if !s.leave() {
 		return
 	}
-	for _, l := range s.takeLegs() {
-		l.r.Detach(l.a)
-	}
+	s.detachLegs()
 	s.sinking.Lock()
 	defer s.sinking.Unlock()
 	s.sink.Lost(err)

@@ -65,6 +65,9 @@ func (r *Runner) encodeDeletes(t *turn) {
 	for i := range o.Purges {
 		r.deletePurged(t, &o.Purges[i])
 	}
+	for i := range o.Covers {
+		r.deletePurged(t, &o.Covers[i])
+	}
 	for _, g := range o.PurgeLarge {
 		e.key = record.AppendChunkPrefix(e.key[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.From})
 		e.end = record.AppendChunkPrefix(e.end[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.To})
@@ -125,6 +128,10 @@ func (r *Runner) deleteLast(t *turn) {
 	for _, seq := range without(o.DropClaims, o.Claims, func(w *queue.Claim) task.Seq { return w.Seq }) {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
+	}
+	for _, k := range o.DropLists {
+		e.key = record.AppendListKey(e.key[:0], r.p, k)
+		b.SingleDelete(e.key) // written once
 	}
 }
 
@@ -439,6 +446,11 @@ func (r *Runner) encodeLast(t *turn) {
 	for i := range o.Claims {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, o.Claims[i].Seq)
 		e.val = record.AppendClaim(e.val[:0], &o.Claims[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Lists {
+		e.key = record.AppendListKey(e.key[:0], r.p, o.Lists[i].Key)
+		e.val = record.AppendList(e.val[:0], &o.Lists[i])
 		b.Set(e.key, e.val)
 	}
 }

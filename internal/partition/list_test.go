@@ -275,7 +275,7 @@ func TestListOfTheLeast(t *testing.T) {
 // Lanes that have marks are merged as others are, and nothing is walked that lies
 // below a mark: the tombstones of all that was done there do.
 func TestListFromMarks(t *testing.T) {
-	s := shape{queues: 4, size: equal(1_600), types: 2, done: 5_000, run: 100}
+	s := shape{queues: 4, size: equal(3_000), types: 2, done: 10_000, run: 100}
 	g := newRig(t, store.MemOptions{}, func(c *Config) { c.Check = false })
 	all := g.fill(s)
 	marks, err := readAll(context.Background(), g.r, record.ClassMark, record.DecodeMark)

@@ -82,10 +82,16 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	}
 	for i := range r.cfg.Away {
 		if a := &r.cfg.Away[i]; !slices.ContainsFunc(s.Sessions, func(x queue.SessionState) bool { return x.Session == a.ID }) {
-			s.Sessions = append(s.Sessions, queue.SessionState{Session: a.ID, Worker: a.Worker, Concurrency: a.Concurrency, TTL: a.TTL})
+			s.Here = append(s.Here, queue.SessionState{Session: a.ID, Worker: a.Worker, Concurrency: a.Concurrency, TTL: a.TTL})
 		}
 	}
 	if s.Claims, err = readAll(ctx, r, record.ClassClaim, record.DecodeClaim); err != nil {
+		return nil, err
+	}
+	if s.Lists, err = readAll(ctx, r, record.ClassList, record.DecodeList); err != nil {
+		return nil, err
+	}
+	if err := r.readInFlight(ctx, s); err != nil {
 		return nil, err
 	}
 	if err := r.findLanes(ctx, s); err != nil {
@@ -118,6 +124,26 @@ func readAll[T any](ctx context.Context, r *Runner, c record.Class, decode func(
 		return nil, fmt.Errorf("read the %s records: %w", c, err)
 	}
 	return all, nil
+}
+
+// readInFlight reads the records of the tasks that may be running, where lists and
+// claims say that they stand. One that is not there has ended, or moved on.
+func (r *Runner) readInFlight(ctx context.Context, s *queue.Snapshot) error {
+	for _, f := range s.MayRun() {
+		var a queue.Loaded
+		found, err := r.wantLive(f.Claim.Place, &a)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if found {
+			f.Waiting = a.Waiting[0]
+			s.InFlight = append(s.InFlight, f)
+		}
+	}
+	return nil
 }
 
 // findLanes finds the lanes that have tasks, and where each begins.

@@ -14,7 +14,7 @@ func (m *Machine) Check() error {
 	return c.run()
 }
 
-type laneTally struct{ births, returned, waiting, timed, tasks, scheduled int }
+type laneTally struct{ births, returned, waiting, timed, tasks, scheduled, held int }
 
 type queueTally struct{ ready, running, active, held, births, timed int64 }
 
@@ -45,6 +45,9 @@ func (c *checker) run() error {
 		if err := c.slot(i, s); err != nil {
 			return err
 		}
+	}
+	if err := c.lists(); err != nil {
+		return err
 	}
 	if used != m.slab.used || used != m.index.n {
 		return fmt.Errorf("slots: %d indexed, %d used, %d counted by the index", used, m.slab.used, m.index.n)
@@ -124,9 +127,38 @@ func (c *checker) slot(i uint32, s *slot) error {
 		}
 	case slotHeld:
 		lt.waiting++
+		lt.held++
+		lt.returned++
 		qt.held++
+		if a := m.restart.order[s.session-1]; m.restart.away[a.state.Session] != a {
+			return fmt.Errorf("task %x is held for session %q, which is not away", uint64(s.seq), a.state.Session)
+		}
 	case slotRunning:
 		qt.running++
+	}
+	return nil
+}
+
+// lists holds that of every task that may be running a list or a claim tells, and
+// lists of nothing else.
+func (c *checker) lists() error {
+	m := c.m
+	left := make([]int, len(m.lists.all)+1)
+	for k, seq := range m.index.keys {
+		if seq == 0 {
+			continue
+		}
+		s := m.slab.at(m.index.slots[k])
+		flies, claimed := s.state == slotRunning || s.state == slotHeld, s.flags&FlagClaim != 0
+		if flies != (claimed || s.list != 0) || claimed && s.list != 0 {
+			return fmt.Errorf("task %x: state %d, claimed %v, in dispatch list %d", uint64(seq), s.state, claimed, s.list)
+		}
+		left[s.list]++
+	}
+	for k := range m.lists.all {
+		if l := &m.lists.all[k]; l.left != left[k+1] {
+			return fmt.Errorf("dispatch list %+v: %d left, %d found", l.key, l.left, left[k+1])
+		}
 	}
 	return nil
 }
@@ -161,7 +193,7 @@ func (c *checker) lane(l *lane) error {
 	}
 	at, stored, any := m.front(l)
 	switch {
-	case n != t.births || int(l.ready) != t.births+t.returned:
+	case n != t.births || int(l.ready) != t.births+t.returned-t.held:
 		return fmt.Errorf("births: %d listed, %d ready; %d ready counted", n, t.births, l.ready)
 	case l.returned() != t.returned:
 		return fmt.Errorf("returned: %d listed, %d ready", l.returned(), t.returned)

@@ -107,7 +107,7 @@ func (m *Machine) clockSet(back bool) {
 // set back: in memory as they are, in the store by their keys.
 func (m *Machine) unripen(l *lane) {
 	for _, i := range append([]uint32(nil), l.side.returned.items...) {
-		if m.slab.at(i).due > m.wall {
+		if s := m.slab.at(i); s.state == slotReady && s.due > m.wall {
 			m.unready(l, i)
 			l.queue().timedActive--
 			m.sleep(l, i)

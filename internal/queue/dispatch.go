@@ -130,6 +130,9 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		}
 		i := m.first(l)
 		x := m.slab.at(i)
+		if x.state == slotHeld { // it waits for the worker that may be running it
+			return got
+		}
 		if x.expires != 0 && x.expires <= m.now {
 			m.expire(i)
 			continue
@@ -141,7 +144,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.lease(i, s)
 		m.deliver(i, s, c)
 		got++
-		m.noteDispatched(l, x)
+		m.noteDispatched(l)
 	}
 	return got
 }
@@ -172,7 +175,7 @@ func (m *Machine) detachToLease(i uint32) {
 	if x.state == slotScheduled {
 		l.queue().timedActive++
 	}
-	m.unlist(l, i)
+	m.takeOut(l, i)
 }
 
 // unlease takes a running task from its session's leases.
@@ -196,6 +199,9 @@ func (m *Machine) unlease(i uint32) {
 		s.watched = x.prev
 	}
 	x.next, x.prev, x.session, x.leaseEnd = NoSlot, NoSlot, 0, 0
+	if x.list != 0 {
+		m.unlist(x)
+	}
 	s.running--
 	m.lanes[x.lane].queue().running--
 	m.timers.set(i, 0)
@@ -219,6 +225,8 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	}
 	if q.state.Config.Claims == task.ClaimsDurable || m.careful(s) {
 		m.claim(i, s)
+	} else {
+		m.list(i, Dispatched{Place: d.Place, Dispatch: x.dispatch, Attempt: d.Token.Attempt, Session: s.opts.ID, Started: x.started, LeaseEnd: x.leaseEnd})
 	}
 	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
 		m.armLease(i)
@@ -241,6 +249,7 @@ func (m *Machine) token(i uint32, x *slot) task.Token {
 func (m *Machine) claim(i uint32, s *session) {
 	if x := m.slab.at(i); x.flags&FlagClaim == 0 {
 		x.flags |= FlagClaim
+		m.unlist(x)
 		m.putClaim(i, s)
 	}
 }
@@ -266,7 +275,6 @@ func (m *Machine) dropClaim(x *slot) {
 		return
 	}
 	x.flags &^= FlagClaim
-	delete(m.restart.claims, x.seq)
 	m.dirty = true
 	m.out.DropClaims = append(m.out.DropClaims, x.seq)
 	for i := range m.out.Claims {
@@ -340,27 +348,18 @@ func (s *session) watchedValid(m *Machine) bool {
 	return x.state == slotRunning && x.session == s.no && x.long
 }
 
-// noteDispatched moves the lane's dispatch marks, in blocks, before anything
-// above them is shown to a worker.
-func (m *Machine) noteDispatched(l *lane, x *slot) {
-	write := false
-	if x.class.Timed() {
-		if x.due > l.timedTop {
-			l.timedTop = max(x.due, m.clockOf(l).Add(timedMarkBlock))
-			write = true
-		}
-	} else if x.seq > l.high {
-		l.high = x.seq + markBlock
-		write = true
-	}
-	if write {
+// noteDispatched writes the lane's marks once in a while, so that a start needs
+// not walk over all that has gone.
+func (m *Machine) noteDispatched(l *lane) {
+	if l.sinceMark++; l.sinceMark >= markBlock {
+		l.sinceMark = 0
 		m.putMark(l)
 	}
 }
 
 // putMark writes the lane's marks.
 func (m *Machine) putMark(l *lane) {
-	mk := Mark{Queue: l.queue().state.Queue, Prio: l.prio(), Lane: l.num, Low: m.lowOf(l), High: l.high, TimedLow: m.timedLowOf(l), TimedTop: l.timedTop}
+	mk := Mark{Queue: l.queue().state.Queue, Prio: l.prio(), Lane: l.num, Low: m.lowOf(l), TimedLow: m.timedLowOf(l)}
 	l.marked, l.markedIn = true, uint32(m.batch)
 	for i := range m.out.Marks {
 		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {

@@ -267,12 +267,12 @@ func (m *Machine) detach(i uint32) {
 	if s.class.Timed() && s.state != slotScheduled {
 		l.queue().timedActive--
 	}
-	m.unlist(l, i)
+	m.takeOut(l, i)
 	m.leave(l, s)
 }
 
-// unlist takes a task out of whatever list it is in.
-func (m *Machine) unlist(l *lane, i uint32) {
+// takeOut takes a task out of whatever list of tasks it is in.
+func (m *Machine) takeOut(l *lane, i uint32) {
 	s := m.slab.at(i)
 	switch s.state {
 	case slotReady:
@@ -283,9 +283,10 @@ func (m *Machine) unlist(l *lane, i uint32) {
 		m.waiting--
 		m.timersOf(l).set(i, 0)
 	case slotHeld:
-		l.waiting--
+		m.unready(l, i)
 		m.waiting--
-		l.queue().held--
+		m.unlist(s)
+		s.session = 0
 	case slotRunning:
 		m.unlease(i)
 	}

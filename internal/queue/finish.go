@@ -79,13 +79,11 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 	t := &o.Token
 	if i, ok := m.index.get(t.Seq); ok {
 		x := m.slab.at(i)
-		same := x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
-		unknown := m.mayBeEarlier(x, t)
-		if x.state == slotRunning || !same && !unknown {
+		if x.state == slotRunning || !x.sameLease(t) {
 			return task.LeaseLost
 		}
-		if o.Kind == task.OutcomeComplete || unknown {
-			m.takeOver(i, &m.unary, t)
+		if o.Kind == task.OutcomeComplete || x.mayBeEarlier(t) {
+			m.takeOver(i, &m.unary)
 			m.follow(i, o)
 			return task.OK
 		}
@@ -104,18 +102,6 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 		return task.OK
 	}
 	return task.LeaseLost
-}
-
-// mayBeEarlier says whether t may be the last dispatch of a waiting task, by an
-// earlier owner. It is not if this owner has dispatched the task, nor if the task
-// was not yet due when this owner began: then it was put there after t had ended.
-// Where a claim is written it names the last dispatch.
-func (m *Machine) mayBeEarlier(x *slot, t *task.Token) bool {
-	if c, claimed := m.restart.claims[x.seq]; claimed && !sameLease(&c.Token, t) {
-		return false
-	}
-	return x.epoch == 0 && t.Epoch < m.cfg.Epoch && uint32(t.Attempt) == attemptOf(x) &&
-		(x.class != task.ClassTimed || x.due < m.restart.opened)
 }
 
 func sameLease(a, b *task.Token) bool {
@@ -268,6 +254,7 @@ func (m *Machine) release(i uint32, o *task.Outcome) {
 func (m *Machine) giveBack(i uint32) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
+	m.givenBack(x)
 	m.unlease(i)
 	x.dispatch = 0
 	m.dropClaim(x) // or the next owner would take it for a crash
@@ -421,9 +408,9 @@ func (m *Machine) extend(c *Extend) {
 				}
 				x.leaseEnd = m.now.Add(ttl)
 				m.armLease(i)
-				if x.flags&FlagClaim != 0 {
-					m.putClaim(i, &m.unary)
-				}
+				m.unlist(x) // its list tells of an earlier end
+				x.flags |= FlagClaim
+				m.putClaim(i, &m.unary)
 			}
 		}
 	}
@@ -437,10 +424,10 @@ func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
 		return NoSlot, false
 	}
 	x := m.slab.at(i)
-	if x.state != slotReady && x.state != slotHeld || !m.mayBeEarlier(x, t) {
+	if x.state != slotReady && x.state != slotHeld || !x.mayBeEarlier(t) {
 		return NoSlot, false
 	}
-	m.takeOver(i, &m.unary, t)
+	m.takeOver(i, &m.unary)
 	return i, true
 }
 

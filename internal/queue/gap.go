@@ -23,9 +23,7 @@ func (m *Machine) stoodStill(d task.Millis) {
 		}
 	}
 	m.stopped = m.now
-	if m.restart.until != 0 {
-		m.restart.until = m.restart.until.Add(d)
-	}
+	m.restart.giveTime(d)
 }
 
 // giveTime pushes the ends of what the session runs.

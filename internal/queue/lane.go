@@ -66,6 +66,7 @@ type lane struct {
 	window         int32  // how many tasks the lane may keep in memory
 	chunk          int32  // how many are read at once at most, while memory is short
 	period         uint32 // in which a worker took from it last
+	sinceMark      int32  // dispatches since its marks were written
 	markedIn       uint32 // Apply that put a mark of it last
 
 	calendar bool  // its tasks are timed by the wall clock (clock.go)
@@ -77,16 +78,12 @@ type lane struct {
 	marked   bool  // a mark of it is in the store
 	gone     bool  // let go of
 
-	high      task.Seq  // dispatch mark as written: nothing above it was dispatched
-	timedTop  task.Time // the same of timed tasks
-	heldBelow task.Seq  // births up to it may be running under an earlier owner
-	heldTimed task.Time // timed tasks due up to it, likewise
 }
 
 // side is what most lanes don't need.
 type side struct {
 	limits    []string
-	returned  heap[uint32, readyOrder] // ready tasks that are no fresh births
+	returned  heap[uint32, readyOrder] // ready and held tasks that are no fresh births
 	timed     stream
 	order     timedOrder
 	timedIn   int       // timed tasks in memory, running ones too
@@ -289,7 +286,17 @@ func (m *Machine) pushReturned(l *lane, i uint32) {
 	m.fixLane(l)
 }
 
-// unready takes a ready task out of its lane.
+// pushHeld keeps a task from being dispatched, at its place in the order: nothing
+// behind it may go first.
+func (m *Machine) pushHeld(l *lane, i uint32) {
+	m.slab.at(i).state = slotHeld
+	m.sideOf(l).returned.push(i)
+	l.waiting++
+	l.queue().held++
+	m.fixLane(l)
+}
+
+// unready takes a ready or held task out of its lane.
 func (m *Machine) unready(l *lane, i uint32) {
 	s := m.slab.at(i)
 	if s.pos != 0 {
@@ -298,7 +305,11 @@ func (m *Machine) unready(l *lane, i uint32) {
 		m.unlink(&l.head, &l.tail, s)
 	}
 	l.waiting--
-	m.countReady(l, -1)
+	if s.state == slotHeld {
+		l.queue().held--
+	} else {
+		m.countReady(l, -1)
+	}
 	m.fixLane(l)
 	m.runLow(l)
 }
@@ -475,6 +486,7 @@ func (m *Machine) dropLane(l *lane) {
 	q := l.queue()
 	if l.marked {
 		m.out.DropMarks = append(m.out.DropMarks, Mark{Queue: q.state.Queue, Prio: l.prio(), Lane: l.num})
+		m.cover(l)
 		m.dirty = true
 	}
 	if l.side != nil && l.side.wakePos != 0 {
@@ -499,6 +511,19 @@ func (m *Machine) dropLane(l *lane) {
 	}
 	m.dropType(g.typ)
 	m.shrink(q)
+}
+
+// cover drops by range what has gone already, of a lane that was busy: so no scan
+// that begins before it has to walk over each deletion.
+func (m *Machine) cover(l *lane) {
+	for _, c := range []task.Class{task.ClassBirth, task.ClassTimed, task.ClassCalendar} {
+		if (c == task.ClassCalendar) == l.calendar {
+			from := Place{Class: c, Queue: l.queue().state.Queue, Prio: l.prio(), Lane: l.num}
+			to := from
+			to.Lane++
+			m.out.Covers = append(m.out.Covers, Range{from, to})
+		}
+	}
 }
 
 // unname takes the lane out of those that are found by name.

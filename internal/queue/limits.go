@@ -26,7 +26,7 @@ const (
 	unservedTypesMax = 1_024                   // types looked at, in one tick, for tasks that no worker serves
 	unservedShownMax = 100                     // types shown of a queue that no worker serves
 	markBlock        = 1_024                   // dispatches between two writes of a lane's marks
-	timedMarkBlock   = task.Second             // time between two writes of a lane's timed marks
+	listSpare        = 1_024                   // tasks that are over and that dispatch lists may tell of, beside one for each that runs
 	timedLead        = task.Second             // timed tasks are loaded so long before they are due
 	longAfter        = task.Second - longEvery // a lease older than this is watched by a timer and claimed,
 	longEvery        = task.Second / 10        // in looks this far apart: so by the time it is a second old
@@ -37,7 +37,8 @@ const (
 	sweepEvery       = task.Second             // slow work (sessions, unserved types, retention) at most this often
 	idemSweepEvery   = 10 * task.Minute        // idempotency entries are swept this often
 	idemSweepMax     = 512                     // entries looked at in one step of the sweep
-	adoptWindow      = 5 * task.Second         // after an unclean start: how long workers may take to be back
+	adoptWindow      = 5 * task.Second         // after a start: how long workers may take to be back
+	adoptAgain       = task.Second             // and at least, though an earlier start has waited for them
 	safeWindow       = task.Minute             // two unclean opens within it turn on safe mode for as long
 	timeoutGrace     = task.Second             // a session's worker is given so long past an attempt's timeout
 	segmentBytes     = 64 << 20                // a segment of history closes at this size,

@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // Config is what a machine must know of its surroundings.
 type Config struct {
@@ -14,8 +19,8 @@ type Config struct {
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
 }
 
-// Snapshot is what the store holds when a partition is opened. Waiting tasks are
-// not in it: the machine asks for them by Wants.
+// Snapshot is what the store holds when a partition is opened. Of waiting tasks
+// only those are in it that may be running: the machine asks for others by Wants.
 type Snapshot struct {
 	Meta       Meta
 	Found      bool // false: the partition is new
@@ -24,7 +29,10 @@ type Snapshot struct {
 	Segments   []Segment
 	Producers  []ProducerState
 	Sessions   []SessionState
+	Here       []SessionState // sessions of this process that will be back; they are recorded nowhere
 	Claims     []Claim
+	Lists      []List
+	InFlight   []InFlight // what MayRun says and is still there, with its record
 	Lanes      []LaneFound
 	NextExpiry task.Time // of the first entry of the expiry index; 0 = none
 }
@@ -41,4 +49,50 @@ type LaneFound struct {
 	Ready    task.Time // since when it has been ready
 	HasTimed bool
 	Timed    task.Time // due of the first timed task
+}
+
+// InFlight is a task that was running when the last owner ended, as far as its
+// lists and claims tell.
+type InFlight struct {
+	Waiting Waiting
+	Claim   Claim // its last dispatch
+	Claimed bool  // a claim is written of it
+	List    ListKey
+}
+
+// MayRun is the last dispatch of every task that claims and lists name, in the
+// order of places. Waiting is left to whoever reads the store; where no record
+// stands, the task has ended.
+func (s *Snapshot) MayRun() []InFlight {
+	at := make(map[task.Seq]int, len(s.Claims))
+	var all []InFlight
+	add := func(f InFlight) {
+		k, named := at[f.Claim.Seq]
+		switch {
+		case !named:
+			at[f.Claim.Seq] = len(all)
+			all = append(all, f)
+		case all[k].Claim.Token.Fence() < f.Claim.Token.Fence():
+			all[k] = f
+		}
+	}
+	for _, c := range s.Claims { // before the lists: of one dispatch the claim is younger
+		add(InFlight{Claim: c, Claimed: true})
+	}
+	for i := range s.Lists {
+		l := &s.Lists[i]
+		for j := range l.Tasks {
+			d := &l.Tasks[j]
+			t := task.Token{Attempt: d.Attempt, Epoch: l.Epoch, Nonce: l.Nonce, Dispatch: d.Dispatch, Queue: d.Place.Queue, Seq: d.Place.Seq}
+			add(InFlight{List: l.Key, Claim: Claim{Seq: d.Place.Seq, Place: d.Place, Token: t, Session: d.Session, Started: d.Started, LeaseEnd: d.LeaseEnd}})
+		}
+	}
+	slices.SortFunc(all, func(a, b InFlight) int { return comparePlaces(a.Claim.Place, b.Claim.Place) })
+	return all
+}
+
+// comparePlaces is the order of places in the store.
+func comparePlaces(a, b Place) int {
+	return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
+		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
 }

@@ -60,6 +60,7 @@ type Machine struct {
 	idems     idems
 	history   history
 	restart   restart
+	lists     lists
 	expiry    expiry
 	sweeper   sweeper
 
@@ -132,6 +133,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 			m.loaded(cmds[i].Loaded)
 		}
 	}
+	m.firstWork()
 	m.runTimers()
 	m.wakeLanes()
 	for i := range cmds {
@@ -207,6 +209,7 @@ func (m *Machine) finishApply() {
 	if len(m.fading) >= fadingMax {
 		m.dropLanes()
 	}
+	m.putLists()
 	if m.dirty {
 		m.dirty = false
 		m.meta.Now = m.now
@@ -237,7 +240,7 @@ func (m *Machine) deadline() task.Time {
 	if t := m.longAt; t != 0 && t < d {
 		d = t
 	}
-	if t := m.restart.until; t != 0 && t < d {
+	if t := m.restart.next; t != 0 && t < d {
 		d = t
 	}
 	return max(d, m.now+1)
@@ -279,7 +282,8 @@ func (m *Machine) becomeReady(i uint32) {
 
 // slowWork is done at most once per sweepEvery: what needs no exactness.
 func (m *Machine) slowWork() {
-	m.endAdoption()
+	m.settleSafe()
+	m.lapseAway()
 	if m.longAt != 0 && m.longAt <= m.now {
 		m.watchLong()
 	}
@@ -288,6 +292,7 @@ func (m *Machine) slowWork() {
 	}
 	m.tick = m.now.Add(sweepEvery)
 	m.lapseSessions()
+	m.sweepLists()
 	m.giveUpUnserved()
 	m.producers.evict(m)
 	m.history.retain(m)

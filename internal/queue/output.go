@@ -23,12 +23,14 @@ type Output struct {
 	DropExpiries  []ExpiryKey
 	DropIdems     []IdemKey
 	DropClaims    []task.Seq
+	DropLists     []ListKey
 	DropSegments  []uint32
 	DropProducers []ProducerState
 	DropSessions  []string
 	DropMarks     []Mark
 	DropLarge     []Place // chunks of large payloads, by place of birth
 	Purges        []Range
+	Covers        []Range    // of lanes that are gone: nothing is left there
 	PurgeLarge    []SeqRange // whose chunks of large payloads all go
 	PurgeDead     []uint32   // queues whose dead letters of earlier batches all go
 
@@ -41,6 +43,7 @@ type Output struct {
 	Expiries  []Expiry
 	Idems     []Idem
 	Claims    []Claim
+	Lists     []List
 	Queues    []QueueState
 	Marks     []Mark
 	Segments  []Segment
@@ -72,11 +75,11 @@ func (o *Output) Durable() bool { return o.MetaSet }
 func (o *Output) Reset() {
 	*o = Output{
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
-		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
+		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
-		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
+		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], Covers: o.Covers[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
@@ -214,6 +217,30 @@ type Claim struct {
 	LeaseEnd task.Time // of a unary lease (Session is ""); 0 = a session's
 }
 
+// ListKey names a dispatch list: its writer's epoch, and which it was of his.
+type ListKey struct{ Epoch, No uint32 }
+
+// List tells what was dispatched and has no claim: by one Apply, or, in the place
+// of earlier lists, what of them was still running.
+type List struct {
+	Key   ListKey
+	Epoch uint32 // of the leases
+	Nonce uint32
+	At    task.Time
+	Tasks []Dispatched
+}
+
+// Dispatched is one lease in a List. With the List's epoch and nonce it tells the
+// whole token.
+type Dispatched struct {
+	Place    Place
+	Dispatch uint32
+	Attempt  uint16
+	Session  string // "" = none
+	Started  task.Time
+	LeaseEnd task.Time // of a lease without a session
+}
+
 // QueueState is a queue's record: settings and exact durable counts.
 type QueueState struct {
 	Queue     uint32
@@ -235,16 +262,14 @@ type QueueState struct {
 	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
 }
 
-// Mark is a lane's low-water marks (nothing live below them, nothing is ever
-// written below them) and dispatch marks (nothing above them was dispatched).
+// Mark is a lane's low-water marks: nothing live below them, and nothing is ever
+// written below them.
 type Mark struct {
 	Queue    uint32
 	Prio     uint8
 	Lane     uint32
 	Low      task.Seq
-	High     task.Seq
 	TimedLow task.Time
-	TimedTop task.Time
 }
 
 // Segment is one stretch of history.
@@ -282,6 +307,7 @@ type SessionState struct {
 	Worker      string
 	Concurrency int
 	TTL         task.Millis
+	AwayUntil   task.Time // a start found it away: until then its tasks are held; 0 = it is here
 }
 
 // Meta is the partition's own record.

@@ -39,7 +39,6 @@ func (m *Machine) purge(c *Purge) {
 		m.purgeLane(l, ready, scheduled)
 	}
 	if ready {
-		m.purgeHeld(q)
 		m.purgeStored(q, &q.state.Births, q.birthsIn, task.ClassBirth)
 	}
 	if scheduled {
@@ -94,15 +93,6 @@ func (m *Machine) purgeLane(l *lane, ready, scheduled bool) {
 	}
 }
 
-// purgeHeld removes those that may still run under the last owner.
-func (m *Machine) purgeHeld(q *queueOf) {
-	for _, i := range m.restart.held {
-		if s := m.slab.at(i); s.state == slotHeld && m.lanes[s.lane].queue() == q {
-			m.remove(i)
-		}
-	}
-}
-
 // purgeStored drops the queue's tasks of some classes that are in the store alone:
 // all that are counted but those in memory. Timed ones count as scheduled there.
 // What is put by this very Apply stays: puts come after the range is gone.
@@ -140,7 +130,6 @@ func (m *Machine) purgeClass(q *queueOf, c task.Class) {
 	}
 	m.purgeRange(at, Place{Class: c, Queue: q.state.Queue + 1, Prio: task.PriorityMax})
 	m.covered(q, c)
-	m.restart.purged(m, q, c)
 	for _, l := range q.lanes {
 		if s := l.streamOf(c); s != nil && s.more {
 			s.purged(m.batch)
@@ -200,12 +189,7 @@ func (m *Machine) stays(q *queueOf, c task.Class) []Place {
 			add(i)
 		}
 	}
-	for _, i := range m.restart.held {
-		if m.slab.at(i).state == slotHeld {
-			add(i)
-		}
-	}
-	slices.SortFunc(out, func(a, b Place) int { return comparePlaces(&a, &b) })
+	slices.SortFunc(out, comparePlaces)
 	return slices.Compact(out)
 }
 
@@ -217,7 +201,7 @@ func headOf(s *session) uint32 {
 }
 
 func (m *Machine) purgeRange(from, to Place) {
-	if comparePlaces(&from, &to) < 0 {
+	if comparePlaces(from, to) < 0 {
 		m.out.Purges = append(m.out.Purges, Range{from, to})
 	}
 }

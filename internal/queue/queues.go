@@ -140,7 +140,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 			m.lostMarks = append(m.lostMarks, mk) // of a lane that has no tasks any more
 			continue
 		}
-		l.high, l.timedTop, l.marked = mk.High, mk.TimedTop, true
+		l.marked = true
 		if l.calendar {
 			m.sideOf(l).timedMark = mk.TimedLow
 		}

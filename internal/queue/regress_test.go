@@ -162,7 +162,8 @@ func TestReleaseTakesTheClaimBack(t *testing.T) {
 func TestTokenOfAnEarlierOwner(t *testing.T) {
 	b := newBench(t, 100)
 	b.enqueue(task.Spec{})
-	old := b.lease(1, task.Hour)[0]
+	old := b.lease(1, 1000)[0]
+	b.Now += 2000
 	if err := b.Reopen(false); err != nil {
 		t.Fatal(err)
 	}

@@ -1,39 +1,38 @@
 package queue
 
-import (
-	"slices"
-
-	"github.com/penstock-io/penstock/internal/task"
-)
+import "github.com/penstock-io/penstock/internal/task"
 
 // restart is what a new owner must mind: tasks that may still be running under
 // the last one, and a process that keeps dying.
 type restart struct {
 	unclean bool
-	until   task.Time           // end of the adoption window; 0 = over
-	away    map[string]struct{} // recorded sessions that are not back
-	names   []string            // the same, in order
-	claims  map[task.Seq]Claim  // of leases that nobody has taken over yet
-	held    []uint32
-	safe    bool // claims durable, one task at a time
+	fresh   bool                   // the first Apply is still to come
+	away    map[string]*awayWorker // sessions that have tasks here, or are recorded, and are not back
+	order   []*awayWorker          // by number - 1, which held tasks have in slot.session
+	next    task.Time              // when the first of them lapses; 0 = none is away
+	over    []task.Seq             // tasks that have ended and left a claim
+	safe    bool                   // claims durable, one task at a time
 	opened  task.Time
 	settled bool // it has lived for safeWindow
 }
 
-// loadRestart reads the state of the last owner. After an unclean end, tasks up
-// to each lane's dispatch marks may be running on workers that will be back.
+// awayWorker is a session of an earlier owner whose worker may be back, and what
+// is held for it until then.
+type awayWorker struct {
+	state    SessionState // AwayUntil: when it lapses
+	recorded bool
+	put      bool // it was found away by this start: its time is to be written
+	no       uint32
+	held     []uint32
+}
+
+// loadRestart reads the state of the last owner, and takes the tasks that may be
+// running into memory, before anything else and however many lanes they are in:
+// they go on, or are held for their worker.
 func (m *Machine) loadRestart(snap *Snapshot) {
 	r := &m.restart
-	r.opened = m.now
-	r.away = map[string]struct{}{}
-	r.claims = map[task.Seq]Claim{}
-	for _, c := range snap.Claims {
-		r.claims[c.Seq] = c
-	}
-	for _, s := range snap.Sessions {
-		r.away[s.Session] = struct{}{}
-		r.names = append(r.names, s.Session)
-	}
+	r.opened, r.fresh = m.now, true
+	r.away = map[string]*awayWorker{}
 	r.unclean = snap.Found && !snap.Meta.Clean
 	if r.unclean {
 		if m.meta.LastOpen != 0 && m.now.Sub(m.meta.LastOpen) < safeWindow {
@@ -46,171 +45,248 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 		m.meta.UncleanOpens = 0
 	}
 	m.meta.LastOpen, m.meta.Clean = m.now, false
-	if len(r.away) == 0 || !r.unclean && len(r.claims) == 0 {
-		return
-	}
-	r.until = m.now.Add(adoptWindow)
-	if !r.unclean {
-		return
-	}
-	for _, l := range m.lanes { // none is free yet
-		l.heldBelow, l.heldTimed = l.high, l.timedTop
-	}
-}
-
-// holds says whether a task read from the store may be running already.
-func (r *restart) holds(l *lane, w *Waiting) bool {
-	if r.until == 0 {
-		return false
-	}
-	if c, ok := r.claims[w.Place.Seq]; ok {
-		_, away := r.away[c.Session]
-		return away
-	}
-	if w.Place.Class.Timed() {
-		return w.Place.Due <= l.heldTimed
-	}
-	return w.Place.Seq <= l.heldBelow
-}
-
-// purged drops claims of tasks that a purge by range took.
-func (r *restart) purged(m *Machine, q *queueOf, c task.Class) {
-	var gone []task.Seq
-	for seq, x := range r.claims {
-		if _, here := m.index.get(seq); !here && x.Place.Queue == q.state.Queue && x.Place.Class == c {
-			gone = append(gone, seq)
+	for _, s := range snap.Sessions {
+		a := m.addAway(s)
+		a.recorded = true
+		if a.put = s.AwayUntil == 0; a.put {
+			a.state.AwayUntil = m.now.Add(adoptWindow)
+		} else {
+			a.state.AwayUntil = max(s.AwayUntil, m.now.Add(adoptAgain))
 		}
 	}
-	slices.Sort(gone)
-	for _, seq := range gone {
-		delete(r.claims, seq)
-		m.out.DropClaims = append(m.out.DropClaims, seq)
+	for _, s := range snap.Here {
+		if r.away[s.Session] == nil {
+			m.addAway(s).state.AwayUntil = m.now.Add(adoptWindow)
+		}
+	}
+	m.loadInFlight(snap)
+	m.nextAway()
+}
+
+func (m *Machine) addAway(s SessionState) *awayWorker {
+	a := &awayWorker{state: s, no: uint32(len(m.restart.order) + 1)}
+	m.restart.away[s.Session] = a
+	m.restart.order = append(m.restart.order, a)
+	return a
+}
+
+// loadInFlight takes in what may be running.
+func (m *Machine) loadInFlight(snap *Snapshot) {
+	lists := m.loadLists(snap)
+	claimed := map[task.Seq]struct{}{}
+	for k := range snap.InFlight {
+		f := &snap.InFlight[k]
+		p, n := f.Claim.Place, f.Waiting.Counts
+		if m.queueOfNum(p.Queue) == nil || uint32(f.Claim.Token.Attempt) != n.Failures+n.Crashes+1 {
+			continue // it has been dispatched, has failed and stands there again
+		}
+		i := m.takeInFlight(f)
+		if f.Claimed {
+			m.slab.at(i).flags |= FlagClaim
+			claimed[f.Claim.Seq] = struct{}{}
+		} else {
+			m.enlist(lists[f.List], i)
+		}
+		if f.Claim.LeaseEnd > m.now {
+			m.resumeUnary(i, f)
+		} else {
+			m.hold(i, f.Claim.Session)
+		}
+	}
+	for _, c := range snap.Claims {
+		if _, ok := claimed[c.Seq]; !ok {
+			m.restart.over = append(m.restart.over, c.Seq)
+		}
 	}
 }
 
-// claimed says that a claim of the task is written.
-func (r *restart) claimed(seq task.Seq) bool {
-	if len(r.claims) == 0 {
-		return false
-	}
-	_, ok := r.claims[seq]
-	return ok
-}
-
-// crashedAt says that the task was running when the process that ran it died: a
-// claim without a worker that could be back.
-func (r *restart) crashedAt(seq task.Seq) bool {
-	if len(r.claims) == 0 {
-		return false
-	}
-	c, ok := r.claims[seq]
-	if !ok || !r.unclean && c.LeaseEnd == 0 {
-		return false
-	}
-	_, away := r.away[c.Session]
-	return !away || r.until == 0
-}
-
-// unaryUntil is the end of the unary lease that is written for a task; 0 = none.
-func (r *restart) unaryUntil(seq task.Seq) task.Time {
-	if len(r.claims) == 0 {
-		return 0
-	}
-	return r.claims[seq].LeaseEnd
-}
-
-// resumeUnary goes on with a unary lease of the last owner. The task was just
-// read and is in no list.
-func (m *Machine) resumeUnary(i uint32) {
+// takeInFlight makes the slot of a task that may be running, with its last
+// dispatch. It is in no list yet, and counts as waiting.
+func (m *Machine) takeInFlight(f *InFlight) uint32 {
+	p := f.Waiting.Place
+	l := m.findLane(m.queues[p.Queue], p.Prio, &f.Waiting.Names, p.Class == task.ClassCalendar)
+	i := m.slotFor(l, &f.Waiting)
+	m.waiting++
 	x := m.slab.at(i)
-	c := m.restart.claims[x.seq]
-	delete(m.restart.claims, x.seq)
+	x.epoch, x.nonce, x.dispatch = f.Claim.Token.Epoch, f.Claim.Token.Nonce, f.Claim.Token.Dispatch
+	x.started = f.Claim.Started
+	if x.expires != 0 && x.expires <= m.now {
+		x.flags &^= FlagExpiry // its entry may have gone while it ran: should it wait again, it has one again
+	}
+	m.enter(l, x) // of births only the refill that comes to it puts it in order
+	if p.Class.Timed() {
+		l.side.order.push(timedEntry{streamKey{p.Due, p.Seq}, i})
+		l.queue().timedActive++
+	}
+	return i
+}
+
+// resumeUnary goes on with a lease without a session.
+func (m *Machine) resumeUnary(i uint32, f *InFlight) {
+	x := m.slab.at(i)
+	started := x.started
 	m.waiting--
 	m.lease(i, &m.unary)
-	x.epoch, x.nonce, x.dispatch = c.Token.Epoch, c.Token.Nonce, c.Token.Dispatch
-	x.started, x.leaseEnd, x.long = c.Started, c.LeaseEnd, true
+	x.started, x.leaseEnd, x.long = started, f.Claim.LeaseEnd, f.Claimed
 	m.armLease(i)
 }
 
-// takeOver leases a waiting task to s under t, its last dispatch. The attempt
-// goes on: it began when that dispatch did, as far as this owner knows.
-func (m *Machine) takeOver(i uint32, s *session, t *task.Token) {
-	x := m.slab.at(i)
-	started := x.started
-	c, claimed := m.restart.claims[x.seq]
-	if claimed {
-		started = c.Started
-		delete(m.restart.claims, x.seq)
+// hold keeps a task at its place in the order from being dispatched, until its
+// worker is back or has stayed away for too long. One whose worker can't come back
+// is held for no longer than the first Apply.
+func (m *Machine) hold(i uint32, session string) {
+	r := &m.restart
+	a := r.away[session]
+	if a == nil {
+		a = m.addAway(SessionState{Session: session, AwayUntil: m.now})
 	}
+	x := m.slab.at(i)
+	x.old, x.session = true, a.no
+	a.held = append(a.held, i)
+	m.pushHeld(m.lanes[x.lane], i)
+}
+
+// unhold makes a held task ready, without blame.
+func (m *Machine) unhold(i uint32) {
+	x := m.slab.at(i)
+	l := m.lanes[x.lane]
+	m.unready(l, i)
+	m.unlist(x)
+	m.dropClaim(x)
+	x.session = 0
+	m.waitsAgain(x)
+	m.ripen(l, i)
+}
+
+// mayBeEarlier says whether t is the last dispatch of a waiting task, by an
+// earlier owner, and the task stands as that has left it.
+func (x *slot) mayBeEarlier(t *task.Token) bool {
+	return x.old && x.sameLease(t) && uint32(t.Attempt) == attemptOf(x)
+}
+
+// sameLease says whether t is the task's last dispatch.
+func (x *slot) sameLease(t *task.Token) bool {
+	return x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
+}
+
+// takeOver leases a waiting task to s under t, its last dispatch. The attempt goes
+// on: it began when that dispatch did.
+func (m *Machine) takeOver(i uint32, s *session) {
+	x := m.slab.at(i)
+	started, list := x.started, x.list
+	claimed := x.flags&FlagClaim != 0
+	x.list = 0 // it stays in its list
 	m.detachToLease(i)
 	m.lease(i, s)
-	x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
-	x.long = claimed
-	if started != 0 {
-		x.started = started
-		m.armLease(i)
+	x.list, x.started, x.long = list, started, claimed
+	m.armLease(i)
+}
+
+// takeBack is takeOver by a worker that will go on with it: should this owner die,
+// the next must know.
+func (m *Machine) takeBack(i uint32, s *session) {
+	x := m.slab.at(i)
+	known := x.state == slotHeld && m.restart.order[x.session-1].state.Session == s.opts.ID
+	m.takeOver(i, s)
+	if !known {
+		m.unlist(x)
+		x.flags |= FlagClaim
+		m.putClaim(i, s)
+		x.long = true
 	}
 }
 
-// inherit puts a task just read where the last owner's leases say: it goes on
-// under its unary lease, waits for its worker, or crashed with its process.
-// False: it was not running.
-func (m *Machine) inherit(l *lane, w *Waiting, i uint32) bool {
-	unary := m.restart.unaryUntil(w.Place.Seq) > m.now
-	held := !unary && m.restart.holds(l, w)
-	if !unary && !held && !m.restart.crashedAt(w.Place.Seq) {
-		m.dropClaim(m.slab.at(i))
-		return false
-	}
-	if w.Place.Class.Timed() {
-		l.side.order.push(timedEntry{streamKey{w.Place.Due, w.Place.Seq}, i})
-		l.queue().timedActive++
-	}
-	switch {
-	case unary:
-		m.resumeUnary(i)
-	case held:
-		m.hold(l, i)
-	default:
-		m.crashLoaded(l, i)
-	}
-	return true
-}
-
-// hold keeps a task from being dispatched until its worker is back or the window
-// is over.
-func (m *Machine) hold(l *lane, i uint32) {
-	m.slab.at(i).state = slotHeld
-	l.waiting++
-	l.queue().held++
-	m.restart.held = append(m.restart.held, i)
-}
-
-func (m *Machine) unhold(l *lane, i uint32) {
-	l.waiting--
-	l.queue().held--
-}
-
-// crashLoaded counts the crash of a task just read; it is in no list.
-func (m *Machine) crashLoaded(l *lane, i uint32) {
-	s := m.slab.at(i)
-	s.started = m.restart.claims[s.seq].Started
-	// It stands as held for a moment, so that the counts follow the usual way.
-	s.state = slotHeld
-	l.waiting++
-	l.queue().held++
-	m.crash(i)
-}
-
-// back notes that a recorded session has returned.
+// back notes that a session has returned and has named what it runs. What it did
+// not name it never got, or has done with.
 func (r *restart) back(m *Machine, id string) {
+	a := r.away[id]
+	if a == nil {
+		return
+	}
+	for _, i := range a.held {
+		if m.slab.at(i).state == slotHeld {
+			m.unhold(i)
+		}
+	}
+	a.held = nil
 	delete(r.away, id)
-	m.endAdoption()
+	if len(r.away) == 0 { // else r.next may be too early, once
+		r.next = 0
+	}
 }
 
-// endAdoption releases what is held once every recorded session is back, or the
-// window is over. Held tasks with a claim whose worker did not return crashed.
-func (m *Machine) endAdoption() {
+// nextAway sets when the next session lapses.
+func (m *Machine) nextAway() {
+	r := &m.restart
+	r.next = 0
+	for _, a := range r.order {
+		if r.away[a.state.Session] == a && (r.next == 0 || a.state.AwayUntil < r.next) {
+			r.next = a.state.AwayUntil
+		}
+	}
+}
+
+// lapseAway ends the wait for sessions that have stayed away for too long. What
+// ran for them and has a claim crashed with its worker, unless the last owner
+// ended in order: then nobody knows.
+func (m *Machine) lapseAway() {
+	r := &m.restart
+	if r.next == 0 || r.next > m.now {
+		return
+	}
+	for _, a := range r.order {
+		if r.away[a.state.Session] != a || a.state.AwayUntil > m.now {
+			continue
+		}
+		for _, i := range a.held {
+			x := m.slab.at(i)
+			switch {
+			case x.state != slotHeld:
+			case x.flags&FlagClaim != 0 && (r.unclean || a.state.Session == ""):
+				m.crash(i)
+			default:
+				m.unhold(i)
+			}
+		}
+		if a.recorded {
+			m.dropSession(a.state.Session)
+		}
+		a.held = nil
+		delete(r.away, a.state.Session)
+	}
+	m.nextAway()
+}
+
+// firstWork writes down what the start has found: who is away, and what is over.
+func (m *Machine) firstWork() {
+	r := &m.restart
+	if !r.fresh {
+		return
+	}
+	r.fresh = false
+	for _, a := range r.order {
+		if a.put {
+			m.putSession(a.state)
+		}
+	}
+	m.out.DropClaims = append(m.out.DropClaims, r.over...)
+	r.over = nil
+	m.dropEmptyLists()
+	m.lapseAway() // those that can't be back
+}
+
+// giveTime pushes the time that workers have to be back: the owner stood still.
+func (r *restart) giveTime(d task.Millis) {
+	for _, a := range r.away {
+		a.state.AwayUntil = a.state.AwayUntil.Add(d)
+	}
+	if r.next != 0 {
+		r.next = r.next.Add(d)
+	}
+}
+
+// settleSafe ends safe mode once this owner has lived for long enough.
+func (m *Machine) settleSafe() {
 	r := &m.restart
 	if !r.settled && m.now >= r.opened.Add(safeWindow) {
 		r.settled, r.safe = true, false
@@ -219,48 +295,6 @@ func (m *Machine) endAdoption() {
 			m.dirty = true
 		}
 	}
-	if r.until == 0 || len(r.away) > 0 && m.now < r.until {
-		return
-	}
-	if m.loadingHeld() && m.now < r.until {
-		return
-	}
-	r.until = 0
-	for _, i := range r.held {
-		s := m.slab.at(i)
-		if s.state != slotHeld {
-			continue
-		}
-		l := m.lanes[s.lane]
-		if r.crashedAt(s.seq) {
-			s.started = r.claims[s.seq].Started
-			m.crash(i)
-			continue
-		}
-		m.dropClaim(s)
-		m.unhold(l, i)
-		m.ripen(l, i)
-	}
-	r.held = nil
-	for _, name := range r.names {
-		if _, away := r.away[name]; away {
-			m.out.DropSessions = append(m.out.DropSessions, name)
-			m.dirty = true
-		}
-	}
-	r.names = nil
-	clear(r.away)
-}
-
-// loadingHeld says whether a lane's tasks that may be running are still being
-// read.
-func (m *Machine) loadingHeld() bool {
-	for _, l := range m.lanes {
-		if l != nil && (l.moreBirths() && l.born.next.seq <= l.heldBelow || l.moreTimed() && l.side.timed.next.due <= l.heldTimed) {
-			return true
-		}
-	}
-	return false
 }
 
 // Close hands the partition over in order: leases of sessions that outlive this
@@ -276,11 +310,15 @@ func (m *Machine) Close(now task.Time, out *Output) {
 		m.claim(i, &m.unary)
 	}
 	for _, s := range m.sessions {
-		if s == nil || !s.opts.Remote {
+		if s == nil {
 			continue
 		}
 		for i := s.head; i != NoSlot; i = m.slab.at(i).next {
-			m.claim(i, s)
+			if s.opts.Remote {
+				m.claim(i, s)
+			} else {
+				m.unlist(m.slab.at(i))
+			}
 		}
 	}
 	m.meta.Clean = true

@@ -164,19 +164,15 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		return false
 	}
 	x := m.slab.at(i)
-	same := x.epoch == t.Epoch && x.dispatch == t.Dispatch
+	if !x.sameLease(&t) {
+		return false
+	}
 	switch x.state {
 	case slotRunning:
-		return same && x.session == s.no
-	case slotHeld, slotReady, slotScheduled:
+		return x.session == s.no
+	case slotHeld, slotReady:
 		// A lease of an earlier owner, or one that lapsed and was not given out again.
-		if !same && !m.mayBeEarlier(x, &t) {
-			return false
-		}
-		if x.state == slotScheduled {
-			return false
-		}
-		m.takeOver(i, s, &t)
+		m.takeBack(i, s)
 		return true
 	}
 	return false
@@ -220,14 +216,19 @@ func (m *Machine) endSession(s *session) {
 	delete(m.byID, s.opts.ID)
 	m.openCount--
 	if s.opts.Remote {
-		m.out.DropSessions = append(m.out.DropSessions, s.opts.ID)
-		for i := range m.out.Sessions {
-			if m.out.Sessions[i].Session == s.opts.ID { // opened in this very Apply
-				m.out.Sessions = append(m.out.Sessions[:i], m.out.Sessions[i+1:]...)
-				break
-			}
+		m.dropSession(s.opts.ID)
+	}
+}
+
+// dropSession takes the session's record away, or back if this very Apply puts it.
+func (m *Machine) dropSession(id string) {
+	m.dirty = true
+	m.out.DropSessions = append(m.out.DropSessions, id)
+	for i := range m.out.Sessions {
+		if m.out.Sessions[i].Session == id {
+			m.out.Sessions = append(m.out.Sessions[:i], m.out.Sessions[i+1:]...)
+			return
 		}
-		m.dirty = true
 	}
 }
 

@@ -8,7 +8,7 @@ type slotState uint8
 const (
 	slotFree      slotState = iota
 	slotLoaded              // taken in by a command, in no list
-	slotHeld                // may be running under an earlier owner
+	slotHeld                // may be running under an earlier owner; at its place in its lane
 	slotReady               // in its lane
 	slotScheduled           // its time has not come
 	slotRunning             // leased
@@ -34,7 +34,8 @@ type slot struct {
 	newer    uint32
 	timer    uint32 // place in the timer heap + 1
 	pos      uint32 // in the lane's returned heap + 1
-	session  uint32
+	session  uint32 // that it is leased to; of a held one, that it waits for
+	list     uint32 // dispatch list that tells of its lease; 0 = none
 	dispatch uint32 // of the last dispatch …
 	epoch    uint32 // … and the epoch it happened in
 	nonce    uint32
@@ -50,6 +51,7 @@ type slot struct {
 	flags    Flags
 	long     bool // its lease is older than longAfter
 	ordered  bool // it stands in the lane's births by sequence
+	old      bool // it stands as its last dispatch, by an earlier owner, has left it
 }
 
 const (

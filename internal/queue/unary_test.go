@@ -46,15 +46,18 @@ func TestUnaryWeights(t *testing.T) {
 // TestExtendTakesUp: who holds a lease of an owner that died, and extends it
 // before the task is given out again, goes on.
 func TestExtendTakesUp(t *testing.T) {
-	m := New(Config{Epoch: 2, Nonce: 7}, &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
-		Lanes: []LaneFound{{Queue: 1, Lane: 1, Names: Names{Type: "t"}, HasBirth: true, Birth: task.MakeSeq(1, 1)}}}, 1000)
+	seq := task.MakeSeq(1, 1)
+	old := task.Token{Attempt: 1, Epoch: 1, Nonce: 3, Dispatch: 9, Queue: 1, Seq: seq}
+	at := Waiting{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Names: Names{Type: "t"}, Enqueued: 1}
+	list := List{Key: ListKey{1, 5}, Epoch: 1, Nonce: 3, Tasks: []Dispatched{{Place: at.Place, Dispatch: 9, Attempt: 1, Started: 400, LeaseEnd: 900}}}
+	snap := &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
+		Lanes: []LaneFound{{Queue: 1, Lane: 1, Names: Names{Type: "t"}, HasBirth: true, Birth: seq}}, Lists: []List{list}}
+	snap.InFlight = snap.MayRun()
+	snap.InFlight[0].Waiting = at
+	m := New(Config{Epoch: 2, Nonce: 7}, snap, 1000)
 	var out Output
 	m.Apply(1000, []Command{{Op: OpTick}}, &out)
-	seq := task.MakeSeq(1, 1)
-	loaded := &Loaded{Want: out.Wants[0], Waiting: []Waiting{{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Enqueued: 1}},
-		Stretches: []Stretch{{Load: out.Wants[0].Lanes[0].Load, To: 1, End: true}}}
-	m.Apply(1001, []Command{{Op: OpLoaded, Loaded: loaded}}, &out)
-	old := task.Token{Attempt: 1, Epoch: 1, Nonce: 3, Dispatch: 9, Queue: 1, Seq: seq}
+	m.Apply(1001, []Command{{Op: OpLoaded, Loaded: &Loaded{Want: out.Wants[0], Waiting: []Waiting{at}, Stretches: []Stretch{{Load: out.Wants[0].Lanes[0].Load, To: 1, End: true}}}}}, &out)
 	e := &Extend{Extensions: []task.Extension{{Token: old, TTL: 5000}}, Codes: make([]task.Code, 1)}
 	m.Apply(1002, []Command{{Op: OpExtend, Extend: e}}, &out)
 	if e.Codes[0] != task.OK {

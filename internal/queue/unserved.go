@@ -44,7 +44,7 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 				break
 			}
 			i := m.first(l)
-			if m.slab.at(i).ready.Add(limit) > m.now {
+			if s := m.slab.at(i); s.state == slotHeld || s.ready.Add(limit) > m.now {
 				break
 			}
 			m.die(i, "no worker serves this type: none came within "+itoa(int(limit/task.Second))+" s", nil)

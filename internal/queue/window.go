@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -180,7 +179,7 @@ func (m *Machine) wantRefills() {
 	}
 	for _, w := range []*Want{&r.births, &r.timed, &r.calendar} {
 		if w.Lanes != nil {
-			slices.SortFunc(w.Lanes, func(a, b LaneWant) int { return comparePlaces(&a.From, &b.From) })
+			slices.SortFunc(w.Lanes, func(a, b LaneWant) int { return comparePlaces(a.From, b.From) })
 			m.reading++
 			m.want(*w)
 		}
@@ -424,11 +423,9 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		m.order(l, i)
 	}
 	m.enter(l, m.slab.at(i))
-	switch {
-	case m.inherit(l, w, i):
-	case ld.class == task.ClassBirth:
+	if ld.class == task.ClassBirth {
 		m.pushBirth(l, i)
-	default:
+	} else {
 		m.schedule(l, i, streamKey{w.Place.Due, w.Place.Seq})
 	}
 	return i
@@ -452,9 +449,6 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)
 	s.lane, s.policy, s.size = l.no, m.policies.hold(w.Policy), uint32(w.Size)
 	s.state = slotLoaded
-	if m.restart.claimed(s.seq) {
-		s.flags |= FlagClaim
-	}
 	m.index.put(s.seq, i)
 	m.noteSize(s.size)
 	return i
@@ -472,12 +466,6 @@ func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
 		return NoSlot, false
 	}
 	return m.slotFor(l, w), true
-}
-
-// comparePlaces is the order of places in the store, within one class.
-func comparePlaces(a, b *Place) int {
-	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
-		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
 }
 
 // mayEvict says whether the task may leave memory: its record is in the store, and

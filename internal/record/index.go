@@ -152,6 +152,8 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeSegment(key, value, new(queue.Segment))
 	case ClassClaim:
 		return DecodeClaim(key, value, new(queue.Claim))
+	case ClassList:
+		return DecodeList(key, value, new(queue.List))
 	}
 	return &Error{Class: c, Key: true, Kind: ErrNewer}
 }

@@ -30,12 +30,13 @@ const (
 	ClassFinished Class = 0x70
 	ClassSegment  Class = 0x71
 	ClassClaim    Class = 0x90
+	ClassList     Class = 0x91
 )
 
 // Classes lists every class in key order.
 var Classes = [...]Class{
 	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
-	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim,
+	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
 }
 
 // String names the class in errors.
@@ -73,6 +74,8 @@ func (c Class) String() string {
 		return "segment"
 	case ClassClaim:
 		return "claim"
+	case ClassList:
+		return "dispatch list"
 	}
 	return fmt.Sprintf("class %#02x", byte(c))
 }

@@ -125,6 +125,9 @@ func FuzzKeys(f *testing.F) {
 		case ClassClaim:
 			k, e := ParseClaimKey(key)
 			again, err = AppendClaimKey(nil, p, k), e
+		case ClassList:
+			k, e := ParseListKey(key)
+			again, err = AppendListKey(nil, p, k), e
 		default:
 			return
 		}

@@ -112,6 +112,18 @@ func finishedFull() *queue.Finished {
 	}
 }
 
+func listFull() *queue.List {
+	l := &queue.List{Key: queue.ListKey{Epoch: 4, No: 12}, Epoch: 3, Nonce: 0xdecade, At: now}
+	add := func(d queue.Dispatched) { l.Tasks = append(l.Tasks, d) }
+	next := func(pl queue.Place, n task.Seq) queue.Place { pl.Seq += n; return pl }
+	add(queue.Dispatched{Place: birth, Dispatch: 1234, Attempt: 1, Session: "s-1", Started: now})
+	add(queue.Dispatched{Place: next(birth, 1), Dispatch: 1235, Attempt: 1, Session: "s-1", Started: now})
+	add(queue.Dispatched{Place: next(timed, 5), Dispatch: 1236, Attempt: 3, Session: "s-2", Started: now})
+	add(queue.Dispatched{Place: next(birth, 2), Dispatch: 1240, Attempt: 1, Session: "s-1", Started: now - 700})
+	add(queue.Dispatched{Place: next(birth, 3), Dispatch: 1241, Attempt: 1, Started: now, LeaseEnd: now + 30_000})
+	return l
+}
+
 func indexSamples() []sample {
 	where := queue.Where{Seq: seq, Place: timed}
 	buried := queue.Where{Seq: seq, Dead: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}}
@@ -126,6 +138,7 @@ func indexSamples() []sample {
 		{"expiry", AppendExpiryKey(nil, part, expiry.Key), AppendExpiry(nil, &expiry)},
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
+		{"list", AppendListKey(nil, part, listFull().Key), AppendList(nil, listFull())},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
 		{"birth-calendar", AppendPlaceKey(nil, part, later.Place), AppendBirth(nil, later)},
 	}
@@ -133,7 +146,7 @@ func indexSamples() []sample {
 
 func stateSamples() []sample {
 	q := queueFull()
-	mark := queue.Mark{Queue: 2, Prio: 9, Lane: 9, Low: seq, High: seq + 5, TimedLow: now, TimedTop: now + 1}
+	mark := queue.Mark{Queue: 2, Prio: 9, Lane: 9, Low: seq, TimedLow: now}
 	segment := queue.Segment{Segment: 6, Retention: task.Day, Low: seq, High: seq + 5, Count: 6, Bytes: 600, Opened: now, Closed: now + 1}
 	producer := queue.ProducerState{Producer: "p-1", Queue: 2, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
@@ -146,6 +159,7 @@ func stateSamples() []sample {
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
 		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},
+		{"session-away", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000, AwayUntil: now + 5000})},
 		{"session", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &session)},
 	}
 }

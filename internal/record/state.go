@@ -176,9 +176,7 @@ func readConfig(r *reader, c *task.QueueConfig) {
 func AppendMark(b []byte, m *queue.Mark) []byte {
 	b = append(b, version)
 	b = binary.BigEndian.AppendUint64(b, uint64(m.Low))
-	b = binary.BigEndian.AppendUint64(b, uint64(m.High))
-	b = binary.BigEndian.AppendUint64(b, uint64(m.TimedLow))
-	return binary.BigEndian.AppendUint64(b, uint64(m.TimedTop))
+	return binary.BigEndian.AppendUint64(b, uint64(m.TimedLow))
 }
 
 // DecodeMark reads a lane's marks.
@@ -188,7 +186,7 @@ func DecodeMark(key, value []byte, m *queue.Mark) error {
 		return err
 	}
 	r := open(value)
-	*m = queue.Mark{Queue: num, Prio: prio, Lane: lane, Low: task.Seq(r.u64()), High: task.Seq(r.u64()), TimedLow: task.Time(r.u64()), TimedTop: task.Time(r.u64())}
+	*m = queue.Mark{Queue: num, Prio: prio, Lane: lane, Low: task.Seq(r.u64()), TimedLow: task.Time(r.u64())}
 	return r.close(ClassMark)
 }
 
@@ -217,10 +215,20 @@ func DecodeSegment(key, value []byte, s *queue.Segment) error {
 
 // AppendSession appends an open worker session.
 func AppendSession(b []byte, s *queue.SessionState) []byte {
-	b = appendString(append(b, version, 0), s.Worker) // the 0 is a set of fields to come
+	var fields byte
+	if s.AwayUntil != 0 {
+		fields |= sessionAway
+	}
+	b = appendString(append(b, version, fields), s.Worker)
 	b = binary.AppendUvarint(b, uint64(max(0, s.Concurrency)))
-	return binary.AppendVarint(b, int64(s.TTL))
+	b = binary.AppendVarint(b, int64(s.TTL))
+	if s.AwayUntil != 0 {
+		b = appendTime(b, s.AwayUntil)
+	}
+	return b
 }
+
+const sessionAway = 1 // a start found it away: until when it is waited for
 
 // DecodeSession reads an open worker session.
 func DecodeSession(key, value []byte, s *queue.SessionState) error {
@@ -229,8 +237,11 @@ func DecodeSession(key, value []byte, s *queue.SessionState) error {
 		return err
 	}
 	r := open(value)
-	r.bits8(0)
+	fields := r.bits8(sessionAway)
 	*s = queue.SessionState{Session: name, Worker: r.text(), Concurrency: int(r.number(1 << 30)), TTL: task.Millis(r.varint())}
+	if fields&sessionAway != 0 {
+		s.AwayUntil = r.time()
+	}
 	return r.close(ClassSession)
 }
 

@@ -251,9 +251,13 @@ func (l *ledger) unseen(in task.Info) {
 }
 
 // checkLeftovers closes the node and looks into the store: with no live task
-// there is no record of one, no claim and no expiry.
+// there is no record of one, no claim or list and no expiry; and without workers
+// there is no session.
 func (w *world) checkLeftovers() {
 	ctx := context.Background()
+	if w.rng != nil { // a storm's workers leave by themselves
+		w.leave()
+	}
 	if err := w.sys.Close(ctx); err != nil {
 		w.led.cry("leftovers", "close: %v", err)
 		return
@@ -283,7 +287,7 @@ func (w *world) checkLeftovers() {
 			}
 			return n, last
 		}
-		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassExpiry, record.ClassClaim} {
+		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassExpiry, record.ClassClaim, record.ClassList, record.ClassSession} {
 			if n, key := count(c); n > 0 {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}

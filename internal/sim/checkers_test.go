@@ -193,6 +193,38 @@ var faults = []struct {
 			b.System.Enqueue(x)
 		}
 	}},
+	{"lease", true, func(b *broken, _ *store.Mem, _ int) {
+		b.sink = func(s task.Sink) task.Sink {
+			return sinkOf{s, func(to task.Sink, ds []task.Delivery) {
+				to.Deliver(ds)
+				to.Revoke([]task.Token{ds[0].Token}, task.LeaseLost)
+			}}
+		}
+	}},
+	{"crash", true, func(b *broken, _ *store.Mem, _ int) {
+		b.sink = func(s task.Sink) task.Sink {
+			return sinkOf{s, func(to task.Sink, ds []task.Delivery) {
+				ds[0].Counts.Crashes++
+				ds[0].Attempt++
+				to.Deliver(ds)
+			}}
+		}
+	}},
+	{"early", false, func(b *broken, _ *store.Mem, _ int) { // what is to wait does not
+		b.report = func(x *task.OutcomeBatch) {
+			for i := range x.Outcomes {
+				x.Outcomes[i].Delay = min(x.Outcomes[i].Delay, 0)
+			}
+			b.System.Report(x)
+		}
+	}},
+	{"idle", true, func(b *broken, _ *store.Mem, life int) { // after a restart there is more than is given out
+		b.queues = func(qs []task.QueueInfo) {
+			for i := range qs {
+				qs[i].Ready += int64(life - 1)
+			}
+		}
+	}},
 	{"history", false, func(b *broken, _ *store.Mem, _ int) {
 		b.get = func(in *task.Info) {
 			if n := len(in.Attempts); in.Counts.Failures > 0 && n > 0 {
@@ -341,7 +373,7 @@ func TestCheckersCry(t *testing.T) {
 		t.Run(f.checker, func(t *testing.T) {
 			for s := uint64(1); s <= 20; s++ {
 				life := 0
-				r := Run(Options{Seed: s, Steps: 300, Calm: f.calm, Tamper: func(sys System, mem *store.Mem) System {
+				r := Run(Options{Seed: s, Steps: 300, Calm: f.calm, Steady: s%2 == 0, Tamper: func(sys System, mem *store.Mem) System {
 					life++
 					b := &broken{System: sys}
 					f.make(b, mem, life)

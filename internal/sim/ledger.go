@@ -41,8 +41,9 @@ type known struct {
 type told struct {
 	task.Outcome
 	code   task.Code
-	known  bool // an answer came
-	answer int  // number of the event
+	known  bool      // an answer came
+	answer int       // number of the event
+	at     task.Time // when it was decided
 }
 
 // ledger is all that could be seen from outside, and what checkers cried.
@@ -63,6 +64,8 @@ type ledger struct {
 	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
 	leapt    bool              // a start could not know how much time had passed
 	draining bool              // those who had tasks before it are gone
+	held     bool              // the clock is moved by the world alone, and never set
+	calm     bool
 	cries    []string
 	sum      uint64
 	log      func(format string, args ...any)
@@ -153,6 +156,10 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 	if d.Attempt != d.Counts.Failures+d.Counts.Crashes+1 {
 		l.cry("fence", "%s: attempt %d with %+v", key, d.Attempt, d.Counts)
 	}
+	if l.calm && !l.draining && d.Counts.Crashes > 0 {
+		l.cry("crash", "%s: %d crashes are counted, and no worker has crashed", key, d.Counts.Crashes)
+	}
+	l.early(k, d)
 	if len(k.seen) == 0 && !l.draining {
 		l.firsts = append(l.firsts, d)
 	}
@@ -162,7 +169,11 @@ func (l *ledger) delivered(d task.Delivery, who string) {
 // decided: a worker will report o for d.
 func (l *ledger) decided(d task.Delivery, o task.Outcome) {
 	k := l.tasks[d.ID]
-	k.outcomes = append(k.outcomes, told{Outcome: o})
+	t := told{Outcome: o}
+	if l.held {
+		t.at = l.now()
+	}
+	k.outcomes = append(k.outcomes, t)
 }
 
 // reported: a report was answered.

@@ -36,6 +36,7 @@ type connection struct {
 
 func newWorker(w *world, i int) *worker {
 	k := &worker{w: w, name: fmt.Sprint("w", i), ttl: []task.Millis{0, 2000, 5000}[w.rng.IntN(3)], remote: w.often(70)}
+	k.remote = k.remote || w.shaken
 	if w.often(20) && i != 99 && i != 0 {
 		k.types = typeNames[:1]
 	}
@@ -81,6 +82,7 @@ func (w *world) delivered(d task.Delivery, who string) {
 // Revoke is task.Sink's.
 func (c *connection) Revoke(ts []task.Token, _ task.Code) {
 	if c.live() {
+		c.k.revoked(ts)
 		c.k.running = slices.DeleteFunc(c.k.running, func(d task.Delivery) bool { return slices.Contains(ts, d.Token) })
 	}
 }

@@ -79,6 +79,7 @@ type world struct {
 	node    *node.Node // what sys is, or has been made of
 	clocks  clocks
 	calm    bool
+	shaken  bool // calm, and restarted now and then
 	faulty  bool // the store may fail
 	dying   bool // a crash of the store took the process with it
 	broken  int
@@ -105,7 +106,7 @@ func Run(o Options) Result {
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
 	w.clocks = clocks{w: w, dice: rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
-	w.led.log, w.led.now = w.log, func() task.Time { return w.now }
+	w.led.log, w.led.now, w.led.held = w.log, func() task.Time { return w.now }, w.clocks.off()
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
@@ -113,6 +114,8 @@ func Run(o Options) Result {
 	w.wide = 1 + w.rng.IntN(w.parts)
 	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
 		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn})
+	w.led.calm = w.calm
+	w.shaken = w.calm && !o.Plain && w.dice.IntN(3) > 0
 	for i := range 1 + w.rng.IntN(3) {
 		w.producers = append(w.producers, newProducer(w, i))
 	}
@@ -189,7 +192,9 @@ func (w *world) act() {
 			}
 		}
 	default:
-		if !w.calm && w.often(40) {
+		if w.shaken {
+			w.shake()
+		} else if !w.calm && w.often(40) {
 			w.crash()
 		}
 	}

@@ -185,6 +185,15 @@ func (s *Store) Snapshot() *queue.Snapshot {
 	for _, seq := range slices.Sorted(maps.Keys(s.claims)) {
 		snap.Claims = append(snap.Claims, s.claims[seq])
 	}
+	snap.Lists = slices.SortedFunc(maps.Values(s.lists), func(a, b queue.List) int {
+		return cmp.Or(cmp.Compare(a.Key.Epoch, b.Key.Epoch), cmp.Compare(a.Key.No, b.Key.No))
+	})
+	for _, f := range snap.MayRun() {
+		if r := s.live[f.Claim.Place]; r != nil {
+			f.Waiting = waiting(r)
+			snap.InFlight = append(snap.InFlight, f)
+		}
+	}
 	s.findLanes(snap)
 	for k := range s.expiries {
 		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {

@@ -137,14 +137,16 @@ func (m *Model) judgeLive(t *modelTask, blame map[*modelTask]bool) error {
 		switch {
 		case t.state == task.Running && t.session == 0 && t.leaseEnd != 0 && t.leaseEnd <= m.rig.Now:
 		case t.state == task.Running && lapsed && guilty:
-		case t.waits() && t.orphan:
-			t.orphan = false
+		case m.judgeHold(t):
 		default:
 			return fmt.Errorf("task %v (%v, session %d, lease to %d) crashed at %d for no reason", t.what(), t.state, t.session, t.leaseEnd, m.rig.Now)
 		}
 		return m.crash(t)
 	case c.Failures != t.counts.Failures || c.Crashes != t.counts.Crashes:
 		return fmt.Errorf("task %v counts %+v, want %+v", t.what(), c, t.counts)
+	}
+	if m.judgeHold(t) {
+		return fmt.Errorf("task %v was held until %d, and its crash is not counted", t.what(), m.rig.Now)
 	}
 	if t.state != task.Running {
 		return nil
@@ -171,7 +173,7 @@ func (m *Model) overdue() error {
 			unread = !here
 		}
 		switch {
-		case t.waits() && t.expires != 0 && t.expires <= now && !unread:
+		case t.waits() && t.expires != 0 && t.expires <= now && !unread && t.hold == nil:
 			return fmt.Errorf("task %v waits at %d, past its expiry at %d", t.what(), now, t.expires)
 		case t.state != task.Running:
 		case t.leaseEnd != 0 && t.leaseEnd <= now:
@@ -181,6 +183,9 @@ func (m *Model) overdue() error {
 		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
 			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)
 		}
+	}
+	if err := m.overdueAway(); err != nil {
+		return err
 	}
 	for no, s := range m.sessions {
 		if s.beat.Add(s.ttl+slack) <= now {
@@ -197,7 +202,13 @@ func (m *Model) stoodStill(d task.Millis) {
 			s.beat, s.spared = m.rig.Now, true
 		}
 	}
+	for id := range m.away {
+		m.away[id] = m.away[id].Add(d)
+	}
 	for _, t := range m.order {
+		if t.hold != nil {
+			t.hold.until = t.hold.until.Add(d)
+		}
 		if t.state != task.Running {
 			continue
 		}

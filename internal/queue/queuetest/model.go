@@ -3,7 +3,6 @@ package queuetest
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -28,9 +27,10 @@ type Model struct {
 	sessions map[uint32]*modelSession
 	opened   task.Time // when this owner began
 	epoch    uint32
+	unclean  bool                        // the owner before did not end in order
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
 	known    map[producerKey]bool        // producers the Store knew before the Apply
-	claims   map[task.Seq]queue.Claim    // the Store's before the Apply
+	away     map[string]task.Time        // recorded sessions that are not back, and until when that matters
 }
 
 type producerName struct{ producer, queue string }
@@ -70,20 +70,19 @@ type modelTask struct {
 
 	token    task.Token // of the last dispatch
 	known    bool       // the machine remembers that dispatch
-	here     bool       // this owner has leased it, or given a lease back to its worker
 	session  uint32
 	started  task.Time
 	stood    task.Millis // the owner stood still for so long meanwhile
 	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
-	kept     bool         // a finished record is kept
-	body     bool         // … with what is needed to run it again
-	revived  bool         // it had ended and was brought back
-	timed    bool         // it stands among the timed
-	calendar bool         // … in a calendar
-	orphan   bool         // it ran, with a claim, when the last owner ended
-	written  *queue.Claim // the unary lease that the last owner left; nil once it has been read
+	kept     bool  // a finished record is kept
+	body     bool  // … with what is needed to run it again
+	revived  bool  // it had ended and was brought back
+	timed    bool  // it stands among the timed
+	calendar bool  // … in a calendar
+	old      bool  // it stands as its last dispatch, by an earlier owner, has left it
+	hold     *hold // since a restart; nil = none
 }
 
 // NewModel follows r from its beginning.
@@ -152,7 +151,6 @@ func (m *Model) Look() {
 			t.known = false // with the memory of it goes that of its last dispatch
 		}
 	}
-	m.claims = maps.Clone(m.rig.Store.claims)
 	m.known = map[producerKey]bool{}
 	for k := range m.rig.Store.producers {
 		m.known[k] = true
@@ -165,9 +163,6 @@ func (m *Model) inMemory(t *modelTask) bool {
 	return ok
 }
 
-// held says whether t is kept from being dispatched after a restart.
-func (m *Model) held(t *modelTask) bool { return m.before[t.id.Seq].State == task.Blocked }
-
 func (m *Model) queueNamed(name string) *modelQueue {
 	q := m.queues[name]
 	if q == nil {
@@ -175,53 +170,6 @@ func (m *Model) queueNamed(name string) *modelQueue {
 		m.queues[name] = q
 	}
 	return q
-}
-
-// Reopened tells the Model that another owner has taken over: leases are gone
-// from memory, and what may be running waits for its worker.
-func (m *Model) Reopened() {
-	m.opened, m.epoch = m.rig.Now, m.rig.Cfg.Epoch
-	m.sessions = map[uint32]*modelSession{}
-	for _, t := range m.order {
-		c, claim := m.rig.Store.claims[t.id.Seq]
-		if t.live() && t.calendar {
-			t.ready = t.spec.RunAt.Add(m.rig.Wall)
-		}
-		t.written = nil
-		if claim && c.LeaseEnd != 0 {
-			t.written = &c
-		}
-		t.orphan = claim && (t.orphan || t.state == task.Running)
-		if t.state == task.Running {
-			t.state, t.session, t.leaseEnd = task.Ready, 0, 0
-		}
-		if t.live() {
-			t.known, t.here = false, false
-			t.counts.Releases = 0 // those without a delay are in no record; the store tells
-			if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
-				t.counts = r.Counts
-			}
-		}
-	}
-}
-
-// readLeases notes the unary leases of earlier owners that the machine has read
-// and goes on with.
-func (m *Model) readLeases() {
-	for _, t := range m.order {
-		if t.written == nil {
-			continue
-		}
-		v, here := m.rig.M.Find(t.id.Seq)
-		ended := m.rig.Store.anyRecord(t.id.Seq).Counts.Failures > t.counts.Failures // in this very Apply: its attempt's time was up
-		if t.waits() && (here || ended) {
-			if ended || v.State == task.Running && v.Session == 0 && v.Started == t.written.Started {
-				t.state, t.token, t.known, t.here, t.orphan = task.Running, t.written.Token, true, true, false
-				t.session, t.leaseEnd, t.started = 0, t.written.LeaseEnd, t.written.Started
-			}
-			t.written = nil
-		}
-	}
 }
 
 // anyRecord is the record of a task, wherever it stands; an empty one if it has
@@ -256,20 +204,23 @@ func (m *Model) waitingIn(q *modelQueue, types []string) []*modelTask {
 		return nil
 	}
 	for _, t := range m.order {
-		if t.queue == q && t.waits() && t.ready <= m.rig.Now && !m.held(t) && (types == nil || slices.Contains(types, t.spec.Type)) {
+		if t.queue == q && t.waits() && t.ready <= m.rig.Now && (types == nil || slices.Contains(types, t.spec.Type)) {
 			out = append(out, t)
 		}
 	}
 	slices.SortFunc(out, func(a, b *modelTask) int {
 		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(a.ready, b.ready), cmp.Compare(a.id.Seq, b.id.Seq))
 	})
+	if n := slices.IndexFunc(out, func(t *modelTask) bool { return t.hold != nil }); n >= 0 {
+		return out[:n] // nothing goes before what is held
+	}
 	return out
 }
 
 // end makes t final.
 func (m *Model) end(t *modelTask, s task.State) {
 	m.unlease(t)
-	t.state = s
+	t.state, t.hold = s, nil
 	q := t.queue
 	switch s {
 	case task.Succeeded:
@@ -302,7 +253,7 @@ func (m *Model) back(t *modelTask) {
 // moved makes t wait from where the Store says it stands now.
 func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	m.unlease(t)
-	t.state = task.Ready
+	t.state, t.hold = task.Ready, nil
 	r := m.rig.Store.recordOf(t.id.Seq)
 	if r == nil && t.expires != 0 && t.expires <= m.rig.Now {
 		return nil // it has waited long enough before it ran: judge sees it end
@@ -345,7 +296,7 @@ func (m *Model) crash(t *modelTask) error {
 
 func (m *Model) die(t *modelTask) error {
 	m.unlease(t)
-	t.state, t.known = task.Dead, false
+	t.state, t.known, t.hold = task.Dead, false, nil
 	w, ok := m.rig.Store.wheres[t.id.Seq]
 	if !ok || m.rig.Store.dead[w.Dead] == nil {
 		return fmt.Errorf("task %v should be dead, and is not among the dead letters", t.what())
@@ -410,6 +361,8 @@ func (m *Model) compareTasks() error {
 			return fmt.Errorf("task %v counts %+v in memory, want %+v", t.what(), v.Counts, t.counts)
 		case ok && v.Started != t.started && t.state == task.Running:
 			return fmt.Errorf("task %v runs since %d, want %d", t.what(), v.Started, t.started)
+		case (ok && v.State == task.Blocked) != (t.hold != nil):
+			return fmt.Errorf("task %v is %v in memory (%v), want it held: %v", t.what(), v.State, ok, t.hold != nil)
 		case ok && v.State == task.Scheduled && t.ready <= m.rig.Now:
 			return fmt.Errorf("task %v is scheduled though its time has come", t.what())
 		case ok && v.State == task.Ready && t.ready > m.rig.Now:

@@ -28,7 +28,6 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 	if err := m.rig.Apply(c); err != nil {
 		return err
 	}
-	m.readLeases()
 	if err := m.observe(&c); err != nil {
 		return fmt.Errorf("%s at %d: %w", opNames[c.Op], m.rig.Now, err)
 	}
@@ -46,7 +45,6 @@ func (m *Model) tick() error {
 	if err := m.rig.Apply(queue.Command{Op: queue.OpTick}); err != nil {
 		return err
 	}
-	m.readLeases()
 	if len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased", len(m.rig.Leased))
 	}
@@ -257,11 +255,11 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 		if o.Token != t.token {
 			return want(task.LeaseLost)
 		}
-	case t.known && o.Token == t.token && o.Kind == task.OutcomeComplete,
+	case t.known && sameLease(o.Token, t.token) && o.Kind == task.OutcomeComplete,
 		m.mayBeEarlier(t, o.Token):
 		// Late, and nobody else has had the task since. A machine that has it not in
 		// memory cannot know.
-		if !m.inMemory(t) && got == task.LeaseLost {
+		if !m.inMemory(t) && t.hold == nil && got == task.LeaseLost {
 			return nil
 		}
 		m.goesOn(t, o.Token)
@@ -411,7 +409,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 	if l.Token.Fence() <= t.token.Fence() {
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
-	t.state, t.token, t.known, t.here, t.orphan = task.Running, l.Token, true, true, false
+	t.state, t.token, t.known, t.old, t.hold = task.Running, l.Token, true, false, nil
 	t.session, t.started, t.stood, t.leaseEnd = session, m.rig.Now, 0, end
 	return nil
 }
@@ -420,7 +418,7 @@ func (m *Model) extended(e *queue.Extend) error {
 	for i, x := range e.Extensions {
 		t := m.tasks[x.Token.Seq]
 		want := task.OK
-		if t != nil && t.waits() && m.mayBeEarlier(t, x.Token) && e.Codes[i] != task.LeaseLost && m.inMemory(t) {
+		if t != nil && t.waits() && m.mayBeEarlier(t, x.Token) && x.TTL >= 0 && x.TTL <= task.LeaseTTLMax && m.inMemory(t) {
 			// Its holder goes on: nobody else has had it.
 			m.goesOn(t, x.Token)
 			t.session = 0

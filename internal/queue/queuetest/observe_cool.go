@@ -40,6 +40,12 @@ func (m *Model) openedSession(o *queue.Open) error {
 			m.back(t)
 		}
 	}
+	delete(m.away, o.Options.ID)
+	for _, t := range m.order {
+		if t.hold != nil && t.hold.session == o.Options.ID {
+			t.release()
+		}
+	}
 	return nil
 }
 
@@ -53,7 +59,7 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 		return t.token == k && t.session == no
 	case m.before[t.id.Seq].State == task.Scheduled:
 		return false
-	case !(t.known && t.token == k) && !m.mayBeEarlier(t, k):
+	case !t.known || !sameLease(t.token, k):
 		return false
 	}
 	m.goesOn(t, k)
@@ -63,22 +69,10 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 }
 
 // goesOn makes a waiting task run again under k, its last dispatch. The attempt
-// began with that, if the machine has seen it or a claim tells of it.
+// began with that.
 func (m *Model) goesOn(t *modelTask, k task.Token) {
-	if _, claimed := m.claims[t.id.Seq]; !claimed && !(t.known && t.token == k) {
-		t.started = m.rig.Now
-	}
 	t.resumed, t.stood = m.rig.Now, 0
-	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
-}
-
-// mayBeEarlier: for all this owner can know, k is the last dispatch of t.
-func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
-	if c, claimed := m.claims[t.id.Seq]; claimed && c.Token.Fence() != k.Fence() {
-		return false
-	}
-	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&
-		!(t.timed && !t.calendar && t.ready >= m.opened)
+	t.state, t.token, t.known, t.old, t.hold = task.Running, k, true, false, nil
 }
 
 func (m *Model) changed(c *queue.Change) error {
@@ -135,7 +129,7 @@ func (m *Model) changedOne(v task.Verb, id task.ID, err *task.Error) error {
 }
 
 // gone forgets t.
-func (m *Model) gone(t *modelTask) { t.state, t.known = task.StateUnknown, false }
+func (m *Model) gone(t *modelTask) { t.state, t.known, t.hold = task.StateUnknown, false, nil }
 
 func (m *Model) retried(t *modelTask, want func(task.Code) error) error {
 	large := len(t.spec.Payload) > 4<<10

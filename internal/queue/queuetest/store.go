@@ -49,7 +49,7 @@ type producerKey struct {
 
 // Store is what a partition's bytes mean, as maps. It takes Outputs as batches,
 // can take the last one back, and notes what no engine should have to put up
-// with: a key deleted that is not there, a birth key written twice.
+// with: a key deleted that is not there, one written twice that may not be.
 type Store struct {
 	meta      queue.Meta
 	found     bool
@@ -62,10 +62,12 @@ type Store struct {
 	expiries  map[queue.ExpiryKey]task.ID
 	idems     map[queue.IdemKey]queue.Idem
 	claims    map[task.Seq]queue.Claim
+	lists     map[queue.ListKey]queue.List
 	segments  map[uint32]queue.Segment
 	producers map[producerKey]queue.ProducerState
 	sessions  map[string]queue.SessionState
-	born      map[queue.Place]bool // every birth key that was ever written
+	born      map[queue.Place]bool   // every birth key that was ever written
+	listed    map[queue.ListKey]bool // every list likewise
 
 	cache  map[uint32]*Record       // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
@@ -82,7 +84,7 @@ func NewStore() *Store {
 		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
-		cache: map[uint32]*Record{},
+		cache: map[uint32]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{},
 	}
 }
 
@@ -251,9 +253,7 @@ func (b *batch) deletes() {
 	for _, k := range o.DropIdems {
 		drop(s, s.idems, k)
 	}
-	for _, seq := range o.DropClaims {
-		drop(s, s.claims, seq)
-	}
+	b.dropLeases()
 	for _, g := range o.DropSegments {
 		drop(s, s.segments, g)
 		for k := range maps.Clone(s.finished) {
@@ -277,6 +277,17 @@ func (b *batch) deletes() {
 func comparePlaces(a, b queue.Place) int {
 	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
 		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
+}
+
+func (b *batch) dropLeases() {
+	for _, seq := range b.o.DropClaims {
+		drop(b.s, b.s.claims, seq)
+	}
+	for _, k := range b.o.DropLists {
+		if !drop(b.s, b.s.lists, k) {
+			b.s.fault("dispatch list %+v is deleted and not there", k)
+		}
+	}
 }
 
 func placeLess(a, b queue.Place) bool {
@@ -320,6 +331,14 @@ func (b *batch) puts() {
 	}
 	for _, x := range o.Claims {
 		put(s, s.claims, x.Seq, x)
+	}
+	for _, x := range o.Lists {
+		if s.listed[x.Key] {
+			s.fault("dispatch list %+v is written twice: a single delete would bring the first back", x.Key)
+		}
+		x.Tasks = slices.Clone(x.Tasks)
+		put(s, s.lists, x.Key, x)
+		put(s, s.listed, x.Key, true)
 	}
 	for _, x := range o.Queues {
 		put(s, s.queues, x.Queue, x)
@@ -495,6 +514,12 @@ func (n *names) indexes(o *queue.Output) {
 	for _, x := range o.Claims {
 		n.add(claim(x.Seq))
 	}
+	for _, k := range o.DropLists {
+		n.add(k)
+	}
+	for i := range o.Lists {
+		n.add(o.Lists[i].Key)
+	}
 	for _, x := range o.DropSessions {
 		n.add(session(x))
 	}
@@ -510,6 +535,14 @@ func (n *names) indexes(o *queue.Output) {
 	for i := range o.Marks {
 		n.add(mark(markOf(&o.Marks[i])))
 	}
+}
+
+// SpecOf is what a live task was enqueued as, nil if there is no such task.
+func (s *Store) SpecOf(seq task.Seq) *task.Spec {
+	if r := s.recordOf(seq); r != nil {
+		return r.Spec
+	}
+	return nil
 }
 
 // lane lists the live records of a lane and class, in key order.

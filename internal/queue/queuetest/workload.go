@@ -435,8 +435,7 @@ func crash(d *Draw, m *Model, w *Workload, log func(string)) error {
 	if err := m.rig.Reopen(how == 0); err != nil {
 		return errors.Join(errors.New("reopen"), err)
 	}
-	m.Reopened()
-	return nil
+	return m.Reopened(how == 0)
 }
 
 // describe is one line on a command, for the log of a failing seed.

@@ -1,0 +1,132 @@
+package queuetest
+
+import (
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// How long a start waits for a session that is recorded: the first one that finds
+// it away, and each later one at least.
+const (
+	awayFirst = 5 * task.Second
+	awayAgain = task.Second
+)
+
+// hold is what keeps a task from being dispatched after a restart.
+type hold struct {
+	session string
+	until   task.Time
+	blame   bool // if the worker is not back by then, that is a crash
+}
+
+// Reopened tells the Model that another owner has taken over. The Store must tell
+// of everything that runs, and of nothing that the Model knows better: a lease
+// without a session goes on, and what ran for a session is held until its worker
+// is back or its time is up.
+func (m *Model) Reopened(clean bool) error {
+	m.opened, m.epoch = m.rig.Now, m.rig.Cfg.Epoch
+	snap := m.rig.Store.Snapshot()
+	m.away = map[string]task.Time{}
+	for _, s := range snap.Sessions {
+		m.away[s.Session] = max(s.AwayUntil, m.rig.Now.Add(awayAgain))
+		if s.AwayUntil == 0 {
+			m.away[s.Session] = m.rig.Now.Add(awayFirst)
+		}
+	}
+	flight := map[task.Seq]*queue.InFlight{}
+	for i := range snap.InFlight {
+		flight[snap.InFlight[i].Claim.Seq] = &snap.InFlight[i]
+	}
+	old := m.sessions
+	m.sessions = map[uint32]*modelSession{}
+	m.unclean = !snap.Meta.Clean
+	for _, t := range m.order {
+		if err := m.reopenedTask(t, flight[t.id.Seq], old[t.session], clean); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, clean bool) error {
+	if !t.live() {
+		return nil
+	}
+	if t.calendar {
+		t.ready = t.spec.RunAt.Add(m.rig.Wall)
+	}
+	gone := clean && t.session != 0 && !s.opts.Remote // it ended with its process, in order
+	ran := t.state == task.Running && !gone
+	t.state, t.known, t.old, t.hold = task.Ready, false, false, nil
+	t.counts.Releases = 0 // those without a delay are in no record; the store tells
+	if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
+		t.counts = r.Counts
+	}
+	if f == nil || uint32(f.Claim.Token.Attempt) != t.counts.Failures+t.counts.Crashes+1 {
+		if ran {
+			return fmt.Errorf("task %v ran under %+v, and the store does not tell", t.what(), t.token)
+		}
+		t.session, t.leaseEnd = 0, 0
+		return nil
+	}
+	c := &f.Claim
+	if ran {
+		id := ""
+		if s != nil {
+			id = s.opts.ID
+		}
+		if !sameLease(c.Token, t.token) || c.Session != id || c.Started != t.started || c.LeaseEnd != t.leaseEnd {
+			return fmt.Errorf("task %v ran under %+v for session %q since %d until %d, and the store tells %+v", t.what(), t.token, id, t.started, t.leaseEnd, *c)
+		}
+	} else {
+		t.token, t.started = c.Token, c.Started
+	}
+	t.session, t.leaseEnd = 0, 0
+	t.known = true
+	if c.LeaseEnd > m.rig.Now {
+		t.state, t.leaseEnd = task.Running, c.LeaseEnd
+		return nil
+	}
+	t.old = true
+	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && (m.unclean || c.Session == "")}
+	if at, away := m.away[c.Session]; away {
+		t.hold.until = at
+	}
+	return nil
+}
+
+func sameLease(a, b task.Token) bool {
+	return a.Epoch == b.Epoch && a.Nonce == b.Nonce && a.Dispatch == b.Dispatch && a.Seq == b.Seq
+}
+
+// mayBeEarlier: k is the last dispatch of t, by an earlier owner, and t stands as
+// that has left it.
+func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
+	return t.old && t.known && sameLease(t.token, k) && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1
+}
+
+// release ends the hold of t without blame.
+func (t *modelTask) release() { t.hold = nil }
+
+// judgeHold ends the hold of a task whose worker has stayed away for too long, and
+// says whether that has to be a crash.
+func (m *Model) judgeHold(t *modelTask) (crashed bool) {
+	h := t.hold
+	if h == nil || h.until > m.rig.Now {
+		return false
+	}
+	t.release()
+	return h.blame
+}
+
+// overdueAway finds sessions that nobody waits for any more and that are recorded.
+func (m *Model) overdueAway() error {
+	for id, until := range m.away {
+		if s, ok := m.rig.Store.sessions[id]; ok && s.AwayUntil != 0 && until <= m.rig.Now {
+			return fmt.Errorf("session %q is recorded at %d, and was waited for until %d", id, m.rig.Now, until)
+		}
+	}
+	return nil
+}

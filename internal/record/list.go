@@ -1,0 +1,190 @@
+package record
+
+import (
+	"encoding/binary"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// What a dispatch list tells of one task. Most differ from the one before in their
+// sequence alone: two bytes.
+const (
+	listLane     byte = 1 << iota // another queue, priority or lane
+	listTimed                     // a timed place: its due
+	listSession                   // another session
+	listAttempt                   // not the first attempt
+	listStarted                   // not begun when the list was written
+	listLeaseEnd                  // a lease without a session: its end
+	listDispatch                  // not the next dispatch
+
+	listKnown = 1<<iota - 1
+)
+
+// AppendListKey appends the key of a dispatch list. It is written once.
+func AppendListKey(b []byte, p uint16, k queue.ListKey) []byte {
+	b = binary.BigEndian.AppendUint32(AppendPrefix(b, p, ClassList), k.Epoch)
+	return binary.BigEndian.AppendUint32(b, k.No)
+}
+
+// ParseListKey reads the key of a dispatch list.
+func ParseListKey(key []byte) (queue.ListKey, error) {
+	if !isKey(key, ClassList, 8) {
+		return queue.ListKey{}, badKey(ClassList, key)
+	}
+	return queue.ListKey{Epoch: binary.BigEndian.Uint32(key[headLen:]), No: binary.BigEndian.Uint32(key[headLen+4:])}, nil
+}
+
+// AppendList appends a dispatch list. Sessions are named where they first come.
+func AppendList(b []byte, l *queue.List) []byte {
+	b = binary.AppendUvarint(append(b, version, 0), uint64(l.Epoch)) // the 0 is a set of fields to come
+	b = binary.BigEndian.AppendUint32(b, l.Nonce)
+	b = appendTime(b, l.At)
+	b = binary.AppendUvarint(b, uint64(len(l.Tasks)))
+	var last queue.Dispatched
+	named := map[string]uint64(nil)
+	for i := range l.Tasks {
+		d := &l.Tasks[i]
+		var has byte
+		if d.Place.Queue != last.Place.Queue || d.Place.Prio != last.Place.Prio || d.Place.Lane != last.Place.Lane {
+			has |= listLane
+		}
+		if d.Place.Class == task.ClassTimed {
+			has |= listTimed
+		}
+		if d.Session != last.Session {
+			has |= listSession
+		}
+		if d.Attempt != 1 {
+			has |= listAttempt
+		}
+		if d.Started != l.At {
+			has |= listStarted
+		}
+		if d.LeaseEnd != 0 {
+			has |= listLeaseEnd
+		}
+		if d.Dispatch != last.Dispatch+1 {
+			has |= listDispatch
+		}
+		b = binary.AppendVarint(append(b, has), int64(d.Place.Seq-last.Place.Seq))
+		if has == 0 {
+			last.Place.Seq, last.Dispatch = d.Place.Seq, d.Dispatch
+			continue
+		}
+		if has&listSession != 0 {
+			b, named = appendNamed(b, named, d.Session)
+		}
+		b = appendDispatched(b, has, d, l.At)
+		last = *d
+	}
+	return b
+}
+
+// appendNamed writes a session: its number, counted from 1 in the order in which
+// they come, and its name the first time; 0 is none.
+func appendNamed(b []byte, named map[string]uint64, session string) ([]byte, map[string]uint64) {
+	if session == "" {
+		return append(b, 0), named
+	}
+	no, known := named[session]
+	if known {
+		return binary.AppendUvarint(b, no), named
+	}
+	if named == nil {
+		named = map[string]uint64{}
+	}
+	no = uint64(len(named) + 1)
+	named[session] = no
+	return appendString(binary.AppendUvarint(b, no), session), named
+}
+
+func appendDispatched(b []byte, has byte, d *queue.Dispatched, at task.Time) []byte {
+	if has&listLane != 0 {
+		b = append(binary.AppendUvarint(b, uint64(d.Place.Queue)), d.Place.Prio)
+		b = binary.BigEndian.AppendUint32(b, d.Place.Lane)
+	}
+	if has&listTimed != 0 {
+		b = binary.AppendVarint(b, int64(at-d.Place.Due))
+	}
+	if has&listAttempt != 0 {
+		b = binary.AppendUvarint(b, uint64(d.Attempt))
+	}
+	if has&listStarted != 0 {
+		b = binary.AppendVarint(b, int64(at-d.Started))
+	}
+	if has&listLeaseEnd != 0 {
+		b = binary.AppendVarint(b, int64(d.LeaseEnd-at))
+	}
+	if has&listDispatch != 0 {
+		b = binary.AppendUvarint(b, uint64(d.Dispatch))
+	}
+	return b
+}
+
+// DecodeList reads a dispatch list.
+func DecodeList(key, value []byte, l *queue.List) error {
+	k, err := ParseListKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	r.bits8(0)
+	*l = queue.List{Key: k, Epoch: readU32(&r), Nonce: r.u32(), At: r.time()}
+	l.Tasks = make([]queue.Dispatched, r.number(uint64(len(r.b))/2))
+	var last queue.Dispatched
+	var names []string
+	for i := range l.Tasks {
+		has := r.bits8(listKnown)
+		last.Place.Seq += task.Seq(r.varint())
+		if has&listSession != 0 {
+			last.Session, names = readNamed(&r, names)
+		}
+		readDispatched(&r, has, &last, l.At)
+		l.Tasks[i] = last
+	}
+	return r.close(ClassList)
+}
+
+func readNamed(r *reader, names []string) (string, []string) {
+	no := r.number(uint64(len(names) + 1))
+	switch {
+	case no == 0:
+		return "", names
+	case no <= uint64(len(names)):
+		return names[no-1], names
+	}
+	names = append(names, r.text())
+	return names[no-1], names
+}
+
+// readDispatched reads into d, which holds the task before.
+func readDispatched(r *reader, has byte, d *queue.Dispatched, at task.Time) {
+	if has&listLane != 0 {
+		d.Place.Queue, d.Place.Prio, d.Place.Lane = readU32(r), r.u8(), r.u32()
+		if d.Place.Prio > task.PriorityMax {
+			r.fail()
+		}
+	}
+	d.Place.Class, d.Place.Due = task.ClassBirth, 0
+	if has&listTimed != 0 {
+		d.Place.Class, d.Place.Due = task.ClassTimed, at-task.Time(r.varint())
+	}
+	d.Attempt, d.Started, d.LeaseEnd = 1, at, 0
+	d.Dispatch++
+	if has&listAttempt != 0 {
+		d.Attempt = uint16(r.number(1<<16 - 1))
+	}
+	if has&listStarted != 0 {
+		d.Started = at - task.Time(r.varint())
+	}
+	if has&listLeaseEnd != 0 {
+		d.LeaseEnd = at + task.Time(r.varint())
+	}
+	if has&listDispatch != 0 {
+		d.Dispatch = readU32(r)
+	}
+	if d.Place.Due < 0 || d.Started < 0 || d.LeaseEnd < 0 {
+		r.fail()
+	}
+}
