@@ -47,10 +47,12 @@ type engine struct {
 	stopped  bool
 	names    map[string]string // types and queues, so that a delivery's names cost nothing
 	sess     task.Session      // nil = not attached
-	leaseEnd *time.Timer       // ends everything when heartbeats stay out
-	out      outbox
-	win      window
-	sweepOn  bool // a sweep of the ring is due
+
+	confirmed time.Time   // when the leases were last presented to a server that took them
+	leaseEnd  *time.Timer // ends everything when heartbeats stay out
+	out       outbox
+	win       window
+	sweepOn   bool // a sweep of the ring is due
 }
 
 // slot is one goroutine that runs handlers.
@@ -384,17 +386,19 @@ func (e *engine) revoke(ts []task.Token, why task.Code) {
 	}
 }
 
-// endAll ends the context of every handler that runs.
-func (e *engine) endAll(cause error) {
-	e.mu.Lock()
-	var ended []*Attempt
+// running lists the attempts whose handlers run; mu is held.
+func (e *engine) running() []*Attempt {
+	var as []*Attempt
 	for _, s := range e.slots {
 		if s.cur != nil {
-			ended = append(ended, s.cur)
+			as = append(as, s.cur)
 		}
 	}
-	e.mu.Unlock()
-	for _, a := range ended {
+	return as
+}
+
+func endAll(as []*Attempt, cause error) {
+	for _, a := range as {
 		a.end(cause)
 	}
 }
