@@ -105,19 +105,23 @@ func (e *engine) deliver(ds []task.Delivery) {
 		}
 		a := &slab[0]
 		slab = slab[1:]
-		a.e, a.received, a.d = e, now, ds[i]
-		a.d.Payload = arena.own(ds[i:])
-		if last != nil && last.d.Type == a.d.Type && last.d.Queue == a.d.Queue {
+		d := &ds[i]
+		a.e, a.received = e, now
+		a.d = lease{
+			ID: d.ID, Token: d.Token, Payload: arena.own(ds[i:]), more: e.ownDetails(d),
+			EnqueuedAt: d.EnqueuedAt, Timeout: d.Timeout, Deadline: d.Deadline, Counts: d.Counts,
+			Attempt: d.Attempt, MaxAttempts: d.MaxAttempts, Priority: d.Priority,
+		}
+		if last != nil && last.d.Type == d.Type && last.d.Queue == d.Queue {
 			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
 		} else {
-			a.d.Type, a.d.Queue = e.name(a.d.Type), e.name(a.d.Queue)
+			a.d.Type, a.d.Queue = e.name(d.Type), e.name(d.Queue)
 			a.h = e.handlers[a.d.Type]
 			if a.h == nil {
 				a.h = e.handlers[AnyType]
 			}
 		}
 		last = a
-		e.ownDetails(&a.d)
 		if a.h == nil || e.draining {
 			e.handBack(a)
 			continue
@@ -167,28 +171,28 @@ func (m *payloadArena) own(ds []task.Delivery) []byte {
 
 const namesMax = 10_000
 
-// ownDetails replaces what may be the session's memory by the engine's own.
-func (e *engine) ownDetails(d *task.Delivery) {
-	if d.ContentType != "" {
-		d.ContentType = e.name(d.ContentType)
+// ownDetails copies what most tasks don't have; nil = none of it.
+func (e *engine) ownDetails(d *task.Delivery) *details {
+	if d.ContentType == "" && d.Key == "" && len(d.Headers) == 0 && len(d.Tags) == 0 {
+		return nil
 	}
-	if d.Key != "" {
-		d.Key = strings.Clone(d.Key)
+	own := &details{key: strings.Clone(d.Key)}
+	if d.ContentType != "" {
+		own.contentType = e.name(d.ContentType)
 	}
 	if len(d.Headers) > 0 {
-		hs := make([]task.Header, len(d.Headers))
+		own.headers = make([]task.Header, len(d.Headers))
 		for i, h := range d.Headers {
-			hs[i] = task.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
+			own.headers[i] = task.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
 		}
-		d.Headers = hs
 	}
 	if len(d.Tags) > 0 {
-		tags := make([]string, len(d.Tags))
+		own.tags = make([]string, len(d.Tags))
 		for i, t := range d.Tags {
-			tags[i] = strings.Clone(t)
+			own.tags[i] = strings.Clone(t)
 		}
-		d.Tags = tags
 	}
+	return own
 }
 
 func (e *engine) name(s string) string {
