@@ -13,7 +13,7 @@ import (
 // Attempt is one run of a handler on one task. It may be kept and read after
 // the handler has returned.
 type Attempt struct {
-	d        task.Delivery
+	d        lease
 	e        *engine
 	h        *handler
 	received time.Time
@@ -31,6 +31,38 @@ type Attempt struct {
 	over     atomic.Bool                // the handler has returned
 }
 
+// lease is a delivery in the form that a worker keeps: many are in memory, and
+// most have none of the details.
+type lease struct {
+	ID          task.ID
+	Token       task.Token
+	Queue, Type string
+	Payload     []byte
+	more        *details // nil = none
+	EnqueuedAt  task.Time
+	Timeout     task.Millis
+	Deadline    task.Time
+	Counts      task.Counts
+	Attempt     uint32
+	MaxAttempts int32
+	Priority    uint8
+}
+
+type details struct {
+	key, contentType string
+	headers          []task.Header
+	tags             []string
+}
+
+var noDetails details
+
+func (l *lease) details() *details {
+	if l.more == nil {
+		return &noDetails
+	}
+	return l.more
+}
+
 // ID is the task's.
 func (a *Attempt) ID() ID { return ID{a.d.ID} }
 
@@ -41,7 +73,7 @@ func (a *Attempt) Type() string { return a.d.Type }
 func (a *Attempt) Queue() string { return a.d.Queue }
 
 // Key is the task's key; "" = none.
-func (a *Attempt) Key() string { return a.d.Key }
+func (a *Attempt) Key() string { return a.d.details().key }
 
 // Priority is the task's, from 0 to 9.
 func (a *Attempt) Priority() int { return int(a.d.Priority) }
@@ -51,15 +83,15 @@ func (a *Attempt) Payload() []byte { return a.d.Payload }
 
 // ContentType is what the payload is.
 func (a *Attempt) ContentType() string {
-	if a.d.ContentType == "" {
-		return JSON.ContentType()
+	if ct := a.d.details().contentType; ct != "" {
+		return ct
 	}
-	return a.d.ContentType
+	return JSON.ContentType()
 }
 
 // Header is the value of the task's header of that name; "" = none.
 func (a *Attempt) Header(name string) string {
-	for _, h := range a.d.Headers {
+	for _, h := range a.d.details().headers {
 		if h.Name == name {
 			return h.Value
 		}
@@ -68,10 +100,10 @@ func (a *Attempt) Header(name string) string {
 }
 
 // Headers are all the task's headers; nil = none.
-func (a *Attempt) Headers() map[string]string { return headerMap(a.d.Headers) }
+func (a *Attempt) Headers() map[string]string { return headerMap(a.d.details().headers) }
 
 // Tags are the task's.
-func (a *Attempt) Tags() []string { return a.d.Tags }
+func (a *Attempt) Tags() []string { return a.d.details().tags }
 
 // Number is 1 for the first attempt. Attempts handed back do not count.
 func (a *Attempt) Number() int { return int(a.d.Attempt) }

@@ -47,10 +47,12 @@ type engine struct {
 	stopped  bool
 	names    map[string]string // types and queues, so that a delivery's names cost nothing
 	sess     task.Session      // nil = not attached
-	leaseEnd *time.Timer       // ends everything when heartbeats stay out
-	out      outbox
-	win      window
-	sweepOn  bool // a sweep of the ring is due
+
+	confirmed time.Time   // when the leases were last presented to a server that took them
+	leaseEnd  *time.Timer // ends everything when heartbeats stay out
+	out       outbox
+	win       window
+	sweepOn   bool // a sweep of the ring is due
 }
 
 // slot is one goroutine that runs handlers.
@@ -103,19 +105,23 @@ func (e *engine) deliver(ds []task.Delivery) {
 		}
 		a := &slab[0]
 		slab = slab[1:]
-		a.e, a.received, a.d = e, now, ds[i]
-		a.d.Payload = arena.own(ds[i:])
-		if last != nil && last.d.Type == a.d.Type && last.d.Queue == a.d.Queue {
+		d := &ds[i]
+		a.e, a.received = e, now
+		a.d = lease{
+			ID: d.ID, Token: d.Token, Payload: arena.own(ds[i:]), more: e.ownDetails(d),
+			EnqueuedAt: d.EnqueuedAt, Timeout: d.Timeout, Deadline: d.Deadline, Counts: d.Counts,
+			Attempt: d.Attempt, MaxAttempts: d.MaxAttempts, Priority: d.Priority,
+		}
+		if last != nil && last.d.Type == d.Type && last.d.Queue == d.Queue {
 			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
 		} else {
-			a.d.Type, a.d.Queue = e.name(a.d.Type), e.name(a.d.Queue)
+			a.d.Type, a.d.Queue = e.name(d.Type), e.name(d.Queue)
 			a.h = e.handlers[a.d.Type]
 			if a.h == nil {
 				a.h = e.handlers[AnyType]
 			}
 		}
 		last = a
-		e.ownDetails(&a.d)
 		if a.h == nil || e.draining {
 			e.handBack(a)
 			continue
@@ -165,28 +171,28 @@ func (m *payloadArena) own(ds []task.Delivery) []byte {
 
 const namesMax = 10_000
 
-// ownDetails replaces what may be the session's memory by the engine's own.
-func (e *engine) ownDetails(d *task.Delivery) {
-	if d.ContentType != "" {
-		d.ContentType = e.name(d.ContentType)
+// ownDetails copies what most tasks don't have; nil = none of it.
+func (e *engine) ownDetails(d *task.Delivery) *details {
+	if d.ContentType == "" && d.Key == "" && len(d.Headers) == 0 && len(d.Tags) == 0 {
+		return nil
 	}
-	if d.Key != "" {
-		d.Key = strings.Clone(d.Key)
+	own := &details{key: strings.Clone(d.Key)}
+	if d.ContentType != "" {
+		own.contentType = e.name(d.ContentType)
 	}
 	if len(d.Headers) > 0 {
-		hs := make([]task.Header, len(d.Headers))
+		own.headers = make([]task.Header, len(d.Headers))
 		for i, h := range d.Headers {
-			hs[i] = task.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
+			own.headers[i] = task.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
 		}
-		d.Headers = hs
 	}
 	if len(d.Tags) > 0 {
-		tags := make([]string, len(d.Tags))
+		own.tags = make([]string, len(d.Tags))
 		for i, t := range d.Tags {
-			tags[i] = strings.Clone(t)
+			own.tags[i] = strings.Clone(t)
 		}
-		d.Tags = tags
 	}
+	return own
 }
 
 func (e *engine) name(s string) string {
@@ -384,17 +390,19 @@ func (e *engine) revoke(ts []task.Token, why task.Code) {
 	}
 }
 
-// endAll ends the context of every handler that runs.
-func (e *engine) endAll(cause error) {
-	e.mu.Lock()
-	var ended []*Attempt
+// running lists the attempts whose handlers run; mu is held.
+func (e *engine) running() []*Attempt {
+	var as []*Attempt
 	for _, s := range e.slots {
 		if s.cur != nil {
-			ended = append(ended, s.cur)
+			as = append(as, s.cur)
 		}
 	}
-	e.mu.Unlock()
-	for _, a := range ended {
+	return as
+}
+
+func endAll(as []*Attempt, cause error) {
+	for _, a := range as {
 		a.end(cause)
 	}
 }

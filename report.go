@@ -12,6 +12,7 @@ const (
 	reportMax      = 4096    // outcomes in one batch
 	reportBytesMax = 4 << 20 // result and log bytes in one batch, unless one outcome alone has more
 	spareMax       = 4       // batches kept for reuse
+	yieldsMax      = 4       // while each brings more
 )
 
 // outbox holds the outcomes that are not known to be durable. They stay, over
@@ -108,8 +109,9 @@ func (x *outbox) tokens(ts []task.Token) []task.Token {
 	return ts
 }
 
-// reportLoop sends outcomes and credit: whenever it is called it yields once, so
-// that handlers which are about to end join in, and takes all there is.
+// reportLoop sends outcomes and credit: whenever it is called it yields, so that
+// handlers which are about to end join in, as long as that brings more, and takes
+// all there is.
 func (e *engine) reportLoop() {
 	var batches []*outcomeBatch
 	for {
@@ -118,9 +120,23 @@ func (e *engine) reportLoop() {
 		case <-e.life.Done():
 			return
 		}
-		runtime.Gosched()
+		n := -1
+		for range yieldsMax {
+			more := e.unreported()
+			if more <= n {
+				break
+			}
+			n = more
+			runtime.Gosched()
+		}
 		batches = e.flush(batches)
 	}
+}
+
+func (e *engine) unreported() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.out.n
 }
 
 func (e *engine) flush(batches []*outcomeBatch) []*outcomeBatch {

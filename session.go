@@ -23,10 +23,21 @@ type sessionSink struct {
 	lost chan *task.Error // 1
 }
 
-var _ task.Sink = (*sessionSink)(nil)
+var (
+	_ task.Sink    = (*sessionSink)(nil)
+	_ task.Renewer = (*sessionSink)(nil)
+)
 
 func (s *sessionSink) Deliver(ds []task.Delivery)            { s.e.deliver(ds) }
 func (s *sessionSink) Revoke(ts []task.Token, why task.Code) { s.e.revoke(ts, why) }
+
+// Renewed is task.Renewer's. Without it handlers that begin right after an outage
+// would end with the leases of before it: the next heartbeat may be too late.
+func (s *sessionSink) Renewed(at time.Time) {
+	s.e.mu.Lock()
+	s.e.confirm(at)
+	s.e.mu.Unlock()
+}
 
 func (s *sessionSink) Lost(err *task.Error) {
 	select {
@@ -122,6 +133,7 @@ func (e *engine) attach(ctx context.Context) (task.Session, *sessionSink, error)
 	e.sess = sess
 	e.win.open = 0
 	e.out.held = false
+	e.win.trip = time.Since(sent)
 	e.confirm(sent)
 	e.kickReporter()
 	e.mu.Unlock()
@@ -149,7 +161,7 @@ func (e *engine) held() []task.Token {
 // life ends. A heartbeat that finds no connection is no reason to give the
 // session up: whoever carries it may be opening one.
 func (e *engine) beat(sess task.Session, sink *sessionSink) error {
-	t := time.NewTimer(e.cfg.TTL / 3)
+	t := time.NewTimer(e.nextBeat())
 	defer t.Stop()
 	answers := make(chan heartbeat, 1)
 	for {
@@ -170,15 +182,15 @@ func (e *engine) beat(sess task.Session, sink *sessionSink) error {
 			if h.err != nil && task.CodeOf(h.err) != task.Unavailable {
 				return h.err
 			}
-			next := e.cfg.TTL / 3
 			if h.err != nil {
-				next = e.cfg.TTL / 12
-			} else {
-				e.mu.Lock()
-				e.confirm(h.sent)
-				e.mu.Unlock()
+				t.Reset(e.cfg.TTL / 12)
+				continue
 			}
-			t.Reset(next)
+			e.mu.Lock()
+			e.win.trip = time.Since(h.sent)
+			e.confirm(h.sent)
+			e.mu.Unlock()
+			t.Reset(e.nextBeat())
 		}
 	}
 }
@@ -189,13 +201,23 @@ type heartbeat struct {
 	err  error
 }
 
-// confirm notes that the leases are good for the TTL from when the heartbeat
-// was sent; handlers are stopped a margin before. Call with mu held.
+// nextBeat is how long the next heartbeat may wait. It counts from when the leases
+// were last presented, and not from the answer: a slow server's comes late.
+func (e *engine) nextBeat() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return max(time.Until(e.confirmed.Add(e.cfg.TTL/3)), 0)
+}
+
+// confirm notes that the leases are good for the TTL from when they were
+// presented, by a heartbeat or an attach; handlers are stopped a margin before.
+// Answers may overtake each other: the latest moment stays. Call with mu held.
 func (e *engine) confirm(sent time.Time) {
-	now := time.Now()
-	e.win.trip = now.Sub(sent)
-	margin := min(leaseMargin, e.cfg.TTL/4)
-	left := sent.Add(e.cfg.TTL - margin).Sub(now)
+	if e.stopped || !sent.After(e.confirmed) {
+		return
+	}
+	e.confirmed = sent
+	left := time.Until(e.leasesUntil())
 	if e.leaseEnd == nil {
 		e.leaseEnd = time.AfterFunc(left, e.leasesOver)
 		return
@@ -203,15 +225,25 @@ func (e *engine) confirm(sent time.Time) {
 	e.leaseEnd.Reset(left)
 }
 
+// leasesUntil is when handlers are stopped; mu is held.
+func (e *engine) leasesUntil() time.Time {
+	return e.confirmed.Add(e.cfg.TTL - min(leaseMargin, e.cfg.TTL/4))
+}
+
 // leasesOver ends everything that runs and gives back what waits: others may
 // have it by now, and if not, the server should not think that we do.
 func (e *engine) leasesOver() {
 	e.mu.Lock()
+	if time.Now().Before(e.leasesUntil()) { // renewed meanwhile: the timer is set again
+		e.mu.Unlock()
+		return
+	}
 	for e.ring.len() > 0 {
 		e.handBack(e.ring.pop())
 	}
+	running := e.running() // and not what begins from now on, with a lease of its own
 	e.mu.Unlock()
-	e.endAll(ErrLeaseLost)
+	endAll(running, ErrLeaseLost)
 }
 
 func (e *engine) detached() {
@@ -235,7 +267,10 @@ func (e *engine) drain() error {
 
 	idle := func() bool { return e.busyN == 0 }
 	if !e.waitFor(idle, max(e.cfg.DrainTimeout, 0)) {
-		e.endAll(ErrShutdown)
+		e.mu.Lock()
+		running := e.running()
+		e.mu.Unlock()
+		endAll(running, ErrShutdown)
 		e.waitFor(idle, stopGrace)
 	}
 	var errs []error

@@ -196,6 +196,39 @@ func TestLeaseLost(t *testing.T) {
 	})
 }
 
+// A heartbeat's answer that is overtaken by a later one takes nothing back, and a
+// timer that was about to fire when the leases were renewed ends nothing.
+func TestRenewalsNeverGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(&Client{}, Worker{TTL: 10 * time.Second}, t.Context())
+		defer e.endLife()
+		a := &Attempt{e: e}
+		e.slots = []*slot{{cur: a}}
+		confirm := func(sent time.Time) {
+			e.mu.Lock()
+			e.confirm(sent)
+			e.mu.Unlock()
+		}
+		early := time.Now()
+		pass(3 * time.Second)
+		confirm(time.Now())
+		confirm(early)
+		pass(8500 * time.Millisecond)
+		if cause := a.endedBy(); cause != nil {
+			t.Fatalf("ended after 8.5 s of 9: %v", cause)
+		}
+		confirm(time.Now())
+		e.leasesOver()
+		if cause := a.endedBy(); cause != nil {
+			t.Fatalf("ended though renewed: %v", cause)
+		}
+		pass(9*time.Second + 1)
+		if cause := a.endedBy(); cause != ErrLeaseLost {
+			t.Fatalf("ended by %v, want %v", cause, ErrLeaseLost)
+		}
+	})
+}
+
 // A worker that could not be reached for longer than its TTL finds its session
 // gone. What it finished is accepted if nobody else began the task.
 func TestLateOutcome(t *testing.T) {

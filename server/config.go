@@ -45,6 +45,9 @@ type Config struct {
 	// Memory is for waiting tasks, their headers and payloads; a backlog may be
 	// far larger. 0 = 64 MiB.
 	Memory int64
+	// BodyBytes is memory for requests that are being received and unpacked, over
+	// all connections; what finds no room in 5 s is refused. 0 = 256 MiB.
+	BodyBytes int64
 	// HistoryBytes is how much finished tasks may take on disk, whatever their
 	// retention. 0 = 2 GiB.
 	HistoryBytes int64
@@ -77,7 +80,8 @@ type Config struct {
 const (
 	memoryDefault  = 64 << 20
 	memoryMin      = 4 << 20
-	partitionsMax  = 1024 // each has a loop and a cache of its own
+	bodyBytesMin   = 128 << 20 // the largest request takes half of it
+	partitionsMax  = 1024      // each has a loop and a cache of its own
 	drainDefault   = 10 * time.Second
 	tokenBytesMax  = 4 << 10
 	slotBytes      = 160 // of memory for one waiting task's header
@@ -140,6 +144,7 @@ func (c *Config) Validate() error {
 	fault(c.Store != nil && (c.Dir != "" || c.Mem), "Store stands beside Dir or Mem: use one")
 	fault(c.Partitions < 0 || c.Partitions > partitionsMax, "Partitions is %d: choose 1 to %d, or 0 for what the folder has", c.Partitions, partitionsMax)
 	fault(c.Memory != 0 && c.Memory < memoryMin, "Memory of %d bytes is too little: choose at least %d, or 0 for the default", c.Memory, memoryMin)
+	fault(c.BodyBytes != 0 && c.BodyBytes < bodyBytesMin, "BodyBytes of %d is too little: choose at least %d, or 0 for the default", c.BodyBytes, bodyBytesMin)
 	fault(c.HistoryBytes < 0, "HistoryBytes of %d is negative: choose 0 for the default, or a queue's history setting to keep none", c.HistoryBytes)
 	fault(c.IdempotencyBytes < 0, "IdempotencyBytes of %d is negative: choose 0 for the default", c.IdempotencyBytes)
 	fault(c.DiskLow < 0 || c.DiskHard < 0, "DiskLow and DiskHard may not be negative: choose 0 for the default")

@@ -182,12 +182,13 @@ func (s *Server) serve() error {
 		pages.Handle("GET /metrics", s.metrics.Handler())
 		front, err := handler.New(handler.Options{
 			Broker: s.node, Inspector: s.node, Version: s.cfg.Version, Token: s.cfg.Token, TLS: s.cfg.TLS, Logger: s.log,
-			HTTP: pages, Ready: s.checks, Observe: s.metrics.RPC,
+			HTTP: pages, Ready: s.checks, Observe: s.metrics.RPC, BodyBytes: s.cfg.BodyBytes,
 		})
 		if err != nil {
 			return err
 		}
 		s.front = front
+		s.metrics.Bodies(front.Bodies)
 		s.run("HTTP", func() error { return front.Serve(s.ln) })
 	}
 	if s.ops != nil {

@@ -40,6 +40,7 @@ type serverSettings struct {
 	Admin            string
 	Partitions       int
 	Memory           byteSize
+	BodyBytes        byteSize
 	HistoryBytes     byteSize
 	IdempotencyBytes byteSize
 	DiskLow          byteSize
@@ -75,8 +76,9 @@ func newSettings() *settings {
 	s.fs.StringVar(&s.TLSKey, "tls-key", "", "`file` with the key of the TLS certificate")
 	s.fs.StringVar(&s.Admin, "admin", "", "`address` for profiles and a second /metrics, without a token: loopback only")
 	s.fs.IntVar(&s.Partitions, "partitions", 0, "partitions that queues are spread over, fixed by a folder's first start; 0 is what the folder has, or 1")
-	s.Memory, s.HistoryBytes, s.IdempotencyBytes = 64<<20, 2<<30, 256<<20
+	s.Memory, s.BodyBytes, s.HistoryBytes, s.IdempotencyBytes = 64<<20, 256<<20, 2<<30, 256<<20
 	s.fs.Var(&s.Memory, "memory", "memory for waiting tasks' headers and payloads; a backlog may be far larger")
+	s.fs.Var(&s.BodyBytes, "body-bytes", "memory for requests being received, all connections together; beyond it they wait, then are refused")
 	s.fs.Var(&s.HistoryBytes, "history-bytes", "disk for finished tasks; beyond it the oldest go early")
 	s.fs.Var(&s.IdempotencyBytes, "idempotency-bytes", "disk for the idempotency keys of one queue; beyond it new ones are refused")
 	s.fs.Var(&s.DiskLow, "disk-low", "free disk below which new tasks are refused; 0 is by the size of the disk")

@@ -50,6 +50,9 @@ func (s *settings) validate() (faults []error) {
 	if s.DiskLow > 0 && s.DiskHard > s.DiskLow {
 		bad("disk-hard", "disk_hard of %s is above disk_low of %s: new tasks must be refused first", &s.DiskHard, &s.DiskLow)
 	}
+	if s.BodyBytes < 128<<20 {
+		bad("body-bytes", "body_bytes is %s: at least 128MiB is needed, for the largest request takes half of it", &s.BodyBytes)
+	}
 	if s.HistoryBytes < 1<<20 {
 		bad("history-bytes", "history_bytes is %s: at least 1MiB is needed; a queue set to --history none keeps nothing", &s.HistoryBytes)
 	}
@@ -79,7 +82,7 @@ func (s *settings) accepted() error {
 func (s *settings) config() (server.Config, error) {
 	cfg := server.Config{
 		Dir: s.Data, HTTP: s.HTTP, Token: s.Token, Insecure: s.Insecure, Admin: s.Admin,
-		Partitions: s.Partitions, Memory: int64(s.Memory), HistoryBytes: int64(s.HistoryBytes),
+		Partitions: s.Partitions, Memory: int64(s.Memory), BodyBytes: int64(s.BodyBytes), HistoryBytes: int64(s.HistoryBytes),
 		IdempotencyBytes: int64(s.IdempotencyBytes), DiskLow: int64(s.DiskLow), DiskHard: int64(s.DiskHard),
 		DrainTimeout: s.DrainTimeout, Name: s.Name,
 	}

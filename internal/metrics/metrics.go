@@ -145,6 +145,15 @@ func (m *Metrics) RPC(method string, code task.Code, took time.Duration) {
 	m.rpc.WithLabelValues(method, code.String()).Observe(took.Seconds())
 }
 
+// Bodies shows what the front door holds of requests, as held and refused tell.
+func (m *Metrics) Bodies(f func() (held, refused int64)) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "penstock_body_bytes", Help: "Memory that requests being received and unpacked take now."},
+			func() float64 { held, _ := f(); return float64(held) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "penstock_bodies_refused_total", Help: "Requests refused because others took all the memory for them."},
+			func() float64 { _, refused := f(); return float64(refused) }))
+}
+
 // Commit counts one durable batch of so many changes.
 func (m *Metrics) Commit(took time.Duration, changes int) {
 	m.commit.Observe(took.Seconds())

@@ -1,6 +1,9 @@
 package task
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Broker is the hot half of the driving port: enqueue, work, report, watch.
 // The node implements it; the rpc client implements it over the network. It is
@@ -143,6 +146,14 @@ type Sink interface {
 	Revoke(ts []Token, why Code)
 	// Lost says that the session is gone (Unavailable: attach again).
 	Lost(err *Error)
+}
+
+// Renewer is a Sink that wants to know when its session was attached by whoever
+// carries it over lost connections: the leases that were not revoked are good for
+// a TTL from at, when they were presented. It comes before any delivery of the
+// new connection.
+type Renewer interface {
+	Renewed(at time.Time)
 }
 
 // LeaseRequest is a unary lease.

@@ -79,6 +79,7 @@ type Conn struct {
 	lanes    map[laneKey]*lane
 	lastLane uint64 // names lanes
 	groups   table[*group]
+	spare    [][]member // of groups that were answered
 
 	outcomes []*report
 	parked   []*outcomeGroup // to be sent again

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"time"
+
 	"github.com/penstock-io/penstock/internal/rpc/codec"
 	"github.com/penstock-io/penstock/internal/task"
 
@@ -78,6 +80,7 @@ func (c *Conn) writeControl(f *framer, k *control) {
 		c.mu.Lock()
 		running := c.unanswered(s)
 		gone := s.gone
+		s.presented = time.Now()
 		c.mu.Unlock()
 		if !gone {
 			f.part(codec.PartAttaches, s.attachMessage(running))

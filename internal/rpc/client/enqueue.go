@@ -18,6 +18,7 @@ const (
 	windowBytesMax  = 16 << 20  // sent and unanswered
 	waitingBytesMax = 256 << 20 // handed over and not sent: a server that is away for long
 	specBytesMax    = task.PayloadMax + 128<<10
+	spareMax        = 64 // groups' members kept for use again
 	perTaskBytes    = 64 // what a task costs in memory beside its bytes
 )
 
@@ -257,6 +258,9 @@ func (ln *lane) stale(now time.Time, idle time.Duration) bool {
 
 func (c *Conn) newGroup(ln *lane, b *task.EnqueueBatch, now time.Time) *group {
 	g := &group{ln: ln, born: now}
+	if n := len(c.spare); n > 0 {
+		g.members, c.spare = c.spare[n-1], c.spare[:n-1]
+	}
 	if b.Producer == "" {
 		g.first = ln.number + 1
 		ln.building = g
@@ -367,7 +371,21 @@ func (c *Conn) answered(body []byte) error {
 		}
 	}
 	g.settle(a.Err)
+	c.reuse(g)
 	return err
+}
+
+// reuse keeps the memory of an answered group's members: the answer is proof that
+// nobody encodes it any more.
+func (c *Conn) reuse(g *group) {
+	ms := g.members
+	g.members = nil
+	clear(ms)
+	c.mu.Lock()
+	if len(c.spare) < spareMax {
+		c.spare = append(c.spare, ms[:0])
+	}
+	c.mu.Unlock()
 }
 
 // anotherTry sends a refused group again, if that may help and can do no harm;

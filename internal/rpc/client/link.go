@@ -27,6 +27,7 @@ const (
 	tickEvery   = time.Second
 	goAwayMax   = 3 * time.Second // a draining server's answers are waited for
 	farewellMax = 2 * time.Second // for the server's end of a closed stream
+	yieldsMax   = 4               // while each brings more
 	repeatHalf  = task.ProducerIdleMax / 2
 )
 
@@ -249,7 +250,8 @@ type outgoing struct {
 }
 
 // take waits for something to send, lets the goroutines that are about to add
-// to it run first, and takes it all. False: the link is to end.
+// to it run first, as long as that brings more, and takes it all. False: the link
+// is to end.
 func (c *Conn) take(l *link, out *outgoing) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -260,9 +262,17 @@ func (c *Conn) take(l *link, out *outgoing) bool {
 		c.idle = true
 		c.work.Wait()
 	}
-	c.mu.Unlock()
-	runtime.Gosched()
-	c.mu.Lock()
+	n := -1
+	for range yieldsMax {
+		more := len(c.fresh) + len(c.outcomes)
+		if more <= n {
+			break
+		}
+		n = more
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
 	if l.dead {
 		return false
 	}

@@ -33,6 +33,7 @@ type session struct {
 	open        int // credit granted and not used
 	grant       int // of it, not sent on this link
 	granting    bool
+	presented   time.Time // when its leases were last told to a server
 	tries       int
 	closing     chan struct{}
 }
@@ -274,7 +275,13 @@ func (c *Conn) attached(m *pb.Attached) error {
 	s.grant = s.open // what was granted before is void with its link
 	s.grantLater()
 	c.wake() // its outcomes may go now
+	at := s.presented
 	c.mu.Unlock()
+	if r, ok := s.sink.(task.Renewer); ok {
+		s.sinkMu.Lock()
+		r.Renewed(at)
+		s.sinkMu.Unlock()
+	}
 	if opening != nil {
 		opening <- nil
 	}

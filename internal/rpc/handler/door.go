@@ -186,6 +186,7 @@ func (f *feed) Addr() net.Addr { return f.addr }
 // asked for, encrypted. They carry the connection so that it can be cut.
 type sorted struct {
 	credentials.TransportCredentials
+	b *bodies
 }
 
 type sortedInfo struct {
@@ -198,12 +199,13 @@ func (sortedInfo) AuthType() string { return "door" }
 
 // ServerHandshake has nothing left to do.
 func (s sorted) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	info := sortedInfo{conn: c}
+	m := &meter{Conn: c, b: s.b}
+	info := sortedInfo{conn: m}
 	info.SecurityLevel = credentials.PrivacyAndIntegrity
 	if _, ok := c.(*tls.Conn); !ok {
 		info.SecurityLevel = credentials.NoSecurity
 	}
-	return c, info, nil
+	return m, info, nil
 }
 
 // Clone copies the credentials.

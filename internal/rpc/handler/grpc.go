@@ -31,7 +31,7 @@ const (
 
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(sorted{insecure.NewCredentials()}),
+		grpc.Creds(sorted{insecure.NewCredentials(), s.bodies}),
 		grpc.ForceServerCodecV2(codec.Codec{}),
 		grpc.MaxRecvMsgSize(recvBytesMax),
 		grpc.MaxConcurrentStreams(callsMax),
@@ -39,12 +39,11 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveMax}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEveryMin, PermitWithoutStream: true}),
 		grpc.ConnectionTimeout(headerMax),
-		grpc.UnaryInterceptor(s.interceptUnary), grpc.StreamInterceptor(s.interceptStream),
+		grpc.StreamInterceptor(s.interceptStream),
 	)
-	pb.RegisterTaskServiceServer(g, tasks{s.o.Broker, s.o.Inspector, s.quit})
-	pb.RegisterWorkerServiceServer(g, workers{s.o.Broker, s.quit})
-	pb.RegisterQueueServiceServer(g, queues{s.o.Inspector})
-	pb.RegisterNodeServiceServer(g, nodes{s.o.Inspector})
+	for _, d := range []grpc.ServiceDesc{pb.TaskService_ServiceDesc, pb.WorkerService_ServiceDesc, pb.QueueService_ServiceDesc, pb.NodeService_ServiceDesc} {
+		g.RegisterService(s.unaryService(d), nil)
+	}
 	pb.RegisterSessionServiceServer(g, sessionService{s})
 	grpc_health_v1.RegisterHealthServer(g, healthService{srv: s})
 	reflection.Register(g)
@@ -75,21 +74,6 @@ func authorization(ctx context.Context) string {
 		return auth[0]
 	}
 	return ""
-}
-
-func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
-	if !s.admits(ctx, info.FullMethod) {
-		return nil, status.Error(codes.Unauthenticated, unauthorized(authorization(ctx)))
-	}
-	name, ours := strings.CutPrefix(info.FullMethod, pathPrefix)
-	if !ours {
-		return h(ctx, req)
-	}
-	resp, err := s.invoke(name, func() (any, error) { return h(ctx, req) })
-	if err != nil {
-		return nil, codec.ToStatus(err)
-	}
-	return resp, nil
 }
 
 func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, h grpc.StreamHandler) error {

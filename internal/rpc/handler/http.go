@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -26,7 +27,8 @@ import (
 const (
 	bodyBytesMax = 32 << 20 // one HTTP request: a batch of BatchBytesMax as base64 and its names
 	bodyReadMax  = time.Minute
-	writeMax     = 2 * time.Minute // of one answer, long polls apart
+	bodyStallMax = 10 * time.Second // between two pieces of a body that is not small
+	writeMax     = 2 * time.Minute  // of one answer, long polls apart
 )
 
 func (s *Server) newHTTP() http.Handler {
@@ -120,14 +122,20 @@ func (s *Server) unknownCall(path string) refusal {
 }
 
 func (s *Server) call(ctx context.Context, m method, enc encoding, w http.ResponseWriter, r *http.Request) (proto.Message, error) {
-	body, err := readBody(w, r)
+	c := s.bodies.claim()
+	defer c.end()
+	body, err := readBody(ctx, w, r, c)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.take(ctx, len(body)); err != nil { // for what it is decoded into
 		return nil, err
 	}
 	req := m.make()
 	if err := enc.read(body, req); err != nil {
 		return nil, err
 	}
+	c.give(cap(body)) // it is garbage from here on
 	return m.call(ctx, req)
 }
 
@@ -146,13 +154,15 @@ func callContext(r *http.Request) (context.Context, context.CancelFunc, *task.Er
 	return ctx, cancel, nil
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(ctx context.Context, w http.ResponseWriter, r *http.Request, c *claim) ([]byte, error) {
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyReadMax))
+	end := time.Now().Add(bodyReadMax)
+	_ = rc.SetReadDeadline(end)
 	if r.ContentLength > bodyBytesMax {
 		return nil, errBodyTooLarge
 	}
 	var src io.Reader = http.MaxBytesReader(w, r.Body, bodyBytesMax)
+	size := r.ContentLength // < 0: nobody knows
 	switch ce := r.Header.Get("Content-Encoding"); ce {
 	case "", "identity":
 	case "gzip":
@@ -160,20 +170,65 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		if err != nil {
 			return nil, task.Errorf(task.Invalid, "the body is not gzip, as its Content-Encoding says: %v", err)
 		}
-		src = io.LimitReader(z, bodyBytesMax+1)
+		src, size = z, -1
 	default:
 		return nil, task.Errorf(task.Invalid, "Content-Encoding %q is not known: send the body plain or as gzip", ce)
 	}
-	body, err := io.ReadAll(src)
-	var big *http.MaxBytesError
-	if errors.As(err, &big) || len(body) > bodyBytesMax {
-		return nil, errBodyTooLarge
-	}
+	body, err := fill(ctx, src, size, c, func() {
+		_ = rc.SetReadDeadline(earlier(end, time.Now().Add(bodyStallMax)))
+	})
 	if err != nil {
-		return nil, task.Errorf(task.Invalid, "the body ended early: %v", err)
+		return nil, err
 	}
 	_ = rc.SetReadDeadline(time.Time{})
 	return body, nil
+}
+
+// fill reads src to its end, size bytes if that is known, and takes from c what
+// the buffer needs as it grows. next is called before each piece but the first
+// ones.
+func fill(ctx context.Context, src io.Reader, size int64, c *claim, next func()) ([]byte, error) {
+	room := int64(bodyBytesMax + 1) // one more shows that it is too large, or at its end
+	if size >= 0 {
+		room = size + 1
+	}
+	var buf []byte
+	for {
+		if was := cap(buf); len(buf) == was {
+			grown := int(min(max(2*int64(was), 4<<10), room))
+			if was == 0 {
+				grown = int(min(max(size+1, 4<<10), freeBytes/2))
+			}
+			if err := c.take(ctx, grown); err != nil {
+				return nil, err
+			}
+			buf = append(make([]byte, 0, grown), buf...)
+			c.give(was)
+		}
+		if len(buf) >= freeBytes {
+			next()
+		}
+		n, err := src.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		var big *http.MaxBytesError
+		switch {
+		case errors.As(err, &big) || len(buf) > bodyBytesMax:
+			return nil, errBodyTooLarge
+		case err == io.EOF:
+			return buf, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, task.Errorf(task.Invalid, "the body came too slowly: it has %v, and a large one may not pause for %v", bodyReadMax, bodyStallMax)
+		case err != nil:
+			return nil, task.Errorf(task.Invalid, "the body ended early: %v", err)
+		}
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 var errBodyTooLarge error = task.Errorf(task.Invalid, "the body is over the limit of %d bytes: send several calls", bodyBytesMax)
@@ -245,6 +300,9 @@ func writeBody(w http.ResponseWriter, contentType string, b []byte) error {
 
 func writeRefusal(w http.ResponseWriter, r refusal) {
 	name, status := connectCode(r.code)
+	if status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "2")
+	}
 	writeJSON(w, status, errorBody(name, r.message, r.detail))
 }
 

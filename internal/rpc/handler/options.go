@@ -18,6 +18,7 @@ type Options struct {
 	Token     string       // bearer token that every call but /livez and /readyz must carry; "" = open
 	TLS       *tls.Config  // certificates; nil = clear text
 	Logger    *slog.Logger // nil = silent
+	BodyBytes int64        // memory for requests that are being received, over all connections; 0 = 256 MiB
 
 	// HTTP answers every path that is not ours: /metrics, pages. It stands
 	// behind the token. nil = a helpful 404.

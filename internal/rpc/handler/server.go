@@ -34,6 +34,7 @@ type Server struct {
 	grpc  *grpc.Server
 	http  *http.Server
 
+	bodies     *bodies
 	calls      atomic.Int64   // going on
 	background sync.WaitGroup // attaches and detaches on their way
 	quit       chan struct{}  // closed by the first Shutdown or Close
@@ -57,7 +58,7 @@ func New(o Options) (*Server, error) {
 		o.Version = "dev"
 	}
 	s := &Server{
-		o: o, log: o.Logger, gate: newGate(o.Token), quit: make(chan struct{}),
+		o: o, log: o.Logger, gate: newGate(o.Token), bodies: newBodies(o.BodyBytes), quit: make(chan struct{}),
 		streams: map[*stream]struct{}{}, sessions: map[string]*session{}, doors: map[*door]struct{}{},
 	}
 	s.unary = s.methods()
@@ -167,7 +168,7 @@ func (s *Server) session(rpc grpc.ServerStream) error {
 }
 
 // watchReaders cuts the connections of those who do not read what they asked
-// for.
+// for, and gives memory back after a burst of large requests.
 func (s *Server) watchReaders() {
 	t := time.NewTicker(checkEvery)
 	defer t.Stop()
@@ -177,6 +178,7 @@ func (s *Server) watchReaders() {
 			return
 		case now := <-t.C:
 			s.cutStalled(now)
+			s.bodies.settle(now)
 		}
 	}
 }

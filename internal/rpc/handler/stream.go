@@ -54,6 +54,7 @@ type stream struct {
 	outBytes int // in frames, waiting or being written
 	inFlight int
 	inBytes  int
+	held     *claim // for inBytes
 	sessions map[uint32]*session
 	watches  map[uint64]*watch
 	away     bool
@@ -107,7 +108,7 @@ var (
 )
 
 func newStream(s *Server, rpc grpc.ServerStream) *stream {
-	st := &stream{srv: s, rpc: rpc, names: codec.NewNames(), sessions: map[uint32]*session{}, watches: map[uint64]*watch{}}
+	st := &stream{srv: s, rpc: rpc, names: codec.NewNames(), sessions: map[uint32]*session{}, watches: map[uint64]*watch{}, held: s.bodies.claim()}
 	st.work.L, st.room.L = &st.mu, &st.mu
 	return st
 }
@@ -118,6 +119,7 @@ func (st *stream) run() error {
 	defer stop()
 	sent := make(chan error, 1)
 	go func() { sent <- st.send() }()
+	defer st.held.end()
 	err := st.receive()
 	st.end(err != nil)
 	if sendErr := <-sent; err == nil {
@@ -128,6 +130,7 @@ func (st *stream) run() error {
 
 func (st *stream) receive() error {
 	for {
+		st.hold()
 		var in codec.In
 		if err := st.rpc.RecvMsg(&in); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -269,6 +272,19 @@ func checkGroup(c *enqueueCall) *task.Error {
 	return nil
 }
 
+// hold reads nothing while the memory for requests is spent, until this stream's
+// own are answered: a stream that has none in flight never waits for others.
+func (st *stream) hold() {
+	if !st.srv.bodies.full.Load() {
+		return
+	}
+	st.mu.Lock()
+	for st.inFlight > 0 && st.srv.bodies.full.Load() && !st.failed {
+		st.room.Wait()
+	}
+	st.mu.Unlock()
+}
+
 // admit counts a group in, and waits while too much is unanswered.
 func (st *stream) admit(bytes int) bool {
 	st.mu.Lock()
@@ -278,6 +294,7 @@ func (st *stream) admit(bytes int) bool {
 	}
 	st.inFlight++
 	st.inBytes += bytes
+	st.held.force(bytes)
 	return !st.failed
 }
 
@@ -424,6 +441,7 @@ func (st *stream) write(p *pending) error {
 	st.mu.Lock()
 	st.inFlight -= len(p.reports) + len(p.answers)
 	st.inBytes -= bytes
+	st.held.give(bytes)
 	st.room.Signal()
 	st.mu.Unlock()
 	*last = b
