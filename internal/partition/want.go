@@ -34,9 +34,8 @@ func (r *Runner) readWant(w *queue.Want, a *queue.Loaded) error {
 	switch w.What {
 	case queue.WantTask:
 		return r.wantTask(w, a)
-	case queue.WantFinished:
-		_, err := r.wantFinished(w.Seq, w.Segments, a)
-		return err
+	case queue.WantTold:
+		return r.wantMoved(w.Seq, a)
 	case queue.WantIdem:
 		return r.wantIdem(w, a)
 	case queue.WantExpiries:
@@ -63,8 +62,13 @@ func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
 	if err != nil || found {
 		return err
 	}
+	return r.wantMoved(w.ID.Seq, a)
+}
+
+// wantMoved looks for a task that has left its birth key.
+func (r *Runner) wantMoved(seq task.Seq, a *queue.Loaded) error {
 	e := &r.enc
-	e.key = record.AppendWhereKey(e.key[:0], r.p, w.ID.Seq)
+	e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 	value, found, err := r.get()
 	if err != nil {
 		return err
@@ -82,7 +86,7 @@ func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
 			return err
 		}
 	}
-	_, err = r.wantFinished(w.ID.Seq, r.m.Holding(w.ID.Seq), a)
+	_, err = r.wantFinished(seq, r.m.Holding(seq), a)
 	return err
 }
 

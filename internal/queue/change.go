@@ -166,9 +166,12 @@ func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded)
 	if a.Revived != nil {
 		w.Policy, w.Enqueued = a.Revived.Policy, a.Revived.Enqueued
 	}
+	if a.Dead != nil {
+		w.Told = a.Dead.Told
+	}
 	i := m.slotFor(l, &w)
 	q.state.Timed++
-	m.putTimed(l, i, Timed{Place: w.Place, Slot: i, From: from, Flags: w.Flags})
+	m.putTimed(l, i, Timed{Place: w.Place, Slot: i, From: from, Flags: w.Flags, Told: w.Told})
 }
 
 // purge deletes a queue's waiting tasks or dead letters.

@@ -101,32 +101,31 @@ const (
 	WantTimed                     // lane's timed from (Place.Due, Place.Seq) on, Limit
 	WantTask                      // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
 	WantIdem                      // idempotency key: Queue, Key
-	WantFinished                  // finished record of Seq, looked for in Segments
+	WantTold                      // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
 	WantExpiries                  // expiry index entries with At ≤ Until, Limit of them
 	WantIdemSweep                 // idempotency entries from (Queue, Hash) on, Limit of them
 )
 
 // Want is what the machine must know before it can go on.
 type Want struct {
-	What     WantKind
-	Load     uint32 // refills: number of the load, given back
-	Place    Place
-	ID       task.ID
-	Queue    uint32
-	Key      string
-	Hash     uint64
-	Seq      task.Seq
-	Segments []uint32
-	Until    task.Time
-	Limit    int
-	Idem     bool   // WantTask: the entry of its idempotency key too
-	Batch    uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
+	What  WantKind
+	Load  uint32 // refills: number of the load, given back
+	Place Place
+	ID    task.ID
+	Queue uint32
+	Key   string
+	Hash  uint64
+	Seq   task.Seq
+	Until task.Time
+	Limit int
+	Idem  bool   // WantTask: the entry of its idempotency key too
+	Batch uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
 }
 
 // Loaded answers a Want. Exactly one group of fields is used, by Want.What.
 type Loaded struct {
 	Want     Want
-	Waiting  []Waiting // refills, and WantTask (0 or 1)
+	Waiting  []Waiting // refills; WantTask and WantTold (0 or 1)
 	End      bool      // refills: the range's end was reached
 	Idem     *Idem     // WantIdem, and WantTask with Idem; nil: not there
 	Dead     *DeadLetter
@@ -163,6 +162,7 @@ type Waiting struct {
 	Policy   *task.Policy
 	Counts   task.Counts
 	Flags    Flags
+	Told     Told
 	Size     int  // bytes of the record
 	Cached   bool // the runner holds the record's bytes under Slot once the machine has named it
 }

@@ -120,8 +120,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.unready(l, i)
 		m.waiting--
 		m.dispatch++
-		x.dispatch, x.epoch, x.nonce = m.dispatch, m.cfg.Epoch, m.cfg.Nonce
-		m.lease(i, s)
+		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: i, Dispatch: m.dispatch})
 		m.deliver(i, s, c)
 		got++
 		m.noteDispatched(l, x)
@@ -129,9 +128,11 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 	return got
 }
 
-// lease links a task, in no list now, to the session's leases.
-func (m *Machine) lease(i uint32, s *session) {
+// lease links a task, in no list now, to the session's leases, under token t.
+func (m *Machine) lease(i uint32, s *session, t *task.Token) {
 	x := m.slab.at(i)
+	x.lastLease(t)
+	x.here, x.told = true, toldNone
 	x.state, x.session, x.started, x.long = slotRunning, s.no, m.now, false
 	x.prev, x.next = s.tail, NoSlot
 	if s.tail == NoSlot {
@@ -189,7 +190,7 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	x := m.slab.at(i)
 	q := m.lanes[x.lane].queue
 	r := m.rulesOf(x)
-	d := Leased{Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(i, x), Attempt: attemptOf(x),
+	d := Leased{Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(x), Attempt: attemptOf(x),
 		MaxAttempts: r.maxAttempts, Counts: x.counts(), Flags: x.flags, Enqueued: x.enqueued, Timeout: r.timeout, Deadline: x.deadline}
 	if c != nil {
 		ttl := c.TTL
@@ -214,8 +215,14 @@ func (s *slot) counts() task.Counts {
 	return task.Counts{Failures: uint32(s.failures), Crashes: uint32(s.crashes), Releases: uint32(s.releases)}
 }
 
-func (m *Machine) token(i uint32, x *slot) task.Token {
-	return task.Token{Partition: m.cfg.Partition, Attempt: uint16(attemptOf(x)), Epoch: x.epoch, Nonce: x.nonce, Slot: i,
+// lastLease keeps what a token says of a dispatch.
+func (s *slot) lastLease(t *task.Token) {
+	s.attempt, s.epoch, s.nonce, s.lastSlot, s.dispatch = t.Attempt, t.Epoch, t.Nonce, t.Slot, t.Dispatch
+}
+
+// token is that of the task's last dispatch.
+func (m *Machine) token(x *slot) task.Token {
+	return task.Token{Partition: m.cfg.Partition, Attempt: x.attempt, Epoch: x.epoch, Nonce: x.nonce, Slot: x.lastSlot,
 		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue.state.Queue, Seq: x.seq}
 }
 
@@ -230,7 +237,7 @@ func (m *Machine) claim(i uint32, s *session) {
 // putClaim writes the claim as it is now: a unary lease's end may have moved.
 func (m *Machine) putClaim(i uint32, s *session) {
 	x := m.slab.at(i)
-	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(i, x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
+	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
 	for k := range m.out.Claims {
 		if m.out.Claims[k].Seq == x.seq {

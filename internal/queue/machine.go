@@ -47,8 +47,8 @@ type Machine struct {
 	expiry    expiry
 
 	// Answers to point Wants, for this Apply only.
-	gotTask     map[task.Seq]*Loaded
-	gotFinished map[task.Seq]*Loaded
+	gotTask map[task.Seq]*Loaded
+	gotTold map[task.Seq]*Loaded
 }
 
 // New makes the machine of a partition from what the store holds.
@@ -65,7 +65,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
 		byName: map[string]*queueOf{}, byID: map[string]uint32{}, loads: map[uint32]*load{},
-		gotTask: map[task.Seq]*Loaded{}, gotFinished: map[task.Seq]*Loaded{},
+		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{},
 		queues: make([]*queueOf, 1), // number 0 is never used
 		unary:  newUnary(),
 	}
@@ -176,7 +176,7 @@ func (m *Machine) finishApply() {
 	}
 	out.Deadline = m.deadline()
 	clear(m.gotTask)
-	clear(m.gotFinished)
+	clear(m.gotTold)
 	m.idems.forget()
 	m.out = nil
 }

@@ -118,6 +118,7 @@ type Timed struct {
 	Expires task.Time
 	Attempt *task.Attempt // nil: nothing to add
 	Reset   bool          // forget earlier attempts
+	Told    Told
 }
 
 // DeadKey names a dead letter.
@@ -137,6 +138,7 @@ type DeadLetter struct {
 	Flags   Flags
 	Reason  string
 	Attempt *task.Attempt
+	Told    Told
 	Size    int // filled by the loader
 }
 

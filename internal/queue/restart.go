@@ -107,8 +107,7 @@ func (m *Machine) resumeUnary(i uint32) {
 	c := m.restart.claims[x.seq]
 	delete(m.restart.claims, x.seq)
 	m.waiting--
-	m.lease(i, &m.unary)
-	x.epoch, x.nonce, x.dispatch = c.Token.Epoch, c.Token.Nonce, c.Token.Dispatch
+	m.lease(i, &m.unary, &c.Token)
 	x.started, x.leaseEnd, x.long = c.Started, c.LeaseEnd, true
 	m.armLease(i)
 }
@@ -124,8 +123,7 @@ func (m *Machine) takeOver(i uint32, s *session, t *task.Token) {
 		delete(m.restart.claims, x.seq)
 	}
 	m.detachToLease(i)
-	m.lease(i, s)
-	x.epoch, x.nonce, x.dispatch = t.Epoch, t.Nonce, t.Dispatch
+	m.lease(i, s, t)
 	x.long = claimed
 	if started != 0 {
 		x.started = started

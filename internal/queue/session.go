@@ -173,7 +173,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		return false
 	}
 	x := m.slab.at(i)
-	same := x.epoch == t.Epoch && x.dispatch == t.Dispatch
+	same := x.told == toldNone && m.wasLast(x, &t)
 	switch x.state {
 	case slotRunning:
 		return same && x.session == s.no
@@ -260,7 +260,7 @@ func (m *Machine) lapseSessions() {
 func (m *Machine) revoke(i uint32, why task.Code) {
 	s := m.slab.at(i)
 	if s.session != 0 {
-		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(i, s), Why: why})
+		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(s), Why: why})
 	}
 }
 

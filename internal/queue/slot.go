@@ -36,16 +36,20 @@ type slot struct {
 	dispatch uint32 // of the last dispatch …
 	epoch    uint32 // … and the epoch it happened in
 	nonce    uint32
+	lastSlot uint32 // where its owner kept it then
 	putBatch uint32 // Apply that put its record …
 	putIndex uint32 // … and where in the Output
 	size     uint32 // bytes of its record
 	failures uint16
 	crashes  uint16
 	releases uint16
+	attempt  uint16 // which one that dispatch was
 	class    task.Class
 	state    slotState
 	flags    Flags
 	long     bool // its lease is older than longAfter
+	here     bool // this owner has leased it since it came into memory
+	told     told // the outcome that was acknowledged for that dispatch, of a task that waits
 }
 
 const (

@@ -59,8 +59,8 @@ func (m *Machine) learn(a *Loaded) {
 		if a.Want.Until == 0 {
 			m.gotTask[a.Want.ID.Seq] = a
 		}
-	case WantFinished:
-		m.gotFinished[a.Want.Seq] = a
+	case WantTold:
+		m.gotTold[a.Want.Seq] = a
 	case WantIdem:
 		m.idems.got[IdemKey{a.Want.Queue, a.Want.Hash}] = a.Idem
 	}
@@ -191,6 +191,10 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)
 	s.lane, s.policy, s.size = l.no, m.policies.hold(w.Policy), uint32(w.Size)
 	s.state = slotLoaded
+	if w.Told.Set() {
+		s.lastLease(&w.Told.Token)
+		s.told = toldOf(w.Told.Kind)
+	}
 	if m.restart.claimed(s.seq) {
 		s.flags |= FlagClaim
 	}

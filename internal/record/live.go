@@ -27,6 +27,7 @@ const (
 	hasReason // dead letters
 	hasSize   // dead letters: the bytes that the queue's count has for it
 	hasAttempts
+	hasTold // the outcome that was last acknowledged, and its token
 
 	liveKnown = 1<<iota - 1
 )
@@ -163,6 +164,7 @@ type view struct {
 	size     int
 	attempts attempts
 	last     *task.Attempt // an attempt that is told by other fields (finished records)
+	told     queue.Told    // its token without what the key says
 	body     []byte        // nil: none kept
 }
 
@@ -205,6 +207,10 @@ func (v *view) parseFields(r *reader, has uint16) {
 	}
 	if has&hasAttempts != 0 {
 		v.attempts.read(r)
+	}
+	if has&hasTold != 0 {
+		v.told.Kind = task.OutcomeKind(r.bits8(byte(task.OutcomeRelease | task.OutcomeFail)))
+		v.told.Token = readToken(r, 0, 0, 0)
 	}
 }
 
@@ -276,6 +282,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	if v.attempts.n > 0 || extra != nil || v.last != nil {
 		has |= hasAttempts
 	}
+	if v.told.Set() {
+		has |= hasTold
+	}
 	b = appendHead(b, v.flags, has, v.enqueued)
 	if has&hasExpires != 0 {
 		b = appendTime(b, v.expires)
@@ -298,6 +307,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	}
 	if has&hasAttempts != 0 {
 		b = v.attempts.append(b, v.last, extra)
+	}
+	if has&hasTold != 0 {
+		b = appendToken(append(b, byte(v.told.Kind)), &v.told.Token)
 	}
 	return append(b, v.body...)
 }
@@ -343,7 +355,7 @@ func AppendTimed(b, old []byte, t *queue.Timed) ([]byte, error) {
 	if err := v.from(ClassTimed, &t.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.expires, v.reason, v.size = t.Flags, t.Counts, t.Expires, nil, 0
+	v.flags, v.counts, v.expires, v.reason, v.size, v.told = t.Flags, t.Counts, t.Expires, nil, 0, t.Told
 	if t.Reset {
 		v.attempts, v.last = attempts{}, nil
 	}
@@ -357,7 +369,7 @@ func AppendDead(b, old []byte, d *queue.DeadLetter) ([]byte, error) {
 	if err := v.from(ClassDead, &d.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.reason, v.size = d.Flags, d.Counts, []byte(d.Reason), d.Size
+	v.flags, v.counts, v.reason, v.size, v.told = d.Flags, d.Counts, []byte(d.Reason), d.Size, d.Told
 	return v.append(b, d.Attempt), nil
 }
 

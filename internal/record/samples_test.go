@@ -77,7 +77,7 @@ func samples() []sample {
 	add("timed", AppendPlaceKey(nil, part, retry.Place), moved)
 
 	dead := queue.DeadLetter{Key: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}, From: queue.Source{Place: timed},
-		Counts: task.Counts{Failures: 4}, Flags: queue.FlagMoved | queue.FlagIdem, Reason: "failed 4 times", Attempt: failed, Size: 140}
+		Counts: task.Counts{Failures: 4}, Flags: queue.FlagMoved | queue.FlagIdem, Reason: "failed 4 times", Attempt: failed, Size: 140, Told: queue.Told{Kind: task.OutcomeFail, Token: token}}
 	add("dead", AppendDeadKey(nil, part, dead.Key), must(AppendDead(nil, full, &dead)))
 
 	fin := finishedPlain()

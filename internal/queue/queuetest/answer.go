@@ -17,8 +17,8 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		s.answerRefill(a)
 	case queue.WantTask:
 		s.answerTask(a, m)
-	case queue.WantFinished:
-		s.answerFinished(a, w.Seq, w.Segments)
+	case queue.WantTold:
+		s.answerMoved(a, w.Seq, m)
 	case queue.WantIdem:
 		if x, ok := s.idems[queue.IdemKey{Queue: w.Queue, Hash: w.Hash}]; ok {
 			a.Idem = &x
@@ -33,7 +33,7 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 
 func waiting(r *Record) queue.Waiting {
 	return queue.Waiting{Place: r.Place, Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline,
-		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
+		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Told: r.Told, Size: len(r.Spec.Payload) + 64}
 }
 
 func (s *Store) answerRefill(a *queue.Loaded) {
@@ -70,6 +70,10 @@ func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 		a.Waiting = []queue.Waiting{waiting(r)}
 		return
 	}
+	s.answerMoved(a, seq, m)
+}
+
+func (s *Store) answerMoved(a *queue.Loaded, seq task.Seq, m *queue.Machine) {
 	if w, ok := s.wheres[seq]; ok {
 		if r := s.live[w.Place]; w.Dead.Queue == 0 && r != nil {
 			a.Waiting = []queue.Waiting{waiting(r)}
@@ -77,7 +81,7 @@ func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 		}
 		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && r != nil {
 			v := revived(r)
-			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Size: len(r.Spec.Payload) + 64}
+			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Told: r.Told, Size: len(r.Spec.Payload) + 64}
 			a.Revived = &v
 			return
 		}

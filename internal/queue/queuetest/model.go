@@ -75,6 +75,8 @@ type modelTask struct {
 	resumed  task.Time // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
+	told     *queue.Told  // the outcome other than a completion that was last acknowledged, until another lease
+	toldRec  *queue.Told  // … as the task's record has it
 	kept     bool         // a finished record is kept
 	body     bool         // … with what is needed to run it again
 	revived  bool         // it had ended and was brought back
@@ -190,7 +192,7 @@ func (m *Model) Reopened() {
 			t.state, t.session, t.leaseEnd = task.Ready, 0, 0
 		}
 		if t.live() {
-			t.known, t.here = false, false
+			t.known, t.here, t.told = false, false, t.toldRec
 			t.counts.Releases = 0 // those without a delay are in no record; the store tells
 			if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
 				t.counts = r.Counts
@@ -210,7 +212,7 @@ func (m *Model) readLeases() {
 		ended := m.rig.Store.anyRecord(t.id.Seq).Counts.Failures > t.counts.Failures // in this very Apply: its attempt's time was up
 		if t.waits() && (here || ended) {
 			if ended || v.State == task.Running && v.Session == 0 && v.Started == t.written.Started {
-				t.state, t.token, t.known, t.here, t.orphan = task.Running, t.written.Token, true, true, false
+				t.state, t.token, t.known, t.here, t.orphan, t.told = task.Running, t.written.Token, true, true, false, nil
 				t.session, t.leaseEnd, t.started = 0, t.written.LeaseEnd, t.written.Started
 			}
 			t.written = nil
@@ -290,13 +292,13 @@ func (m *Model) unlease(t *modelTask) {
 // back makes a running task wait as if it had never been leased.
 func (m *Model) back(t *modelTask) {
 	m.unlease(t)
-	t.state, t.known = task.Ready, false
+	t.state, t.known, t.told = task.Ready, false, nil
 }
 
 // moved makes t wait from where the Store says it stands now.
 func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	m.unlease(t)
-	t.state = task.Ready
+	t.state, t.toldRec = task.Ready, t.told
 	r := m.rig.Store.recordOf(t.id.Seq)
 	if r == nil && t.expires != 0 && t.expires <= m.rig.Now {
 		return nil // it has waited long enough before it ran: judge sees it end
@@ -340,6 +342,7 @@ func (m *Model) crash(t *modelTask) error {
 func (m *Model) die(t *modelTask) error {
 	m.unlease(t)
 	t.state, t.known = task.Dead, false
+	t.toldRec = t.told
 	w, ok := m.rig.Store.wheres[t.id.Seq]
 	if !ok || m.rig.Store.dead[w.Dead] == nil {
 		return fmt.Errorf("task %v should be dead, and is not among the dead letters", t.what())

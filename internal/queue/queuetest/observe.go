@@ -223,11 +223,19 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 		if o.Kind == task.OutcomeComplete && o.Token == t.finisher && !t.finisherGone(m.rig.Store) {
 			return want(task.OK)
 		}
+		if t.state == task.Dead && t.told != nil && *t.told == (queue.Told{Kind: o.Kind, Token: o.Token}) {
+			return want(task.OK)
+		}
 		return want(task.LeaseLost)
 	case t.state == task.Running:
 		if o.Token != t.token {
 			return want(task.LeaseLost)
 		}
+	case t.told != nil && t.told.Token == o.Token: // it stands
+		if t.told.Kind == o.Kind {
+			return want(task.OK)
+		}
+		return want(task.LeaseLost)
 	case t.known && o.Token == t.token && o.Kind == task.OutcomeComplete,
 		m.mayBeEarlier(t, o.Token):
 		// Late, and nobody else has had the task since. A machine that has it not in
@@ -246,17 +254,18 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 	case task.OutcomeComplete:
 		m.end(t, task.Succeeded)
 	case task.OutcomeFail:
-		t.known = true
+		t.known, t.told = true, &queue.Told{Kind: o.Kind, Token: o.Token}
 		return m.fail(t, o.Permanent, o.Delay)
 	default:
 		if o.Started || o.Delay > 0 {
 			t.counts.Releases++
 		}
 		if o.Delay > 0 {
-			t.known = true
+			t.known, t.told = true, &queue.Told{Kind: o.Kind, Token: o.Token}
 			return m.moved(t, o.Delay, o.Delay)
 		}
 		m.back(t)
+		t.told = &queue.Told{Kind: o.Kind, Token: o.Token}
 	}
 	return nil
 }
@@ -382,7 +391,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 	if l.Token.Fence() <= t.token.Fence() {
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
-	t.state, t.token, t.known, t.here, t.orphan = task.Running, l.Token, true, true, false
+	t.state, t.token, t.known, t.here, t.orphan, t.told = task.Running, l.Token, true, true, false, nil
 	t.session, t.started, t.leaseEnd = session, m.rig.Now, end
 	return nil
 }

@@ -53,7 +53,7 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 		return t.token == k && t.session == no
 	case m.before[t.id.Seq].State == task.Scheduled:
 		return false
-	case !(t.known && t.token == k) && !m.mayBeEarlier(t, k):
+	case !(t.known && t.told == nil && t.token == k) && !m.mayBeEarlier(t, k):
 		return false
 	}
 	m.goesOn(t, k)
@@ -69,12 +69,15 @@ func (m *Model) goesOn(t *modelTask, k task.Token) {
 		t.started = m.rig.Now
 	}
 	t.resumed = m.rig.Now
-	t.state, t.token, t.known, t.here, t.orphan = task.Running, k, true, true, false
+	t.state, t.token, t.known, t.here, t.orphan, t.told = task.Running, k, true, true, false, nil
 }
 
 // mayBeEarlier: for all this owner can know, k is the last dispatch of t.
 func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
-	if c, claimed := m.claims[t.id.Seq]; claimed && c.Token.Fence() != k.Fence() {
+	if c, claimed := m.claims[t.id.Seq]; claimed && c.Token != k {
+		return false
+	}
+	if t.told != nil && k.Fence() <= t.told.Token.Fence() || k.Partition != t.id.Partition || k.Queue != t.id.Queue {
 		return false
 	}
 	return !t.here && k.Epoch < m.epoch && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1 &&

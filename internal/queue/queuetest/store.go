@@ -28,6 +28,7 @@ type Record struct {
 	Reason   string
 	KeepBody bool
 	Token    task.Token
+	Told     queue.Told
 }
 
 type laneID struct {
@@ -359,7 +360,7 @@ func (b *batch) putLive(r *Record, slot uint32) {
 func (b *batch) putTimed(w *queue.Timed) {
 	seq := w.Place.Seq
 	r := b.recordBefore(seq)
-	r.Place, r.Counts, r.Flags, r.Expires, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.Expires, task.StateUnknown, ""
+	r.Place, r.Counts, r.Flags, r.Expires, r.State, r.Reason, r.Told = w.Place, w.Counts, w.Flags, w.Expires, task.StateUnknown, "", w.Told
 	if w.Reset {
 		r.Attempts = nil
 	}
@@ -388,7 +389,7 @@ func (b *batch) recordBefore(seq task.Seq) Record {
 
 func (b *batch) putDead(w *queue.DeadLetter) {
 	r := b.recordBefore(w.Key.Seq)
-	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, task.Dead, w.Reason
+	r.Place, r.Counts, r.Flags, r.State, r.Reason, r.Told = w.Place, w.Counts, w.Flags, task.Dead, w.Reason, w.Told
 	if w.Attempt != nil {
 		r.Attempts = append(slices.Clone(r.Attempts), *w.Attempt)
 	}
