@@ -73,7 +73,7 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
-	for _, k := range without(o.DropIdems, o.Idems, func(w *queue.Idem) queue.IdemKey { return w.Key }) {
+	for _, k := range o.DropIdems {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
@@ -83,16 +83,9 @@ func (r *Runner) encodeDeletes(t *turn) {
 // deleteLast deletes what stands behind the indexes.
 func (r *Runner) deleteLast(t *turn) {
 	o, e, b := &r.out, &r.enc, &t.batch
-	type producer struct {
-		queue uint32
-		name  string
-	}
-	for i := range o.DropProducers {
-		p := producer{o.DropProducers[i].Queue, o.DropProducers[i].Producer}
-		if slices.ContainsFunc(o.Producers, func(w queue.ProducerState) bool { return p == producer{w.Queue, w.Producer} }) {
-			continue
-		}
-		e.key = record.AppendProducerKey(e.key[:0], r.p, p.queue, p.name)
+	for i := range o.DropProducers { // none of them is put as well
+		p := &o.DropProducers[i]
+		e.key = record.AppendProducerKey(e.key[:0], r.p, p.Queue, p.Producer)
 		b.Delete(e.key)
 	}
 	for _, s := range without(o.DropSessions, o.Sessions, func(w *queue.SessionState) string { return w.Session }) {

@@ -43,7 +43,7 @@ type Command struct {
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in
-// Output.Leased with this Lease.
+// Output.Leased with this Lease. Err says why there can't be any.
 type Lease struct {
 	Queues []task.QueueWeight
 	Types  []string
@@ -51,6 +51,7 @@ type Lease struct {
 	TTL    task.Millis
 	Worker string
 	Got    int
+	Err    *task.Error
 }
 
 // Extend renews unary leases; Codes is filled.

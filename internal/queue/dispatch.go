@@ -59,7 +59,8 @@ func (m *Machine) runningAll() int64 {
 
 // leaseUnary leases tasks outside any session.
 func (m *Machine) leaseUnary(c *Lease) {
-	c.Got = 0
+	c.Got, c.Err = 0, nil
+	most := m.unaryRoom(c)
 	sv := newServes(c.Types)
 	total := 0
 	for _, w := range c.Queues {
@@ -72,12 +73,12 @@ func (m *Machine) leaseUnary(c *Lease) {
 			}
 		}
 	}
-	for idle := 0; c.Got < c.Max && idle < len(c.Queues); {
+	for idle := 0; c.Got < most && idle < len(c.Queues); {
 		q, share := weightedTurn(c.Queues, m.unary.turn%total)
 		m.unary.turn = (m.unary.turn%total + share) % total
 		got := 0
 		if q := m.byName[q.Queue]; q != nil {
-			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, c.Max-c.Got))
+			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, most-c.Got))
 		}
 		if c.Got += got; got == 0 {
 			idle++
@@ -239,13 +240,7 @@ func (m *Machine) putClaim(i uint32, s *session) {
 	x := m.slab.at(i)
 	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
-	for k := range m.out.Claims {
-		if m.out.Claims[k].Seq == x.seq {
-			m.out.Claims[k] = c
-			return
-		}
-	}
-	m.out.Claims = append(m.out.Claims, c)
+	m.putClaims.put(&m.out.Claims, c)
 }
 
 // dropClaim takes the claim of a task away, if there is one. One that is put by
@@ -258,12 +253,7 @@ func (m *Machine) dropClaim(x *slot) {
 	delete(m.restart.claims, x.seq)
 	m.dirty = true
 	m.out.DropClaims = append(m.out.DropClaims, x.seq)
-	for i := range m.out.Claims {
-		if m.out.Claims[i].Seq == x.seq {
-			m.out.Claims = append(m.out.Claims[:i], m.out.Claims[i+1:]...)
-			return
-		}
-	}
+	m.putClaims.takeBack(&m.out.Claims, x.seq)
 }
 
 // armLease sets the timer of a running task: the end of its unary lease, its

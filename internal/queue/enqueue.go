@@ -167,7 +167,7 @@ func (m *Machine) admit(l *lane, b *Birth) uint32 {
 		m.schedule(l, i, key)
 		return i
 	}
-	if l.more || l.waiting >= l.window || m.waiting >= m.cfg.WindowTasks {
+	if l.more || l.waiting >= l.window || m.room() <= 0 {
 		if !l.more {
 			l.more, l.cursor = true, b.Place.Seq
 			m.fixTail(l)
@@ -219,7 +219,7 @@ func (m *Machine) schedule(l *lane, i uint32, key timedKey) {
 // roomForTimed says whether a timed task may stand in memory. If not, it is
 // behind the lane's horizon from now on.
 func (m *Machine) roomForTimed(l *lane, key timedKey) bool {
-	if m.waiting < m.cfg.WindowTasks && l.waiting < l.window && (!l.timedMore || !l.horizon.less(key)) {
+	if m.room() > 0 && l.waiting < l.window && (!l.timedMore || !l.horizon.less(key)) {
 		return true
 	}
 	l.timedAlone = m.batch
@@ -313,7 +313,7 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	if s.flags&FlagExpiry != 0 {
 		m.dropExpiry(ExpiryKey{s.expires, s.seq})
 		if fresh {
-			m.takeBackExpiry(s.seq)
+			m.putExpiries.takeBack(&m.out.Expiries, s.seq)
 		}
 	}
 	if s.flags&FlagLarge != 0 {

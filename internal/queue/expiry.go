@@ -11,7 +11,7 @@ type expiry struct {
 }
 
 func (m *Machine) putExpiry(at task.Time, id task.ID) {
-	m.out.Expiries = append(m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
+	m.putExpiries.put(&m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
 	e := &m.expiry
 	if e.asked && (e.born == 0 || at < e.born) {
 		e.born = at
@@ -24,16 +24,6 @@ func (m *Machine) putExpiry(at task.Time, id task.ID) {
 func (m *Machine) dropExpiry(k ExpiryKey) {
 	m.out.DropExpiries = append(m.out.DropExpiries, k)
 	m.dirty = true
-}
-
-// takeBackExpiry takes the entry of a task back that this very Apply may have put.
-func (m *Machine) takeBackExpiry(seq task.Seq) {
-	for i := range m.out.Expiries {
-		if m.out.Expiries[i].Key.Seq == seq {
-			m.out.Expiries = append(m.out.Expiries[:i], m.out.Expiries[i+1:]...)
-			return
-		}
-	}
 }
 
 func (m *Machine) wantExpiries() {

@@ -38,13 +38,20 @@ type Machine struct {
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
 	openCount int
-	unary     session // the leases taken outside any session
+	freeNos   []uint32                       // numbers of m.sessions that are free
+	awaited   map[string]map[uint32]struct{} // sessions by the queues that they name and that don't exist
+	unary     session                        // the leases taken outside any session
 
 	producers producers
 	idems     idems
 	history   history
 	restart   restart
 	expiry    expiry
+
+	// What this Apply puts, by key.
+	putClaims   puts[task.Seq, Claim]
+	putExpiries puts[task.Seq, Expiry]
+	putSessions puts[string, SessionState]
 
 	// Answers to point Wants, for this Apply only.
 	gotTask map[task.Seq]*Loaded
@@ -64,10 +71,13 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
-		byName: map[string]*queueOf{}, byID: map[string]uint32{}, loads: map[uint32]*load{},
+		byName: map[string]*queueOf{}, byID: map[string]uint32{}, awaited: map[string]map[uint32]struct{}{}, loads: map[uint32]*load{},
 		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{},
-		queues: make([]*queueOf, 1), // number 0 is never used
-		unary:  newUnary(),
+		queues:      make([]*queueOf, 1), // number 0 is never used
+		unary:       newUnary(),
+		putClaims:   newPuts(func(c *Claim) task.Seq { return c.Seq }),
+		putExpiries: newPuts(func(x *Expiry) task.Seq { return x.Key.Seq }),
+		putSessions: newPuts(func(s *SessionState) string { return s.Session }),
 	}
 	m.timers.slab = &m.slab
 	m.now = max(now, snap.Meta.Now)
@@ -159,6 +169,7 @@ func (m *Machine) finishApply() {
 	m.wantRefills()
 	m.wantExpiries()
 	out := m.out
+	m.idems.put(m)
 	for _, q := range m.dirtyList {
 		q.dirty = false
 		out.Queues = append(out.Queues, q.state)
@@ -177,7 +188,9 @@ func (m *Machine) finishApply() {
 	out.Deadline = m.deadline()
 	clear(m.gotTask)
 	clear(m.gotTold)
-	m.idems.forget()
+	m.putClaims.forget()
+	m.putExpiries.forget()
+	m.putSessions.forget()
 	m.out = nil
 }
 

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"sort"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -22,6 +24,7 @@ type producerKey struct {
 
 type producer struct {
 	state ProducerState
+	loose map[uint64]task.ID // numbers of this Apply that came out of order: merged at its end
 	dirty bool
 }
 
@@ -62,12 +65,9 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 		for n < len(st.Ranges) && st.Ranges[n].First+uint64(st.Ranges[n].N) <= st.Below {
 			n++
 		}
-		if n > 0 {
-			// A put of this batch may still share the old array: start a new one.
-			st.Ranges = append([]NumberRange(nil), st.Ranges[n:]...)
-		}
+		st.Ranges = st.Ranges[n:]
 	}
-	if len(st.Ranges) >= rangesMax {
+	if len(st.Ranges)+len(p.loose) >= rangesMax {
 		return nil, task.Errorf(task.Exhausted, "this producer session has %d unconfirmed enqueues: confirm answers (ack below) before sending more", len(st.Ranges))
 	}
 	ps.touch(p)
@@ -87,6 +87,10 @@ func (p *producer) repeat(n uint64, r *task.Enqueued) bool {
 	st := &p.state
 	if n < st.Below {
 		r.Err = task.Errorf(task.Conflict, "number %d was confirmed as answered and can't be repeated", n)
+		return true
+	}
+	if id, ok := p.loose[n]; ok {
+		r.ID, r.Existing = id, true
 		return true
 	}
 	i := sort.Search(len(st.Ranges), func(i int) bool { return st.Ranges[i].First+uint64(st.Ranges[i].N) > n })
@@ -111,21 +115,54 @@ func (ps *producers) note(m *Machine, p *producer, n uint64, id task.ID) {
 			g.N++
 			return
 		}
-		if n < g.First { // out of order: keep the ranges sorted
-			i := sort.Search(k, func(i int) bool { return st.Ranges[i].First > n })
-			st.Ranges = append(st.Ranges, NumberRange{})
-			copy(st.Ranges[i+1:], st.Ranges[i:])
-			st.Ranges[i] = NumberRange{First: n, N: 1, ID: id}
+		if n < g.First {
+			if p.loose == nil {
+				p.loose = map[uint64]task.ID{}
+			}
+			p.loose[n] = id
 			return
 		}
 	}
 	st.Ranges = append(st.Ranges, NumberRange{First: n, N: 1, ID: id})
 }
 
+// merge puts the loose numbers where they belong among the ranges.
+func (p *producer) merge() {
+	if len(p.loose) == 0 {
+		return
+	}
+	old := p.state.Ranges
+	all := make([]NumberRange, 0, len(old)+len(p.loose))
+	add := func(r NumberRange) {
+		if k := len(all); k > 0 {
+			g := &all[k-1]
+			next := g.ID
+			next.Seq += task.Seq(g.N)
+			if r.First == g.First+uint64(g.N) && r.ID == next {
+				g.N += r.N
+				return
+			}
+		}
+		all = append(all, r)
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.loose)) {
+		for len(old) > 0 && old[0].First < n {
+			add(old[0])
+			old = old[1:]
+		}
+		add(NumberRange{First: n, N: 1, ID: p.loose[n]})
+	}
+	for _, r := range old {
+		add(r)
+	}
+	p.state.Ranges, p.loose = all, nil
+}
+
 // put writes the sessions touched in this batch.
 func (ps *producers) put(m *Machine) {
 	for _, p := range ps.dirty {
 		p.dirty = false
+		p.merge()
 		m.out.Producers = append(m.out.Producers, p.state)
 	}
 	ps.dirty = ps.dirty[:0]

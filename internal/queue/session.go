@@ -1,7 +1,8 @@
 package queue
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -62,6 +63,7 @@ func (m *Machine) open(o *Open) {
 		m.openCount++
 	} else {
 		m.countServed(s)
+		m.unawait(s)
 	}
 	o.Session = s.no
 	s.opts = *o.Options
@@ -77,33 +79,26 @@ func (m *Machine) open(o *Open) {
 	for _, w := range s.opts.Queues {
 		s.weights[w.Queue] = max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
-			s.adoptQueue(q)
+			s.queues = append(s.queues, sessionQueue{q, max(w.Weight, 1)})
+		} else {
+			m.await(s, w.Queue)
 		}
 	}
+	slices.SortFunc(s.queues, bySessionQueue)
 	m.countServed(s)
 	if s.opts.Remote {
-		m.putSession(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
+		m.dirty = true
+		m.putSessions.put(&m.out.Sessions, SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
 	}
 	m.resume(s, o)
 }
 
-// putSession writes the session down; the last put of an Apply counts.
-func (m *Machine) putSession(st SessionState) {
-	m.dirty = true
-	for i := range m.out.Sessions {
-		if m.out.Sessions[i].Session == st.Session {
-			m.out.Sessions[i] = st
-			return
-		}
-	}
-	m.out.Sessions = append(m.out.Sessions, st)
-}
-
+// freeSessionNo is a number that no session has, the last one given back first.
 func (m *Machine) freeSessionNo() uint32 {
-	for i, s := range m.sessions {
-		if s == nil {
-			return uint32(i + 1)
-		}
+	if n := len(m.freeNos); n > 0 {
+		no := m.freeNos[n-1]
+		m.freeNos = m.freeNos[:n-1]
+		return no
 	}
 	m.sessions = append(m.sessions, nil)
 	return uint32(len(m.sessions))
@@ -130,15 +125,40 @@ func checkSession(o *task.SessionOptions) *task.Error {
 	return nil
 }
 
-// adoptQueue lets the session serve a queue that it names and that now exists.
-func (s *session) adoptQueue(q *queueOf) {
-	w, ok := s.weights[q.state.Name]
-	if !ok {
-		return
+// await notes that s names a queue that does not exist yet.
+func (m *Machine) await(s *session, name string) {
+	of := m.awaited[name]
+	if of == nil {
+		of = map[uint32]struct{}{}
+		m.awaited[name] = of
 	}
-	s.queues = append(s.queues, sessionQueue{q, w})
-	s.turn, s.share = 0, 0
-	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
+	of[s.no] = struct{}{}
+}
+
+func (m *Machine) unawait(s *session) {
+	for _, w := range s.opts.Queues {
+		of := m.awaited[w.Queue]
+		if delete(of, s.no); len(of) == 0 {
+			delete(m.awaited, w.Queue)
+		}
+	}
+}
+
+// adoptQueue lets the sessions that name a new queue serve it. Each is a matter of
+// its own: their order does not count.
+func (m *Machine) adoptQueue(q *queueOf) {
+	for no := range m.awaited[q.state.Name] {
+		s := m.sessionOf(no)
+		x := sessionQueue{q, s.weights[q.state.Name]}
+		i, _ := slices.BinarySearchFunc(s.queues, x, bySessionQueue)
+		s.queues = slices.Insert(s.queues, i, x)
+		s.turn, s.share = 0, 0
+	}
+	delete(m.awaited, q.state.Name)
+}
+
+func bySessionQueue(a, b sessionQueue) int {
+	return cmp.Compare(a.queue.state.Queue, b.queue.state.Queue)
 }
 
 // countServed remembers when workers for the session's queues were last here.
@@ -221,16 +241,13 @@ func (m *Machine) closeSession(no uint32) {
 func (m *Machine) endSession(s *session) {
 	m.countServed(s)
 	m.sessions[s.no-1] = nil
+	m.freeNos = append(m.freeNos, s.no)
+	m.unawait(s)
 	delete(m.byID, s.opts.ID)
 	m.openCount--
 	if s.opts.Remote {
 		m.out.DropSessions = append(m.out.DropSessions, s.opts.ID)
-		for i := range m.out.Sessions {
-			if m.out.Sessions[i].Session == s.opts.ID { // opened in this very Apply
-				m.out.Sessions = append(m.out.Sessions[:i], m.out.Sessions[i+1:]...)
-				break
-			}
-		}
+		m.putSessions.takeBack(&m.out.Sessions, s.opts.ID)
 		m.dirty = true
 	}
 }

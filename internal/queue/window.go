@@ -35,7 +35,7 @@ func (m *Machine) wantRefills() {
 // refillSize is how many tasks a lane may take in. One that must have some gets
 // a few even when the budget is spent.
 func (m *Machine) refillSize(l *lane, must bool) int {
-	n := min(l.window-l.waiting, m.cfg.WindowTasks-m.waiting)
+	n := min(l.window-l.waiting, m.room())
 	if must {
 		n = max(n, laneWindowTiny)
 	}
@@ -62,7 +62,7 @@ func (m *Machine) learn(a *Loaded) {
 	case WantTold:
 		m.gotTold[a.Want.Seq] = a
 	case WantIdem:
-		m.idems.got[IdemKey{a.Want.Queue, a.Want.Hash}] = a.Idem
+		m.idems.learn(IdemKey{a.Want.Queue, a.Want.Hash}, a.Idem)
 	}
 }
 
