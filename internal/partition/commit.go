@@ -77,6 +77,10 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
+	for _, k := range o.DropIdemDues {
+		e.key = record.AppendIdemDueKey(e.key[:0], r.p, k)
+		b.SingleDelete(e.key) // one is written once, ever
+	}
 	r.deleteLast(t)
 }
 
@@ -361,6 +365,11 @@ func (r *Runner) encodeIndexes(t *turn) {
 	for i := range o.Idems {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, o.Idems[i].Key)
 		e.val = record.AppendIdem(e.val[:0], &o.Idems[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.IdemDues {
+		e.key = record.AppendIdemDueKey(e.key[:0], r.p, o.IdemDues[i].Key)
+		e.val = record.AppendIdemDue(e.val[:0], &o.IdemDues[i])
 		b.Set(e.key, e.val)
 	}
 	for i := range o.Producers {

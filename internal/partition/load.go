@@ -88,7 +88,10 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	if err := r.findLanes(ctx, s); err != nil {
 		return nil, err
 	}
-	s.NextExpiry, err = r.firstExpiry()
+	if s.NextExpiry, err = r.firstTime(record.ClassExpiry); err != nil {
+		return nil, err
+	}
+	s.NextIdem, err = r.firstTime(record.ClassIdemDue)
 	return s, err
 }
 
@@ -237,20 +240,19 @@ func foundAt(r *Runner, it store.Iterator, found func(key []byte, pl queue.Place
 	return found(it.Key(), pl)
 }
 
-func (r *Runner) firstExpiry() (task.Time, error) {
-	from := record.AppendPrefix(nil, r.p, record.ClassExpiry)
+// firstTime is the time in the first key of an index by time; 0 when it is empty.
+func (r *Runner) firstTime(c record.Class) (task.Time, error) {
+	from := record.AppendPrefix(nil, r.p, c)
 	it := r.part.Scan(from, record.AppendPrefixEnd(nil, from))
 	var at task.Time
 	var err error
 	if it.Next() {
-		var k queue.ExpiryKey
-		if k, err = record.ParseExpiryKey(it.Key()); err != nil {
+		if at, err = record.TimeOf(it.Key()); err != nil {
 			err = r.unreadable(it.Key(), err)
 		}
-		at = k.At
 	}
 	if e := it.Close(); e != nil && err == nil {
-		err = fmt.Errorf("read the expiry index: %w", e)
+		err = fmt.Errorf("read the %s records: %w", c, e)
 	}
 	return at, err
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // afterTurn reads what the Output asked for. Points are read here, after the
-// batch has begun and before the next Apply; refills only pin their view here.
+// batch has begun and before the next Apply; refills only pin their view here, and
+// looks at idempotency entries need none.
 func (r *Runner) afterTurn() error {
 	wants := r.out.Wants
 	r.out.Wants = wants[:0]
@@ -18,6 +19,8 @@ func (r *Runner) afterTurn() error {
 		switch w.What {
 		case queue.WantBirths, queue.WantTimed:
 			r.startRefill(w)
+		case queue.WantIdemsDue, queue.WantIdemsLive:
+			r.startIdems(w)
 		default:
 			a := queue.Loaded{Want: *w}
 			if err := r.readWant(w, &a); err != nil {
@@ -40,8 +43,6 @@ func (r *Runner) readWant(w *queue.Want, a *queue.Loaded) error {
 		return r.wantIdem(w, a)
 	case queue.WantExpiries:
 		return r.wantExpiries(w, a)
-	case queue.WantIdemSweep:
-		return r.wantIdemSweep(w, a)
 	}
 	return fmt.Errorf("the machine wants %d, which the runner of partition %d does not know", w.What, r.p)
 }
@@ -194,53 +195,4 @@ func (r *Runner) wantExpiries(w *queue.Want, a *queue.Loaded) error {
 		return fmt.Errorf("read the expiry index: %w", err)
 	}
 	return nil
-}
-
-func (r *Runner) wantIdemSweep(w *queue.Want, a *queue.Loaded) error {
-	from := record.AppendIdemKey(nil, r.p, queue.IdemKey{Queue: w.Queue, Hash: w.Hash})
-	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassIdem))
-	it := r.part.Scan(from, to)
-	for len(a.Idems) < w.Limit && it.Next() {
-		var x queue.IdemAge
-		if err := record.DecodeIdem(it.Key(), it.Value(), &x.Idem); err != nil {
-			err = r.unreadable(it.Key(), err)
-			it.Close()
-			return err
-		}
-		a.Idems = append(a.Idems, x)
-	}
-	if err := it.Close(); err != nil {
-		return fmt.Errorf("read idempotency entries: %w", err)
-	}
-	for i := range a.Idems {
-		live, err := r.isLive(a.Idems[i].Idem.ID)
-		if err != nil {
-			return err
-		}
-		a.Idems[i].Live = live
-	}
-	return nil
-}
-
-// isLive says whether a task waits or runs: only its keys are looked at.
-func (r *Runner) isLive(id task.ID) (bool, error) {
-	if _, here := r.m.Find(id.Seq); here {
-		return true, nil
-	}
-	e := &r.enc
-	e.key = record.AppendPlaceKey(e.key[:0], r.p, record.PlaceOf(id))
-	_, found, err := r.get()
-	if err != nil || found {
-		return found, err
-	}
-	e.key = record.AppendWhereKey(e.key[:0], r.p, id.Seq)
-	value, found, err := r.get()
-	if err != nil || !found {
-		return false, err
-	}
-	var at queue.Where
-	if err := record.DecodeWhere(e.key, value, &at); err != nil {
-		return false, r.unreadable(e.key, err)
-	}
-	return at.Dead.Queue == 0, nil
 }

@@ -159,6 +159,9 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 
 // revive makes an ended task wait again, due now, with its counters at zero.
 func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded) {
+	if d := &m.idems.due; d.asked && flags&FlagIdem != 0 {
+		d.revived[p.Seq] = struct{}{}
+	}
 	q := m.queues[p.Queue]
 	l := m.laneOf(q, p.Prio, p.Lane)
 	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}

@@ -94,8 +94,8 @@ type Purge struct {
 // WantKind says what a Want asks to be read.
 type WantKind uint8
 
-// The kinds of Want. Refills are ranges and may be read beside later Applies;
-// all others are points, read after this Output's batch has begun and before the
+// The kinds of Want. Refills, and looks at idempotency entries, may be read beside
+// later Applies; all others are points, read after this Output's batch has begun and before the
 // next Apply.
 const (
 	WantBirths    WantKind = iota // lane's births from Place.Seq on, Limit of them
@@ -104,7 +104,8 @@ const (
 	WantIdem                      // idempotency key: Queue, Key
 	WantTold                      // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
 	WantExpiries                  // expiry index entries with At ≤ Until, Limit of them
-	WantIdemSweep                 // idempotency entries from (Queue, Hash) on, Limit of them
+	WantIdemsDue                  // index of idempotency entries, from (Place.Due, Place.Seq) on, with At ≤ Until, Limit of them; read beside later Applies
+	WantIdemsLive                 // of each of Idems: its entry, and whether its task is live; read beside later Applies
 )
 
 // Want is what the machine must know before it can go on.
@@ -119,7 +120,8 @@ type Want struct {
 	Seq   task.Seq
 	Until task.Time
 	Limit int
-	Idem  bool   // WantTask: the entry of its idempotency key too
+	Idem  bool // WantTask: the entry of its idempotency key too
+	Idems []IdemLook
 	Batch uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
 }
 
@@ -133,14 +135,15 @@ type Loaded struct {
 	Finished *Finished // result and texts need not be filled
 	Revived  *Waiting  // with Dead, or Finished that kept its body: policy and times of its record
 	Expiries []Expiry
-	Next     task.Time // WantExpiries: time of the first entry left; 0 = none
-	Idems    []IdemAge
+	Next     task.Time // WantExpiries, WantIdemsDue: time of the first entry left; 0 = none
+	Idems    []IdemLook
 }
 
-// IdemAge is one idempotency entry met by the sweep, and whether its task is
-// still live.
-type IdemAge struct {
-	Idem Idem
+// IdemLook is one idempotency entry that is due: Idem and Live are filled by the
+// answer to WantIdemsLive.
+type IdemLook struct {
+	Due  IdemDue
+	Idem *Idem // nil: it is no longer there
 	Live bool
 }
 

@@ -22,8 +22,10 @@ const (
 	expiryBatchMax   = 256                     // expiry entries looked at in one go
 	unservedBatchMax = 256                     // tasks given up for want of a worker in one Apply
 	sweepEvery       = task.Second             // slow work (sessions, unserved types, retention) at most this often
-	idemSweepEvery   = 10 * task.Minute        // idempotency entries are swept this often
-	idemSweepMax     = 512                     // entries looked at in one step of the sweep
+	idemsEvery       = task.Second / 10        // idempotency entries that are due are looked for this often,
+	idemsDueMax      = 2_048                   // so many in one look; while there are more the next follows at once
+	idemLaterMin     = 5 * task.Second         // while its task lives an entry is looked at after as long again as
+	idemLaterMax     = 10 * task.Minute        // the task has outlived the window, within these
 	adoptWindow      = 5 * task.Second         // after an unclean start: how long workers may take to be back
 	safeWindow       = task.Minute             // two unclean opens within it turn on safe mode for as long
 	timeoutGrace     = task.Second             // a session's worker is given so long past an attempt's timeout

@@ -26,6 +26,7 @@ type Snapshot struct {
 	Claims     []Claim
 	Lanes      []LaneFound
 	NextExpiry task.Time // of the first entry of the expiry index; 0 = none
+	NextIdem   task.Time // … of the index of idempotency entries
 }
 
 // LaneFound is a lane that has records: its first birth and first timed task.

@@ -83,7 +83,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.now = max(now, snap.Meta.Now)
 	m.meta = snap.Meta
 	m.producers.init(snap.Producers)
-	m.idems.init()
+	m.idems.init(m.now, snap.NextIdem)
 	m.loadQueues(snap)
 	m.history.init(snap)
 	m.loadRestart(snap)
@@ -170,6 +170,7 @@ func (m *Machine) finishApply() {
 	m.wantExpiries()
 	out := m.out
 	m.idems.put(m)
+	m.wantIdemsDue()
 	for _, q := range m.dirtyList {
 		q.dirty = false
 		out.Queues = append(out.Queues, q.state)
@@ -201,6 +202,9 @@ func (m *Machine) deadline() task.Time {
 		d = t
 	}
 	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
+		d = t
+	}
+	if t := m.idems.due.at(); t != 0 && t < d {
 		d = t
 	}
 	if t := m.nextTimed; t != 0 && t < d {
@@ -263,7 +267,6 @@ func (m *Machine) slowWork() {
 	m.giveUpUnserved()
 	m.producers.evict(m)
 	m.history.retain(m)
-	m.sweepIdems()
 }
 
 // addLane makes the in-memory side of a lane.

@@ -22,6 +22,7 @@ type Output struct {
 	DropWheres    []task.Seq
 	DropExpiries  []ExpiryKey
 	DropIdems     []IdemKey
+	DropIdemDues  []IdemDueKey
 	DropClaims    []task.Seq
 	DropSegments  []uint32
 	DropProducers []ProducerState
@@ -39,6 +40,7 @@ type Output struct {
 	Wheres    []Where
 	Expiries  []Expiry
 	Idems     []Idem
+	IdemDues  []IdemDue
 	Claims    []Claim
 	Queues    []QueueState
 	Types     []TypeName
@@ -72,11 +74,11 @@ func (o *Output) Durable() bool { return o.MetaSet }
 func (o *Output) Reset() {
 	*o = Output{
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
-		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
+		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0], DropClaims: o.DropClaims[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
 		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Types: o.Types[:0], Marks: o.Marks[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Types: o.Types[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
@@ -199,6 +201,22 @@ type Idem struct {
 	ID      task.ID
 	Payload uint64 // hash of type and payload
 	Until   task.Time
+	Due     task.Time // when it is looked at: at Until, and later while its task lives
+}
+
+// IdemDueKey names an entry of the index by which idempotency entries end. No key
+// is ever put twice.
+type IdemDueKey struct {
+	At  task.Time
+	Seq task.Seq
+}
+
+// IdemDue is an entry of that index: which idempotency entry it is, and its task.
+type IdemDue struct {
+	Key       IdemDueKey
+	Idem      IdemKey
+	ID        task.ID
+	NameBytes int // length of the idempotency key
 }
 
 // Claim is a durable lease: the task was running under this token.

@@ -10,11 +10,9 @@ import (
 // its window and the end of its task, unless that is deleted before it succeeds;
 // it lives in the store and is read when a batch names it.
 type idems struct {
-	got      map[IdemKey]*idemNow // what is known in this Apply
-	changed  []*idemNow           // … and is not as the store has it, in the order of the first change
-	next     task.Time            // of the next sweep
-	sweeping bool
-	at       IdemKey
+	got     map[IdemKey]*idemNow // what is known in this Apply
+	changed []*idemNow           // … and is not as the store has it, in the order of the first change
+	due     idemDues
 }
 
 // idemNow is an entry as the store has it and as this Apply has left it; nil: there
@@ -26,7 +24,14 @@ type idemNow struct {
 
 const idemOverhead = 48 // bytes of an entry beside its key
 
-func (d *idems) init() { d.got = map[IdemKey]*idemNow{} }
+func (d *idems) init(now, next task.Time) {
+	d.got = map[IdemKey]*idemNow{}
+	d.due = idemDues{next: next, touched: map[IdemKey]struct{}{}, revived: map[task.Seq]struct{}{}}
+	d.due.from.At = now // what is put from here on is due later
+	if next != 0 {
+		d.due.from.At = min(next, now)
+	}
+}
 
 // learn takes in what the store has. It comes before all changes.
 func (d *idems) learn(k IdemKey, e *Idem) {
@@ -44,6 +49,7 @@ func (d *idems) set(m *Machine, k IdemKey, e *Idem) {
 		n.changed = true
 		d.changed = append(d.changed, n)
 	}
+	d.due.touch(k)
 	m.touch(q)
 	m.dirty = true
 }
@@ -58,6 +64,7 @@ func (e *Idem) bytes() int64 {
 // put writes what has changed, and forgets what was known.
 func (d *idems) put(m *Machine) {
 	for _, n := range d.changed {
+		d.due.put(m, n)
 		switch {
 		case n.is != nil:
 			m.out.Idems = append(m.out.Idems, *n.is)
@@ -112,7 +119,7 @@ func (d *idems) known(m *Machine, q *queueOf, b *task.EnqueueBatch) bool {
 		if e == nil || e.Until > m.now {
 			continue
 		}
-		if _, here := m.index.get(e.ID.Seq); here {
+		if _, here := m.index.get(e.ID.Seq); here || m.surelyGone(e.ID) {
 			continue
 		}
 		if _, asked := m.gotTask[e.ID.Seq]; !asked {
@@ -180,7 +187,8 @@ func (d *idems) note(m *Machine, q *queueOf, s *task.Spec, id task.ID) {
 	if window == 0 {
 		window = task.DefaultIdempotency
 	}
-	d.set(m, k, &Idem{Key: k, Name: s.Idempotency, ID: id, Payload: payloadHash(s), Until: m.now.Add(window)})
+	until := m.now.Add(window)
+	d.set(m, k, &Idem{Key: k, Name: s.Idempotency, ID: id, Payload: payloadHash(s), Until: until, Due: until})
 }
 
 // freeKey gives up the idempotency key of a task that is deleted. False: what
@@ -202,35 +210,4 @@ func (m *Machine) freeKey(id task.ID, flags Flags) bool {
 		m.idems.set(m, e.Key, nil)
 	}
 	return true
-}
-
-// sweepIdems walks the entries, a bounded step at a time, and drops those whose
-// window and task are both over.
-func (m *Machine) sweepIdems() {
-	d := &m.idems
-	if d.next == 0 {
-		d.next = m.now.Add(idemSweepEvery)
-	}
-	if d.sweeping || m.now < d.next {
-		return
-	}
-	d.sweeping = true
-	m.want(Want{What: WantIdemSweep, Queue: d.at.Queue, Hash: d.at.Hash, Limit: idemSweepMax})
-}
-
-func (m *Machine) idemsSwept(a *Loaded) {
-	d := &m.idems
-	d.sweeping = false
-	for i := range a.Idems {
-		e := &a.Idems[i].Idem
-		d.at = IdemKey{e.Key.Queue, e.Key.Hash + 1}
-		if e.Until > m.now || a.Idems[i].Live || m.queues[e.Key.Queue] == nil {
-			continue
-		}
-		d.learn(e.Key, e)
-		d.set(m, e.Key, nil)
-	}
-	if len(a.Idems) < idemSweepMax {
-		d.at, d.next = IdemKey{}, m.now.Add(idemSweepEvery)
-	}
 }

@@ -77,8 +77,10 @@ func (m *Machine) loaded(a *Loaded) {
 		}
 	case WantExpiries:
 		m.expireDue(a)
-	case WantIdemSweep:
-		m.idemsSwept(a)
+	case WantIdemsDue:
+		m.idemsDue(a)
+	case WantIdemsLive:
+		m.idemsLive(a)
 	}
 }
 

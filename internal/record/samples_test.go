@@ -109,7 +109,10 @@ func indexSamples() []sample {
 	where := queue.Where{Seq: seq, Place: timed}
 	buried := queue.Where{Seq: seq, Dead: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}}
 	expiry := queue.Expiry{Key: queue.ExpiryKey{At: now, Seq: seq}, ID: IDOf(part, timed)}
-	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000}
+	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000, Due: now + 86_400_000}
+	later := idem
+	later.Due += 60_000
+	idemDue := queue.IdemDue{Key: queue.IdemDueKey{At: idem.Due, Seq: seq}, Idem: idem.Key, ID: idem.ID, NameBytes: len(idem.Name)}
 	unary := queue.Claim{Seq: seq, Place: birth, Token: token, Started: now, LeaseEnd: now + 30_000}
 	claim := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now}
 	return []sample{
@@ -117,6 +120,8 @@ func indexSamples() []sample {
 		{"where-dead", AppendWhereKey(nil, part, seq), AppendWhere(nil, &buried)},
 		{"expiry", AppendExpiryKey(nil, part, expiry.Key), AppendExpiry(nil, &expiry)},
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
+		{"idem-later", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &later)},
+		{"idem-due", AppendIdemDueKey(nil, part, idemDue.Key), AppendIdemDue(nil, &idemDue)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
 	}

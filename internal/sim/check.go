@@ -285,6 +285,10 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
+		idems, _ := count(record.ClassIdem)
+		if n, key := count(record.ClassIdemDue); n != idems {
+			w.led.cry("leftovers", "%d idempotency entries have %d in their index, such as %s", idems, n, hex.EncodeToString(key))
+		}
 		if len(w.led.purges) > 0 { // it takes what waits by range, and leaves what that had elsewhere
 			continue
 		}

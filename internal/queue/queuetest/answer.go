@@ -25,8 +25,10 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		}
 	case queue.WantExpiries:
 		s.answerExpiries(a)
-	case queue.WantIdemSweep:
-		s.answerSweep(a, m)
+	case queue.WantIdemsDue:
+		s.answerIdemsDue(a)
+	case queue.WantIdemsLive:
+		s.answerIdemsLive(a)
 	}
 	return a
 }
@@ -123,15 +125,31 @@ func (s *Store) answerExpiries(a *queue.Loaded) {
 	}
 }
 
-func (s *Store) answerSweep(a *queue.Loaded, m *queue.Machine) {
-	from := queue.IdemKey{Queue: a.Want.Queue, Hash: a.Want.Hash}
-	compare := func(x, y queue.IdemKey) int {
-		return cmp.Or(cmp.Compare(x.Queue, y.Queue), cmp.Compare(x.Hash, y.Hash))
+func (s *Store) answerIdemsDue(a *queue.Loaded) {
+	from := queue.IdemDueKey{At: a.Want.Place.Due, Seq: a.Want.Place.Seq}
+	compare := func(x, y queue.IdemDueKey) int {
+		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.idems), compare) {
-		if compare(k, from) >= 0 && len(a.Idems) < a.Want.Limit {
-			_, live := s.places[s.idems[k].ID.Seq]
-			a.Idems = append(a.Idems, queue.IdemAge{Idem: s.idems[k], Live: live})
+	for _, k := range slices.SortedFunc(maps.Keys(s.idemDues), compare) {
+		switch {
+		case compare(k, from) < 0:
+			s.fault("%+v of the index of idempotency entries stands before %+v, where the look begins", k, from)
+		case k.At > a.Want.Until || len(a.Idems) == a.Want.Limit:
+			a.Next = k.At
+			return
+		default:
+			a.Idems = append(a.Idems, queue.IdemLook{Due: s.idemDues[k]})
+		}
+	}
+}
+
+func (s *Store) answerIdemsLive(a *queue.Loaded) {
+	a.Idems = slices.Clone(a.Want.Idems)
+	for i := range a.Idems {
+		x := &a.Idems[i]
+		_, x.Live = s.places[x.Due.ID.Seq]
+		if e, ok := s.idems[x.Due.Idem]; ok {
+			x.Idem = &e
 		}
 	}
 }
@@ -164,6 +182,11 @@ func (s *Store) Snapshot() *queue.Snapshot {
 		snap.Claims = append(snap.Claims, s.claims[seq])
 	}
 	s.findLanes(snap)
+	for k := range s.idemDues {
+		if snap.NextIdem == 0 || k.At < snap.NextIdem {
+			snap.NextIdem = k.At
+		}
+	}
 	for k := range s.expiries {
 		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {
 			snap.NextExpiry = k.At
@@ -254,6 +277,15 @@ func (s *Store) checkIndexes() {
 			s.fault("task %x stands at %+v, was born at %+v and is not marked as moved", uint64(p.Seq), p, r.Birth)
 		case r.Flags&queue.FlagMoved != 0 && (!has || w.Place != p):
 			s.fault("task %x has moved to %+v; the where record says %+v (%v)", uint64(p.Seq), p, w, has)
+		}
+	}
+	if len(s.idems) != len(s.idemDues) {
+		s.fault("%d idempotency entries have %d in their index", len(s.idems), len(s.idemDues))
+	}
+	for k, e := range s.idems {
+		x, has := s.idemDues[queue.IdemDueKey{At: e.Due, Seq: e.ID.Seq}]
+		if !has || x.Idem != k || x.ID != e.ID || x.NameBytes != len(e.Name) || e.Due < e.Until {
+			s.fault("idempotency entry %+v stands in the index as %+v (%v)", e, x, has)
 		}
 	}
 	if s.purged {

@@ -351,7 +351,7 @@ func (m *Model) leased(lines map[*modelQueue][]*modelTask, session uint32, n int
 			return err
 		}
 	}
-	if len(m.rig.Leased) == n || safe || m.rig.Refills() > 0 {
+	if len(m.rig.Leased) == n || safe || m.rig.refillsOfLanes() > 0 {
 		return nil
 	}
 	for q, line := range lines {

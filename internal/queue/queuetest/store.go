@@ -59,11 +59,13 @@ type Store struct {
 	wheres    map[task.Seq]queue.Where
 	expiries  map[queue.ExpiryKey]task.ID
 	idems     map[queue.IdemKey]queue.Idem
+	idemDues  map[queue.IdemDueKey]queue.IdemDue
 	claims    map[task.Seq]queue.Claim
 	segments  map[uint32]queue.Segment
 	producers map[producerKey]queue.ProducerState
 	sessions  map[string]queue.SessionState
-	born      map[queue.Place]bool // every birth key that was ever written
+	born      map[queue.Place]bool      // every birth key that was ever written
+	dueOnce   map[queue.IdemDueKey]bool // … and every key of the index of idempotency entries
 
 	cache  map[uint32]*Record       // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
@@ -77,10 +79,10 @@ func NewStore() *Store {
 	return &Store{
 		queues: map[uint32]queue.QueueState{}, types: map[[2]uint32]queue.TypeName{}, marks: map[laneID]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
-		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
+		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
-		cache: map[uint32]*Record{},
+		cache: map[uint32]*Record{}, dueOnce: map[queue.IdemDueKey]bool{},
 	}
 }
 
@@ -108,6 +110,9 @@ func drop[K comparable, V any](s *Store, m map[K]V, k K) bool {
 	}
 	return had
 }
+
+// IdemEntries is how many idempotency entries there are.
+func (s *Store) IdemEntries() int { return len(s.idems) }
 
 // TakeBack undoes the last batch: it never became durable.
 func (s *Store) TakeBack() {
@@ -245,9 +250,7 @@ func (b *batch) deletes() {
 	for _, k := range o.DropExpiries {
 		drop(s, s.expiries, k)
 	}
-	for _, k := range o.DropIdems {
-		drop(s, s.idems, k)
-	}
+	b.deleteIdems()
 	for _, seq := range o.DropClaims {
 		drop(s, s.claims, seq)
 	}
@@ -267,6 +270,20 @@ func (b *batch) deletes() {
 	}
 	for _, m := range o.DropMarks {
 		drop(s, s.marks, laneID{m.Queue, m.Prio, m.Lane})
+	}
+}
+
+func (b *batch) deleteIdems() {
+	s, o := b.s, b.o
+	for _, k := range o.DropIdems {
+		if !drop(s, s.idems, k) {
+			s.fault("idempotency entry %+v is deleted and not there", k)
+		}
+	}
+	for _, k := range o.DropIdemDues {
+		if !drop(s, s.idemDues, k) {
+			s.fault("%+v of the index of idempotency entries is deleted and not there", k)
+		}
 	}
 }
 
@@ -305,6 +322,13 @@ func (b *batch) puts() {
 	}
 	for _, x := range o.Idems {
 		put(s, s.idems, x.Key, x)
+	}
+	for _, x := range o.IdemDues {
+		if s.dueOnce[x.Key] {
+			s.fault("%+v of the index of idempotency entries is written twice: a single delete would bring the first back", x.Key)
+		}
+		put(s, s.dueOnce, x.Key, true)
+		put(s, s.idemDues, x.Key, x)
 	}
 	for _, x := range o.Claims {
 		put(s, s.claims, x.Seq, x)
@@ -475,6 +499,12 @@ func (n *names) indexes(o *queue.Output) {
 		n.add(k)
 	}
 	for _, x := range o.Idems {
+		n.add(x.Key)
+	}
+	for _, k := range o.DropIdemDues {
+		n.add(k)
+	}
+	for _, x := range o.IdemDues {
 		n.add(x.Key)
 	}
 	for _, k := range o.DropClaims {
