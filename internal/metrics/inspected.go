@@ -30,6 +30,8 @@ var (
 	ready        = desc("ready", "1 when the node serves all that it should.")
 	partitions   = desc("partitions", "Partitions owned, by state.", "state")
 	memoryBytes  = desc("partition_memory_bytes", "Bytes that waiting tasks take in memory, all partitions.")
+	producers    = desc("producers", "Producer sessions known, all partitions.")
+	evicted      = desc("producers_evicted_total", "Producer sessions that gave way to newer ones since their partition was opened.")
 	inMemory     = desc("tasks_in_memory", "Waiting tasks held in memory, all partitions.")
 )
 
@@ -74,11 +76,13 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 		up = 1
 	}
 	gauge(out, ready, up)
-	var serving, safe, held, memory int64
+	var serving, safe, held, memory, known, gone int64
 	for i := range n.Partitions {
 		p := &n.Partitions[i]
 		held += p.InMemory
 		memory += p.MemoryBytes
+		known += p.Producers
+		gone += p.ProducersEvicted
 		switch {
 		case p.SafeMode:
 			safe++
@@ -91,6 +95,8 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 	gauge(out, partitions, int64(len(n.Partitions))-serving-safe, "opening")
 	gauge(out, inMemory, held)
 	gauge(out, memoryBytes, memory)
+	gauge(out, producers, known)
+	out <- prometheus.MustNewConstMetric(evicted, prometheus.CounterValue, float64(gone))
 	c.workers(out, n.Workers)
 }
 

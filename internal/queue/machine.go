@@ -265,7 +265,7 @@ func (m *Machine) slowWork() {
 	m.tick = m.now.Add(sweepEvery)
 	m.lapseSessions()
 	m.giveUpUnserved()
-	m.producers.evict(m)
+	m.producers.lapse(m)
 	m.history.retain(m)
 }
 

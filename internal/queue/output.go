@@ -295,6 +295,7 @@ type ProducerState struct {
 	Below    uint64 // numbers below are answered and never repeated
 	Seen     task.Time
 	Ranges   []NumberRange
+	Evicted  bool // it gave way to newer ones: only its name is left
 }
 
 // SessionState is an open worker session that outlives its connection.

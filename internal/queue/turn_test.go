@@ -157,7 +157,7 @@ func TestTurnIsNotQuadratic(t *testing.T) {
 				return d / time.Duration(n)
 			}
 			few, many := least(l.most/20), least(l.most)
-			if many > 10*few && many > 10*time.Microsecond {
+			if many > 10*few && many > 25*time.Microsecond {
 				t.Errorf("a command takes %v in a turn of %d, and %v in one of %d", few, l.most/20, many, l.most)
 			}
 		})

@@ -143,6 +143,7 @@ func stateSamples() []sample {
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
 		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},
+		{"producer-evicted", AppendProducerKey(nil, part, 2, "p-2"), AppendProducer(nil, &queue.ProducerState{Producer: "p-2", Queue: 2, Seen: now, Evicted: true})},
 		{"session", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &session)},
 	}
 }

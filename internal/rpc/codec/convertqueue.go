@@ -105,6 +105,7 @@ func NodeToProto(n *task.NodeInfo) *pb.InfoResponse {
 		m.Partitions = append(m.Partitions, &pb.PartitionInfo{
 			Partition: uint32(p.Partition), Epoch: p.Epoch, Waiting: p.Waiting, InMemory: p.InMemory, Running: p.Running,
 			MemoryBytes: p.MemoryBytes, Serving: p.Serving, SafeMode: p.SafeMode, UncleanOpens: int32(p.UncleanOpens),
+			Producers: p.Producers, ProducersEvicted: p.ProducersEvicted,
 		})
 	}
 	for _, w := range n.Workers {
@@ -127,6 +128,7 @@ func NodeFromProto(m *pb.InfoResponse) task.NodeInfo {
 		n.Partitions = append(n.Partitions, task.PartitionInfo{
 			Partition: uint16(p.GetPartition()), Epoch: p.GetEpoch(), Waiting: p.GetWaiting(), InMemory: p.GetInMemory(), Running: p.GetRunning(),
 			MemoryBytes: p.GetMemoryBytes(), Serving: p.GetServing(), SafeMode: p.GetSafeMode(), UncleanOpens: int(p.GetUncleanOpens()),
+			Producers: p.GetProducers(), ProducersEvicted: p.GetProducersEvicted(),
 		})
 	}
 	for _, w := range m.GetWorkers() {
