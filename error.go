@@ -56,7 +56,9 @@ var (
 	// comes after the Timeout is a failed attempt too.
 	ErrTimeout error = &causeError{"the attempt ran out of time", context.DeadlineExceeded}
 	// ErrLeaseLost says that the server has not been heard for so long that the
-	// task may be running elsewhere.
+	// task may be running elsewhere. A handler that succeeds all the same has its
+	// success reported: it counts if the task was not leased again since. What the
+	// server has acknowledged of an attempt stands, and no later word undoes it.
 	ErrLeaseLost error = &causeError{"the lease was lost: the task may be running elsewhere", task.ErrLeaseLost}
 	// ErrShutdown says that the worker stops and its DrainTimeout is over. The
 	// task is handed back without blame unless the handler succeeds.

@@ -16,7 +16,7 @@ import (
 )
 
 // openBench opens a node without anything in front of it.
-func openBench(b *testing.B, mem bool) (n *node.Node, commits *atomic.Int64) {
+func openBench(b *testing.B, mem bool, change ...func(*node.Config)) (n *node.Node, commits *atomic.Int64) {
 	b.Helper()
 	commits = &atomic.Int64{}
 	var st store.Store
@@ -30,11 +30,15 @@ func openBench(b *testing.B, mem bool) (n *node.Node, commits *atomic.Int64) {
 		st = p
 	}
 	var err error
-	n, err = node.Open(context.Background(), node.Config{Store: st, Name: "bench", Log: slog.New(slog.DiscardHandler), Observe: func(s node.Stats) {
+	cfg := node.Config{Store: st, Name: "bench", Log: slog.New(slog.DiscardHandler), Observe: func(s node.Stats) {
 		if s.Ops > 0 {
 			commits.Add(1)
 		}
-	}})
+	}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	n, err = node.Open(context.Background(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -79,7 +83,7 @@ func (e *echo) Lost(*task.Error)               {}
 
 func attachEcho(b *testing.B, n *node.Node, want int) *echo {
 	e := &echo{want: int64(want), all: make(chan struct{})}
-	s, err := n.Attach(context.Background(), task.SessionOptions{ID: "w", Queues: []task.QueueWeight{{Queue: "q"}}, Concurrency: 100}, e)
+	s, err := n.Attach(context.Background(), task.SessionOptions{ID: "w", Queues: []task.QueueWeight{{Queue: "q"}}, Concurrency: 100, TTL: task.SessionTTLMax}, e)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -184,6 +184,10 @@ func (d *doctor) partitions(ps []task.PartitionInfo) {
 			d.say(name, checkWarn, fmt.Sprintf("safe mode after %d unclean openings within a minute: one task at a time, each claim on disk first", p.UncleanOpens),
 				"find the task that ends the process: penstock ls state:running")
 		}
+		if p.ProducersEvicted > 0 {
+			d.say(name, checkWarn, fmt.Sprintf("%s gave way to newer ones, %s known now", plural(p.ProducersEvicted, "producer session", "producer sessions"), plural(p.Producers, "is", "are")),
+				"keep one client a process and let it live: each process and queue is a session for ten minutes; or enqueue without one, under idempotency keys")
+		}
 	}
 }
 

@@ -31,6 +31,8 @@ var (
 	partitions   = desc("partitions", "Partitions owned, by state.", "state")
 	memoryBytes  = desc("partition_memory_bytes", "Bytes that waiting tasks take in memory, all partitions.")
 	clockOffset  = desc("clock_offset_seconds", "By how much the data's clock, which runs evenly, is ahead of the wall clock, which was set: of the partition where it is most.")
+	producers    = desc("producers", "Producer sessions known, all partitions.")
+	evicted      = desc("producers_evicted_total", "Producer sessions that gave way to newer ones since their partition was opened.")
 	inMemory     = desc("tasks_in_memory", "Waiting tasks held in memory, all partitions.")
 )
 
@@ -75,7 +77,7 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 		up = 1
 	}
 	gauge(out, ready, up)
-	var serving, safe, held, memory int64
+	var serving, safe, held, memory, known, gone int64
 	var offset task.Millis
 	for i := range n.Partitions {
 		p := &n.Partitions[i]
@@ -84,6 +86,8 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 			offset = x
 		}
 		memory += p.MemoryBytes
+		known += p.Producers
+		gone += p.ProducersEvicted
 		switch {
 		case p.SafeMode:
 			safe++
@@ -97,6 +101,8 @@ func (c *inspected) node(out chan<- prometheus.Metric, n *task.NodeInfo) {
 	gauge(out, inMemory, held)
 	gauge(out, memoryBytes, memory)
 	gauge(out, clockOffset, float64(offset)/1000)
+	gauge(out, producers, known)
+	out <- prometheus.MustNewConstMetric(evicted, prometheus.CounterValue, float64(gone))
 	c.workers(out, n.Workers)
 }
 

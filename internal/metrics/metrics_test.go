@@ -55,7 +55,7 @@ func TestNames(t *testing.T) {
 	insp := &asked{
 		queues: []task.QueueInfo{{Name: "mail", Scheduled: 1, Ready: 2, Blocked: 3, Running: 4, Dead: 5, DeadBytes: 600, OldestReady: 90_000, Workers: 2, Unserved: []task.UnservedType{{Type: "x"}}, HistoryFrom: 40_000}},
 		node: task.NodeInfo{Now: 100_000, StorageBytes: 4096, Ready: true,
-			Partitions: []task.PartitionInfo{{Serving: true, InMemory: 7, MemoryBytes: 70}, {SafeMode: true, Serving: true, ClockOffset: -7_200_500}, {ClockOffset: 40}},
+			Partitions: []task.PartitionInfo{{Serving: true, InMemory: 7, MemoryBytes: 70, Producers: 8, ProducersEvicted: 9}, {SafeMode: true, Serving: true, ClockOffset: -7_200_500}, {ClockOffset: 40}},
 			Workers:    []task.WorkerInfo{{Build: "9f3", Concurrency: 10, Running: 25}, {Build: "9f3", Concurrency: 4, Running: 1}, {Build: "", Concurrency: 1}}},
 	}
 	m := New(Options{Inspector: insp, Version: "1.2.3", Engine: func() []Reading {
@@ -87,6 +87,7 @@ func TestNames(t *testing.T) {
 		`penstock_rpc_seconds_count{code="not_found",method="TaskService/Get"} 1`, `penstock_storage_bytes 4096`,
 		`penstock_commit_seconds_count 1`, `penstock_commit_batch_sum 12`, `penstock_ready 1`,
 		`penstock_partitions{state="serving"} 1`, `penstock_partitions{state="safe_mode"} 1`, `penstock_partitions{state="opening"} 1`, `penstock_clock_offset_seconds -7200.5`,
+		`penstock_producers 8`, `penstock_producers_evicted_total 9`,
 		`penstock_storage_fsyncs_total 12`, `penstock_storage_free_bytes 99`, `penstock_metrics_folded_total{label="queue"} 0`,
 	)
 	if !strings.Contains(text, `penstock_build_info{goversion="go`) || !strings.Contains(text, `version="1.2.3"} 1`) {

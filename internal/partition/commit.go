@@ -81,9 +81,13 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
-	for _, k := range without(o.DropIdems, o.Idems, func(w *queue.Idem) queue.IdemKey { return w.Key }) {
+	for _, k := range o.DropIdems {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
+	}
+	for _, k := range o.DropIdemDues {
+		e.key = record.AppendIdemDueKey(e.key[:0], r.p, k)
+		b.SingleDelete(e.key) // one is written once, ever
 	}
 	r.deleteLast(t)
 }
@@ -91,16 +95,9 @@ func (r *Runner) encodeDeletes(t *turn) {
 // deleteLast deletes what stands behind the indexes.
 func (r *Runner) deleteLast(t *turn) {
 	o, e, b := &r.out, &r.enc, &t.batch
-	type producer struct {
-		queue uint32
-		name  string
-	}
-	for i := range o.DropProducers {
-		p := producer{o.DropProducers[i].Queue, o.DropProducers[i].Producer}
-		if slices.ContainsFunc(o.Producers, func(w queue.ProducerState) bool { return p == producer{w.Queue, w.Producer} }) {
-			continue
-		}
-		e.key = record.AppendProducerKey(e.key[:0], r.p, p.queue, p.name)
+	for i := range o.DropProducers { // none of them is put as well
+		p := &o.DropProducers[i]
+		e.key = record.AppendProducerKey(e.key[:0], r.p, p.Queue, p.Producer)
 		b.Delete(e.key)
 	}
 	for _, s := range without(o.DropSessions, o.Sessions, func(w *queue.SessionState) string { return w.Session }) {
@@ -370,6 +367,11 @@ func (r *Runner) encodeIndexes(t *turn) {
 	for i := range o.Idems {
 		e.key = record.AppendIdemKey(e.key[:0], r.p, o.Idems[i].Key)
 		e.val = record.AppendIdem(e.val[:0], &o.Idems[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.IdemDues {
+		e.key = record.AppendIdemDueKey(e.key[:0], r.p, o.IdemDues[i].Key)
+		e.val = record.AppendIdemDue(e.val[:0], &o.IdemDues[i])
 		b.Set(e.key, e.val)
 	}
 	for i := range o.Producers {

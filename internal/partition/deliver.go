@@ -45,7 +45,7 @@ func (r *Runner) build(t *turn) error {
 				g.poll = r.asked[asked]
 				g.recv = g.poll.recv
 			} else if a := r.sessions[l.Session]; a != nil {
-				g.recv = a.recv
+				g.recv, g.credit = a.recv, a.credit
 			}
 			t.groups = append(t.groups, g)
 		}
@@ -143,6 +143,9 @@ func (r *Runner) deliverLarge(t *turn, g *group) {
 			if !ok {
 				if r.stillBorn(d.ID) {
 					return
+				}
+				if g.credit != nil {
+					g.credit.Add(1) // it was drawn for this one
 				}
 				continue
 			}

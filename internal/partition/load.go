@@ -97,7 +97,10 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	if err := r.findLanes(ctx, s); err != nil {
 		return nil, err
 	}
-	s.NextExpiry, err = r.firstExpiry()
+	if s.NextExpiry, err = r.firstTime(record.ClassExpiry); err != nil {
+		return nil, err
+	}
+	s.NextIdem, err = r.firstTime(record.ClassIdemDue)
 	return s, err
 }
 
@@ -129,7 +132,7 @@ func readAll[T any](ctx context.Context, r *Runner, c record.Class, decode func(
 // readInFlight reads the records of the tasks that may be running, where lists and
 // claims say that they stand. One that is not there has ended, or moved on.
 func (r *Runner) readInFlight(ctx context.Context, s *queue.Snapshot) error {
-	for _, f := range s.MayRun() {
+	for _, f := range s.MayRun(r.p) {
 		var a queue.Loaded
 		found, err := r.wantLive(f.Claim.Place, &a)
 		if err == nil {
@@ -269,20 +272,19 @@ func (r *Runner) skipGap(ctx context.Context, from, to []byte, found func(key, v
 	return err
 }
 
-func (r *Runner) firstExpiry() (task.Time, error) {
-	from := record.AppendPrefix(nil, r.p, record.ClassExpiry)
+// firstTime is the time in the first key of an index by time; 0 when it is empty.
+func (r *Runner) firstTime(c record.Class) (task.Time, error) {
+	from := record.AppendPrefix(nil, r.p, c)
 	it := r.part.Scan(from, record.AppendPrefixEnd(nil, from))
 	var at task.Time
 	var err error
 	if it.Next() {
-		var k queue.ExpiryKey
-		if k, err = record.ParseExpiryKey(it.Key()); err != nil {
+		if at, err = record.TimeOf(it.Key()); err != nil {
 			err = r.unreadable(it.Key(), err)
 		}
-		at = k.At
 	}
 	if e := it.Close(); e != nil && err == nil {
-		err = fmt.Errorf("read the expiry index: %w", e)
+		err = fmt.Errorf("read the %s records: %w", c, e)
 	}
 	return at, err
 }

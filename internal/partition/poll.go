@@ -49,12 +49,11 @@ func (r *Runner) admitPoll(p *Poll) {
 		r.dropPolls()
 		r.pollsCheck = max(64, 2*len(r.polls))
 	}
-	if len(r.polls) >= pollsMax {
-		r.refused = append(r.refused, p)
+	if len(r.polls)+len(r.newPolls) >= pollsMax {
+		r.refused = append(r.refused, refusal{p, errPolls})
 		return
 	}
-	r.polls = slices.Insert(r.polls, 0, p) // it is asked at once, the others are not asked again for it
-	r.pollsDue++
+	r.newPolls = append(r.newPolls, p)
 	p.credit.join(&p.tap, false)
 	p.joined = true
 }
@@ -63,6 +62,12 @@ func (r *Runner) admitPoll(p *Poll) {
 // state last changed, as far as something is ready or may become so by the fresh
 // tasks of this turn.
 func (r *Runner) dispatchPolls(t *turn, fresh int) {
+	if len(r.newPolls) > 0 { // they are asked at once, the others are not asked again for them
+		r.pollsDue += len(r.newPolls)
+		r.polls = slices.Insert(r.polls, 0, r.newPolls...)
+		clear(r.newPolls)
+		r.newPolls = r.newPolls[:0]
+	}
 	if r.pollsNext || r.pollAll.Load() {
 		r.pollsNext = false
 		r.pollAll.Store(false)
@@ -75,7 +80,7 @@ func (r *Runner) dispatchPolls(t *turn, fresh int) {
 	r.asked = append(r.asked[:0], r.polls[:n]...)
 	r.polls = append(r.polls[:0], r.polls[n:]...) // those asked go to the end of the line
 	for _, p := range r.asked {
-		p.lease.Got, p.short = 0, false
+		p.lease.Got, p.lease.Err, p.short = 0, nil, false
 		if p.credit.Over() {
 			continue
 		}
@@ -105,6 +110,10 @@ func (r *Runner) settlePolls(t *turn) {
 		switch {
 		case p.credit.Over() && got == 0:
 			r.endPoll(p)
+		case p.reserved > 0 && p.lease.Err != nil:
+			p.credit.give(&p.tap, p.reserved)
+			r.endPoll(p)
+			t.refused = append(t.refused, refusal{p, p.lease.Err})
 		case got > 0:
 			p.credit.Close()
 			r.endPoll(p)

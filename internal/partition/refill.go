@@ -29,6 +29,7 @@ type readers struct {
 	wg    sync.WaitGroup
 	loads chan struct{} // refills at work
 	looks chan struct{} // other look-ups: they never hold up a refill
+	idems chan struct{} // looks at idempotency entries, neither
 
 	mu      sync.Mutex // guards all below
 	jobs    []func()   // manual only
@@ -37,7 +38,7 @@ type readers struct {
 }
 
 func (rs *readers) init() {
-	rs.loads, rs.looks = make(chan struct{}, refillsMax), make(chan struct{}, lookupsMax)
+	rs.loads, rs.looks, rs.idems = make(chan struct{}, refillsMax), make(chan struct{}, lookupsMax), make(chan struct{}, 1)
 }
 
 // do runs job soon, when there is room in sem. After stop it returns false and

@@ -76,7 +76,8 @@ type Runner struct {
 
 	// Sessions, in the order in which they came.
 	sessions map[uint32]*Attached
-	order    []*Attached
+	order    []*Attached // see attached
+	left     bool        // some of them have left
 	able     []*Attached // those that this turn draws credit of
 	first    int         // who goes first
 
@@ -84,7 +85,8 @@ type Runner struct {
 	// changed.
 	polls      []*Poll
 	asked      []*Poll
-	refused    []*Poll
+	refused    []refusal
+	newPolls   []*Poll // not yet among polls
 	pollsDue   int
 	pollsCheck int  // when there are so many, those given up are looked for
 	pollsNext  bool // all are to be asked in the next turn
@@ -382,12 +384,12 @@ func (r *Runner) end(err error) error {
 		r.refuseMail(why, task.AppliedNo)
 		r.readers.stop()
 		r.watches.failAll(why)
-		for _, p := range r.polls {
+		for _, p := range append(r.polls, r.newPolls...) {
 			r.endPoll(p)
 			p.failed(why)
 		}
-		r.polls = nil
-		for _, a := range r.order {
+		r.polls, r.newPolls = nil, nil
+		for _, a := range r.attached() {
 			a.credit.leave(&a.tap)
 			a.recv.Lost(why)
 		}

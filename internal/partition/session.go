@@ -123,9 +123,18 @@ func (r *Runner) opened(a *Attached) {
 
 func (r *Runner) forgetSession(a *Attached) {
 	delete(r.sessions, a.num)
-	r.order = slices.DeleteFunc(r.order, func(x *Attached) bool { return x == a })
+	r.left = true
 	a.credit.leave(&a.tap)
 	a.num = 0
+}
+
+// attached lists the open sessions, in the order in which they came.
+func (r *Runner) attached() []*Attached {
+	if r.left {
+		r.left = false
+		r.order = slices.DeleteFunc(r.order, func(a *Attached) bool { return a.num == 0 })
+	}
+	return r.order
 }
 
 // dispatch adds a command for every session that has credit and for which
@@ -133,7 +142,7 @@ func (r *Runner) forgetSession(a *Attached) {
 // credit is drawn before the Apply and the rest given back right after it, so
 // that no two partitions promise the same. Sessions take turns at going first.
 func (r *Runner) dispatch(t *turn, fresh int) {
-	n := len(r.order)
+	n := len(r.attached())
 	if n == 0 {
 		return
 	}
@@ -197,7 +206,7 @@ func (r *Runner) settleCredit() {
 
 // unstick lets dispatch be tried again: something has happened.
 func (r *Runner) unstick() {
-	for _, a := range r.order {
+	for _, a := range r.attached() {
 		a.stuck = false
 	}
 }

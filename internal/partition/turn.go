@@ -28,15 +28,22 @@ type turn struct {
 	lapsed  []*Attached
 	ended   []endedWatch
 	empty   []*Poll
-	refused []*Poll
+	refused []refusal
 	stats   Stats
 	ran     int // finished tasks counted
+}
+
+// refusal is a poll that can't be served, and why.
+type refusal struct {
+	poll *Poll
+	why  *task.Error
 }
 
 // group is deliveries to one receiver.
 type group struct {
 	recv     Receiver
-	poll     *Poll // a unary lease's
+	poll     *Poll   // a unary lease's
+	credit   *Credit // a session's
 	from, to int
 	large    bool
 }
@@ -227,15 +234,15 @@ func (r *Runner) apply(t *turn, now task.Time) error {
 // putOff keeps the commands that the machine could not decide yet, with those
 // who wait for them.
 func (r *Runner) putOff(t *turn) {
-	for i := range r.out.Deferred {
+	j := 0
+	for i := range r.out.Deferred { // in the order of the commands
 		d := &r.out.Deferred[i]
-		for j := range t.cmds {
-			if !t.errands[j].done && sameCommand(&t.cmds[j], d) {
-				r.deferred = append(r.deferred, mail{cmd: *d, errand: t.errands[j]})
-				t.errands[j].done = true
-				break
-			}
+		for !sameCommand(&t.cmds[j], d) {
+			j++
 		}
+		r.deferred = append(r.deferred, mail{cmd: *d, errand: t.errands[j]})
+		t.errands[j].done = true
+		j++
 	}
 	if len(r.out.Deferred) > 0 {
 		r.again = true
@@ -332,8 +339,8 @@ func (r *Runner) release(t *turn) {
 	for _, p := range t.empty {
 		p.failed(nil)
 	}
-	for _, p := range t.refused {
-		p.failed(errPolls)
+	for _, x := range t.refused {
+		x.poll.failed(x.why)
 	}
 	for _, v := range t.views {
 		v.done(nil)
@@ -352,8 +359,11 @@ func (r *Runner) fail(t *turn, applied task.Applied) {
 	for i := range t.cmds {
 		failMail(&t.cmds[i], &t.errands[i], why, applied)
 	}
-	for _, p := range append(t.empty, t.refused...) {
+	for _, p := range t.empty {
 		p.failed(why)
+	}
+	for _, x := range t.refused {
+		x.poll.failed(why)
 	}
 	for _, g := range t.groups {
 		if g.poll != nil {

@@ -9,7 +9,8 @@ import (
 )
 
 // afterTurn reads what the Output asked for. Points are read here, after the
-// batch has begun and before the next Apply; refills only pin their view here.
+// batch has begun and before the next Apply; refills only pin their view here, and
+// looks at idempotency entries need none.
 func (r *Runner) afterTurn() error {
 	wants := r.out.Wants
 	r.out.Wants = wants[:0]
@@ -20,6 +21,8 @@ func (r *Runner) afterTurn() error {
 			r.startRefill(w)
 		case queue.WantSweepWheres, queue.WantSweepChunks:
 			r.startSweep(w)
+		case queue.WantIdemsDue, queue.WantIdemsLive:
+			r.startIdems(w)
 		default:
 			a := queue.Loaded{Want: *w}
 			if err := r.readWant(w, &a); err != nil {
@@ -36,15 +39,12 @@ func (r *Runner) readWant(w *queue.Want, a *queue.Loaded) error {
 	switch w.What {
 	case queue.WantTask:
 		return r.wantTask(w, a)
-	case queue.WantFinished:
-		_, err := r.wantFinished(w.Seq, w.Segments, a)
-		return err
+	case queue.WantTold:
+		return r.wantMoved(w.Seq, a)
 	case queue.WantIdem:
 		return r.wantIdem(w, a)
 	case queue.WantExpiries:
 		return r.wantExpiries(w, a)
-	case queue.WantIdemSweep:
-		return r.wantIdemSweep(w, a)
 	}
 	return fmt.Errorf("the machine wants %d, which the runner of partition %d does not know", w.What, r.p)
 }
@@ -65,8 +65,13 @@ func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
 	if err != nil || found {
 		return err
 	}
+	return r.wantMoved(w.ID.Seq, a)
+}
+
+// wantMoved looks for a task that has left its birth key.
+func (r *Runner) wantMoved(seq task.Seq, a *queue.Loaded) error {
 	e := &r.enc
-	e.key = record.AppendWhereKey(e.key[:0], r.p, w.ID.Seq)
+	e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 	value, found, err := r.get()
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
 			return err
 		}
 	}
-	_, err = r.wantFinished(w.ID.Seq, r.m.Holding(w.ID.Seq), a)
+	_, err = r.wantFinished(seq, r.m.Holding(seq), a)
 	return err
 }
 
@@ -106,9 +111,10 @@ func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
 }
 
 // isNamed says whether the record under the encoder's key is that of the task which
-// the Want names, in all that its ID says. A Want without an ID names any.
+// the Want names, in all that its ID says. A Want without an ID names any, and so
+// does one for an expiry entry, whose ID is where the task stood.
 func (r *Runner) isNamed(a *queue.Loaded, value []byte) (bool, error) {
-	if a.Want.ID.IsZero() {
+	if a.Want.ID.IsZero() || a.Want.Until != 0 {
 		return true, nil
 	}
 	born, err := r.dec.Born(r.enc.key, value)
@@ -214,53 +220,4 @@ func (r *Runner) wantExpiries(w *queue.Want, a *queue.Loaded) error {
 		return fmt.Errorf("read the expiry index: %w", err)
 	}
 	return nil
-}
-
-func (r *Runner) wantIdemSweep(w *queue.Want, a *queue.Loaded) error {
-	from := record.AppendIdemKey(nil, r.p, queue.IdemKey{Queue: w.Queue, Hash: w.Hash})
-	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassIdem))
-	it := r.part.Scan(from, to)
-	for len(a.Idems) < w.Limit && it.Next() {
-		var x queue.IdemAge
-		if err := record.DecodeIdem(it.Key(), it.Value(), &x.Idem); err != nil {
-			err = r.unreadable(it.Key(), err)
-			it.Close()
-			return err
-		}
-		a.Idems = append(a.Idems, x)
-	}
-	if err := it.Close(); err != nil {
-		return fmt.Errorf("read idempotency entries: %w", err)
-	}
-	for i := range a.Idems {
-		live, err := r.isLive(a.Idems[i].Idem.ID)
-		if err != nil {
-			return err
-		}
-		a.Idems[i].Live = live
-	}
-	return nil
-}
-
-// isLive says whether a task waits or runs: only its keys are looked at.
-func (r *Runner) isLive(id task.ID) (bool, error) {
-	if _, here := r.m.Find(id.Seq); here {
-		return true, nil
-	}
-	e := &r.enc
-	e.key = record.AppendPlaceKey(e.key[:0], r.p, record.PlaceOf(id))
-	_, found, err := r.get()
-	if err != nil || found {
-		return found, err
-	}
-	e.key = record.AppendWhereKey(e.key[:0], r.p, id.Seq)
-	value, found, err := r.get()
-	if err != nil || !found {
-		return false, err
-	}
-	var at queue.Where
-	if err := record.DecodeWhere(e.key, value, &at); err != nil {
-		return false, r.unreadable(e.key, err)
-	}
-	return at.Dead.Queue == 0, nil
 }

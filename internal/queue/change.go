@@ -173,13 +173,19 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 
 // revive makes an ended task wait again, due now, with its counters at zero.
 func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded) {
+	if d := &m.idems.due; d.asked && flags&FlagIdem != 0 {
+		d.revived[p.Seq] = struct{}{}
+	}
 	q := m.queues[p.Queue]
 	l := m.laneFor(q, p.Prio, a.Revived.Names, false)
 	p.Lane = l.num // its lane may have another number by now
 	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}
 	w.Place.Class, w.Place.Due = task.ClassTimed, m.now
 	w.Policy, w.Enqueued = a.Revived.Policy, a.Revived.Enqueued
+	if a.Dead != nil {
+		w.Told = a.Dead.Told
+	}
 	i := m.slotFor(l, &w)
 	q.state.Timed++
-	m.putTimed(l, i, Timed{Place: w.Place, Type: l.group.typ.name, Slot: i, From: from, Flags: w.Flags})
+	m.putTimed(l, i, Timed{Place: w.Place, Type: l.group.typ.name, Slot: i, From: from, Flags: w.Flags, Told: w.Told})
 }

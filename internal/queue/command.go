@@ -47,7 +47,7 @@ type Command struct {
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in
-// Output.Leased with this Lease.
+// Output.Leased with this Lease. Err says why there can't be any.
 type Lease struct {
 	Queues []task.QueueWeight
 	Types  []string
@@ -55,6 +55,7 @@ type Lease struct {
 	TTL    task.Millis
 	Worker string
 	Got    int
+	Err    *task.Error
 }
 
 // Extend renews unary leases; Codes is filled.
@@ -97,36 +98,37 @@ type Purge struct {
 // WantKind says what a Want asks to be read.
 type WantKind uint8
 
-// The kinds of Want. Refills are ranges and may be read beside later Applies;
-// all others are points, read after this Output's batch has begun and before the
+// The kinds of Want. Refills, and looks at idempotency entries, may be read beside
+// later Applies; all others are points, read after this Output's batch has begun and before the
 // next Apply.
 const (
 	WantBirths      WantKind = iota // births of Lanes, from where each says
 	WantTimed                       // timed tasks of Lanes
-	WantTask                        // the live task with ID: birth key, then where, then its place; or the dead letter, or the finished record
+	WantTask                        // the live task with ID (with Until: of its sequence, an expiry entry at that time): birth key, then where, then its place; or the dead letter, or the finished record
 	WantIdem                        // idempotency key: Queue, Key
-	WantFinished                    // finished record of Seq, looked for in Segments
+	WantTold                        // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
 	WantExpiries                    // expiry index entries with At ≤ Until, Limit of them
 	WantSweepWheres                 // where records from Seq on, Limit of them, whose task is gone; read beside later Applies
 	WantSweepChunks                 // chunks of the queue of From, from there on, of Limit tasks, whose task is gone; likewise
-	WantIdemSweep                   // idempotency entries from (Queue, Hash) on, Limit of them
+	WantIdemsDue                    // index of idempotency entries, from (From.Due, From.Seq) on, with At ≤ Until, Limit of them; read beside later Applies
+	WantIdemsLive                   // of each of Idems: its entry, and whether its task is live; read beside later Applies
 )
 
 // Want is what the machine must know before it can go on.
 type Want struct {
-	What     WantKind
-	Lanes    []LaneWant // refills: what is to be read, in the order of the store
-	From     Place
-	ID       task.ID
-	Queue    uint32
-	Key      string
-	Hash     uint64
-	Seq      task.Seq
-	Segments []uint32
-	Until    task.Time
-	Limit    int
-	Idem     bool   // WantTask: the entry of its idempotency key too
-	Batch    uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
+	What  WantKind
+	Lanes []LaneWant // refills: what is to be read, in the order of the store
+	From  Place
+	ID    task.ID
+	Queue uint32
+	Key   string
+	Hash  uint64
+	Seq   task.Seq
+	Until task.Time
+	Limit int
+	Idem  bool // WantTask: the entry of its idempotency key too
+	Idems []IdemLook
+	Batch uint64 // refills: the Apply that asked; the view must hold exactly the batches up to it
 }
 
 // LaneWant is a stretch of a lane: Limit records from From on.
@@ -147,24 +149,25 @@ type Stretch struct {
 // Loaded answers a Want. Exactly one group of fields is used, by Want.What.
 type Loaded struct {
 	Want      Want
-	Waiting   []Waiting // refills, and WantTask (0 or 1)
+	Waiting   []Waiting // refills; WantTask and WantTold (0 or 1)
 	Stretches []Stretch // refills: one a LaneWant
 	Idem      *Idem     // WantIdem, and WantTask with Idem; nil: not there
 	Dead      *DeadLetter
 	Finished  *Finished // result and texts need not be filled
 	Revived   *Waiting  // with Dead, or Finished that kept its body: policy and times of its record
 	Expiries  []Expiry
-	Next      task.Time // WantExpiries: time of the first entry left; 0 = none
-	Idems     []IdemAge
+	Next      task.Time // WantExpiries, WantIdemsDue: time of the first entry left; 0 = none
+	Idems     []IdemLook
 	Orphans   []Place // WantSweep…: what leads to no task; of where records only the Seq
 	End       bool    // WantSweep…: there are no more …
 	Behind    Place   // … or they go on here
 }
 
-// IdemAge is one idempotency entry met by the sweep, and whether its task is
-// still live.
-type IdemAge struct {
-	Idem Idem
+// IdemLook is one idempotency entry that is due: Idem and Live are filled by the
+// answer to WantIdemsLive.
+type IdemLook struct {
+	Due  IdemDue
+	Idem *Idem // nil: it is no longer there
 	Live bool
 }
 
@@ -189,6 +192,7 @@ type Waiting struct {
 	Policy   *task.Policy
 	Counts   task.Counts
 	Flags    Flags
+	Told     Told
 	Size     int  // bytes of the record
 	Cached   bool // the runner holds the record's bytes under Slot once the machine has named it
 }

@@ -59,7 +59,8 @@ func (m *Machine) runningAll() int64 {
 
 // leaseUnary leases tasks outside any session.
 func (m *Machine) leaseUnary(c *Lease) {
-	c.Got = 0
+	c.Got, c.Err = 0, nil
+	most := m.unaryRoom(c)
 	sv := newServes(c.Types)
 	total := 0
 	for _, w := range c.Queues {
@@ -68,12 +69,12 @@ func (m *Machine) leaseUnary(c *Lease) {
 			m.noteServed(q, &sv)
 		}
 	}
-	for idle := 0; c.Got < c.Max && idle < len(c.Queues); {
+	for idle := 0; c.Got < most && idle < len(c.Queues); {
 		q, share := weightedTurn(c.Queues, m.unary.turn%total)
 		m.unary.turn = (m.unary.turn%total + share) % total
 		got := 0
 		if q := m.byName[q.Queue]; q != nil {
-			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, c.Max-c.Got))
+			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, most-c.Got))
 		}
 		if c.Got += got; got == 0 {
 			idle++
@@ -140,8 +141,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.unready(l, i)
 		m.waiting--
 		m.dispatch++
-		x.dispatch, x.epoch, x.nonce = m.dispatch, m.cfg.Epoch, m.cfg.Nonce
-		m.lease(i, s)
+		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: i, Dispatch: m.dispatch})
 		m.deliver(i, s, c)
 		got++
 		m.noteDispatched(l)
@@ -149,9 +149,11 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 	return got
 }
 
-// lease links a task, in no list now, to the session's leases.
-func (m *Machine) lease(i uint32, s *session) {
+// lease links a task, in no list now, to the session's leases, under token t.
+func (m *Machine) lease(i uint32, s *session, t *task.Token) {
 	x := m.slab.at(i)
+	x.lastLease(t)
+	x.told, x.old = toldNone, false
 	x.state, x.session, x.started, x.long, x.stood = slotRunning, s.no, m.now, false, 0
 	x.prev, x.next = s.tail, NoSlot
 	if s.tail == NoSlot {
@@ -213,7 +215,7 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	l := m.lanes[x.lane]
 	q := l.queue()
 	r := m.rulesOf(x)
-	d := Leased{Type: l.group.typ.name, Key: l.key, Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(i, x), Attempt: attemptOf(x),
+	d := Leased{Type: l.group.typ.name, Key: l.key, Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(x), Attempt: attemptOf(x),
 		MaxAttempts: r.maxAttempts, Counts: x.counts(), Flags: x.flags, Enqueued: x.enqueued, Timeout: r.timeout, Deadline: x.deadline}
 	if c != nil {
 		ttl := c.TTL
@@ -226,7 +228,7 @@ func (m *Machine) deliver(i uint32, s *session, c *Lease) {
 	if q.state.Config.Claims == task.ClaimsDurable || m.careful(s) {
 		m.claim(i, s)
 	} else {
-		m.list(i, Dispatched{Place: d.Place, Dispatch: x.dispatch, Attempt: d.Token.Attempt, Session: s.opts.ID, Started: x.started, LeaseEnd: x.leaseEnd})
+		m.list(i, Dispatched{Place: d.Place, Dispatch: x.dispatch, Slot: i, Attempt: d.Token.Attempt, Session: s.opts.ID, Started: x.started, LeaseEnd: x.leaseEnd})
 	}
 	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
 		m.armLease(i)
@@ -240,8 +242,14 @@ func (s *slot) counts() task.Counts {
 	return task.Counts{Failures: uint32(s.failures), Crashes: uint32(s.crashes), Releases: uint32(s.releases)}
 }
 
-func (m *Machine) token(i uint32, x *slot) task.Token {
-	return task.Token{Partition: m.cfg.Partition, Attempt: uint16(attemptOf(x)), Epoch: x.epoch, Nonce: x.nonce, Slot: i,
+// lastLease keeps what a token says of a dispatch.
+func (s *slot) lastLease(t *task.Token) {
+	s.attempt, s.epoch, s.nonce, s.lastSlot, s.dispatch = t.Attempt, t.Epoch, t.Nonce, t.Slot, t.Dispatch
+}
+
+// token is that of the task's last dispatch.
+func (m *Machine) token(x *slot) task.Token {
+	return task.Token{Partition: m.cfg.Partition, Attempt: x.attempt, Epoch: x.epoch, Nonce: x.nonce, Slot: x.lastSlot,
 		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue().state.Queue, Seq: x.seq}
 }
 
@@ -257,15 +265,9 @@ func (m *Machine) claim(i uint32, s *session) {
 // putClaim writes the claim as it is now: a unary lease's end may have moved.
 func (m *Machine) putClaim(i uint32, s *session) {
 	x := m.slab.at(i)
-	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(i, x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
+	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
-	for k := range m.out.Claims {
-		if m.out.Claims[k].Seq == x.seq {
-			m.out.Claims[k] = c
-			return
-		}
-	}
-	m.out.Claims = append(m.out.Claims, c)
+	m.putClaims.put(&m.out.Claims, c)
 }
 
 // dropClaim takes the claim of a task away, if there is one. One that is put by
@@ -277,12 +279,7 @@ func (m *Machine) dropClaim(x *slot) {
 	x.flags &^= FlagClaim
 	m.dirty = true
 	m.out.DropClaims = append(m.out.DropClaims, x.seq)
-	for i := range m.out.Claims {
-		if m.out.Claims[i].Seq == x.seq {
-			m.out.Claims = append(m.out.Claims[:i], m.out.Claims[i+1:]...)
-			return
-		}
-	}
+	m.putClaims.takeBack(&m.out.Claims, x.seq)
 }
 
 // armLease sets the timer of a running task: the end of its unary lease, its

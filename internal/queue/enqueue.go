@@ -326,8 +326,9 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	m.dropClaim(s)
 	m.touch(l.queue())
 	m.dirty = true
-	if len(m.gotTask) > 0 {
+	if len(m.gotTask) > 0 || len(m.expiry.told) > 0 {
 		delete(m.gotTask, s.seq) // what was read of it is no longer so
+		delete(m.expiry.told, s.seq)
 	}
 	if moving {
 		return
@@ -338,7 +339,7 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 	if s.flags&FlagExpiry != 0 {
 		m.dropExpiry(ExpiryKey{s.expires, s.seq})
 		if fresh {
-			m.takeBackExpiry(s.seq)
+			m.putExpiries.takeBack(&m.out.Expiries, s.seq)
 		}
 	}
 	if s.flags&FlagLarge != 0 {

@@ -9,6 +9,10 @@ type expiry struct {
 	asked bool
 	born  task.Time // least entry put since asked; 0 = none
 
+	// Tasks that answers of this Apply tell of and that are still as they say. A task
+	// may have several entries in the index, of which one is its own.
+	told map[task.Seq]struct{}
+
 	// How long tasks of calendars in memory may wait from when they are due.
 	after map[task.Seq]task.Millis
 }
@@ -23,8 +27,15 @@ func (e *expiry) waits(s *slot, d task.Millis) {
 	e.after[s.seq] = d
 }
 
+func (e *expiry) learn(seq task.Seq) {
+	if e.told == nil {
+		e.told = map[task.Seq]struct{}{}
+	}
+	e.told[seq] = struct{}{}
+}
+
 func (m *Machine) putExpiry(at task.Time, id task.ID) {
-	m.out.Expiries = append(m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
+	m.putExpiries.put(&m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
 	e := &m.expiry
 	if e.asked && (e.born == 0 || at < e.born) {
 		e.born = at
@@ -37,16 +48,6 @@ func (m *Machine) putExpiry(at task.Time, id task.ID) {
 func (m *Machine) dropExpiry(k ExpiryKey) {
 	m.out.DropExpiries = append(m.out.DropExpiries, k)
 	m.dirty = true
-}
-
-// takeBackExpiry takes the entry of a task back that this very Apply may have put.
-func (m *Machine) takeBackExpiry(seq task.Seq) {
-	for i := range m.out.Expiries {
-		if m.out.Expiries[i].Key.Seq == seq {
-			m.out.Expiries = append(m.out.Expiries[:i], m.out.Expiries[i+1:]...)
-			return
-		}
-	}
 }
 
 func (m *Machine) wantExpiries() {
@@ -115,7 +116,7 @@ func (m *Machine) expireLoaded(a *Loaded) {
 		m.expireSlot(i, k)
 		return
 	}
-	if len(a.Waiting) == 0 {
+	if _, still := m.expiry.told[k.Seq]; !still || len(a.Waiting) == 0 {
 		m.dropExpiry(k)
 		return
 	}

@@ -55,57 +55,17 @@ func (m *Machine) follow(i uint32, o *task.Outcome) {
 	}
 }
 
-// findLease finds the running task of a token: by slot for leases of this epoch,
-// by sequence for those taken over.
+// findLease finds the running task of a token, every field of which must be right.
 func (m *Machine) findLease(t *task.Token) (uint32, bool) {
-	if t.Epoch == m.cfg.Epoch && t.Nonce == m.cfg.Nonce && m.slab.valid(t.Slot) {
-		x := m.slab.at(t.Slot)
-		if x.seq == t.Seq && x.state == slotRunning && x.dispatch == t.Dispatch && x.epoch == t.Epoch {
-			return t.Slot, true
+	i := t.Slot
+	if t.Epoch != m.cfg.Epoch || !m.slab.valid(i) || m.slab.at(i).seq != t.Seq { // it was taken over
+		var ok bool
+		if i, ok = m.index.get(t.Seq); !ok {
+			return NoSlot, false
 		}
-	}
-	i, ok := m.index.get(t.Seq)
-	if !ok {
-		return NoSlot, false
 	}
 	x := m.slab.at(i)
-	return i, x.state == slotRunning && x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
-}
-
-// lateOutcome judges an outcome whose lease is not running. A completion is
-// accepted if the task was not dispatched again since; a repeat of the finishing
-// token is OK; all else is LeaseLost.
-func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
-	t := &o.Token
-	if i, ok := m.index.get(t.Seq); ok {
-		x := m.slab.at(i)
-		if x.state == slotRunning || !x.sameLease(t) {
-			return task.LeaseLost
-		}
-		if o.Kind == task.OutcomeComplete || x.mayBeEarlier(t) {
-			m.takeOver(i, &m.unary)
-			m.follow(i, o)
-			return task.OK
-		}
-		return task.LeaseLost
-	}
-	got, asked := m.gotFinished[t.Seq]
-	if !asked {
-		segs := m.history.holding(t.Seq)
-		if len(segs) == 0 {
-			return task.LeaseLost
-		}
-		m.want(Want{What: WantFinished, Seq: t.Seq, Segments: segs})
-		return pending
-	}
-	if o.Kind == task.OutcomeComplete && got.Finished != nil && got.Finished.State == task.Succeeded && sameLease(&got.Finished.Token, t) {
-		return task.OK
-	}
-	return task.LeaseLost
-}
-
-func sameLease(a, b *task.Token) bool {
-	return a.Seq == b.Seq && a.Epoch == b.Epoch && a.Dispatch == b.Dispatch && a.Attempt == b.Attempt
+	return i, x.state == slotRunning && m.wasLast(x, t)
 }
 
 // complete ends a running task well.
@@ -168,6 +128,7 @@ const finishedOverhead = 72
 
 // fail counts a failure and retries or gives up.
 func (m *Machine) fail(i uint32, o *task.Outcome) {
+	m.slab.at(i).told = toldFail
 	m.failed(i, task.AttemptFailed, clip(o.Error), o.Permanent, o.Delay)
 }
 
@@ -243,9 +204,12 @@ func (m *Machine) release(i uint32, o *task.Outcome) {
 		x.releases = satAdd(x.releases)
 	}
 	if o.Delay <= 0 {
+		last := x.dispatch
 		m.giveBack(i)
+		x.dispatch, x.told = last, toldRelease
 		return
 	}
+	x.told = toldRelease
 	m.move(i, m.now.Add(o.Delay), m.attempt(i, task.AttemptReleased, ""))
 }
 
@@ -283,7 +247,7 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	x.flags |= FlagMoved
 	m.waitsAgain(x)
 	l.queue().state.Timed++
-	t := Timed{Type: l.group.typ.name, Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a}
+	t := Timed{Type: l.group.typ.name, Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a, Told: m.toldBy(x)}
 	m.samePlace = m.samePlace || t.Place == from.Place
 	m.putTimed(l, i, t)
 }
@@ -335,7 +299,7 @@ func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	reason = clip(reason)
 	p := m.place(x)
 	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Type: l.group.typ.name, Slot: i, From: m.source(i, x),
-		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Size: int(x.size)}
+		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Told: m.toldBy(x), Size: int(x.size)}
 	if x.putBatch == uint32(m.batch) {
 		d.From = m.freshSource(x)
 	}
@@ -424,7 +388,7 @@ func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
 		return NoSlot, false
 	}
 	x := m.slab.at(i)
-	if x.state != slotReady && x.state != slotHeld || !x.mayBeEarlier(t) {
+	if x.state != slotReady && x.state != slotHeld || !m.mayBeEarlier(x, t) {
 		return NoSlot, false
 	}
 	m.takeOver(i, &m.unary)

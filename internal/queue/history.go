@@ -15,9 +15,11 @@ type history struct {
 	closed []Segment // oldest first
 	bytes  int64
 	dirty  []*Segment
+	dirt   map[uint32]struct{} // their numbers
 }
 
 func (h *history) init(snap *Snapshot) {
+	h.dirt = map[uint32]struct{}{}
 	for _, s := range snap.Segments {
 		h.bytes += s.Bytes
 		if s.Closed == 0 {
@@ -47,12 +49,13 @@ func (h *history) add(m *Machine, keep task.Millis, seq task.Seq, size int64) Fi
 }
 
 func (h *history) touch(s *Segment) {
-	for _, d := range h.dirty {
-		if d == s {
-			return
-		}
+	if n := len(h.dirty); n > 0 && h.dirty[n-1] == s {
+		return
 	}
-	h.dirty = append(h.dirty, s)
+	if _, twice := h.dirt[s.Segment]; !twice {
+		h.dirt[s.Segment] = struct{}{}
+		h.dirty = append(h.dirty, s)
+	}
 }
 
 func (h *history) openFor(m *Machine, keep task.Millis) *Segment {
@@ -100,7 +103,9 @@ func (h *history) put(m *Machine) {
 		m.out.Segments = append(m.out.Segments, *s)
 		m.dirty = true
 	}
+	clear(h.dirty)
 	h.dirty = h.dirty[:0]
+	clear(h.dirt)
 }
 
 // full says whether s is to be closed for its size: an eighth of what history may
@@ -141,8 +146,7 @@ func (h *history) retain(m *Machine) {
 func (h *history) drop(m *Machine) {
 	kept := h.closed[:0]
 	for _, s := range h.closed {
-		fresh := slices.ContainsFunc(h.dirty, func(d *Segment) bool { return d.Segment == s.Segment })
-		if !fresh && (s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes) {
+		if _, fresh := h.dirt[s.Segment]; !fresh && (s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes) {
 			h.bytes -= s.Bytes
 			m.out.DropSegments = append(m.out.DropSegments, s.Segment)
 			m.dirty = true

@@ -76,7 +76,7 @@ func (m *Machine) enlist(no, i uint32) {
 // dispatched is what a list tells of a task.
 func (m *Machine) dispatched(i uint32) Dispatched {
 	x := m.slab.at(i)
-	d := Dispatched{Place: m.place(x), Dispatch: x.dispatch, Attempt: uint16(attemptOf(x)), Started: x.started, LeaseEnd: x.leaseEnd}
+	d := Dispatched{Place: m.place(x), Dispatch: x.dispatch, Slot: x.lastSlot, Attempt: x.attempt, Started: x.started, LeaseEnd: x.leaseEnd}
 	switch {
 	case x.session == 0:
 	case x.state == slotHeld:

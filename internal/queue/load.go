@@ -35,6 +35,7 @@ type Snapshot struct {
 	InFlight   []InFlight // what MayRun says and is still there, with its record
 	Lanes      []LaneFound
 	NextExpiry task.Time // of the first entry of the expiry index; 0 = none
+	NextIdem   task.Time // … of the index of idempotency entries
 }
 
 // LaneFound is a lane that has records: its first birth and first timed task.
@@ -63,7 +64,7 @@ type InFlight struct {
 // MayRun is the last dispatch of every task that claims and lists name, in the
 // order of places. Waiting is left to whoever reads the store; where no record
 // stands, the task has ended.
-func (s *Snapshot) MayRun() []InFlight {
+func (s *Snapshot) MayRun(partition uint16) []InFlight {
 	at := make(map[task.Seq]int, len(s.Claims))
 	var all []InFlight
 	add := func(f InFlight) {
@@ -83,7 +84,7 @@ func (s *Snapshot) MayRun() []InFlight {
 		l := &s.Lists[i]
 		for j := range l.Tasks {
 			d := &l.Tasks[j]
-			t := task.Token{Attempt: d.Attempt, Epoch: l.Epoch, Nonce: l.Nonce, Dispatch: d.Dispatch, Queue: d.Place.Queue, Seq: d.Place.Seq}
+			t := task.Token{Partition: partition, Attempt: d.Attempt, Epoch: l.Epoch, Nonce: l.Nonce, Slot: d.Slot, Dispatch: d.Dispatch, Queue: d.Place.Queue, Seq: d.Place.Seq}
 			add(InFlight{List: l.Key, Claim: Claim{Seq: d.Place.Seq, Place: d.Place, Token: t, Session: d.Session, Started: d.Started, LeaseEnd: d.LeaseEnd}})
 		}
 	}

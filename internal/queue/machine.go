@@ -54,7 +54,9 @@ type Machine struct {
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
 	openCount int
-	unary     session // the leases taken outside any session
+	freeNos   []uint32                       // numbers of m.sessions that are free
+	awaited   map[string]map[uint32]struct{} // sessions by the queues that they name and that don't exist
+	unary     session                        // the leases taken outside any session
 
 	producers producers
 	idems     idems
@@ -64,9 +66,14 @@ type Machine struct {
 	expiry    expiry
 	sweeper   sweeper
 
+	// What this Apply puts, by key.
+	putClaims   puts[task.Seq, Claim]
+	putExpiries puts[task.Seq, Expiry]
+	putSessions puts[string, SessionState]
+
 	// Answers to point Wants, for this Apply only.
-	gotTask     map[task.Seq]*Loaded
-	gotFinished map[task.Seq]*Loaded
+	gotTask map[task.Seq]*Loaded
+	gotTold map[task.Seq]*Loaded
 }
 
 // New makes the machine of a partition from what the store holds.
@@ -85,10 +92,13 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
-		byName: map[string]*queueOf{}, byID: map[string]uint32{}, loads: map[uint32]*load{},
-		gotTask: map[task.Seq]*Loaded{}, gotFinished: map[task.Seq]*Loaded{},
-		queues: make([]*queueOf, 1), // number 0 is never used
-		unary:  newUnary(),
+		byName: map[string]*queueOf{}, byID: map[string]uint32{}, awaited: map[string]map[uint32]struct{}{}, loads: map[uint32]*load{},
+		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{},
+		queues:      make([]*queueOf, 1), // number 0 is never used
+		unary:       newUnary(),
+		putClaims:   newPuts(func(c *Claim) task.Seq { return c.Seq }),
+		putExpiries: newPuts(func(x *Expiry) task.Seq { return x.Key.Seq }),
+		putSessions: newPuts(func(s *SessionState) string { return s.Session }),
 	}
 	m.timers, m.calendar = newTimers(&m.slab), newTimers(&m.slab)
 	m.now = snap.Meta.Now
@@ -96,7 +106,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.tell(now, snap.Meta.Offset)
 	m.counter = cfg.First
 	m.producers.init(snap.Producers)
-	m.idems.init()
+	m.idems.init(m.now, snap.NextIdem)
 	m.loadQueues(snap)
 	m.history.init(snap)
 	m.loadRestart(snap)
@@ -196,6 +206,8 @@ func (m *Machine) finishApply() {
 	m.wantExpiries()
 	m.wantSweep()
 	out := m.out
+	m.idems.put(m)
+	m.wantIdemsDue()
 	for _, q := range m.dirtyList {
 		q.dirty = false
 		out.Queues = append(out.Queues, q.state)
@@ -217,8 +229,11 @@ func (m *Machine) finishApply() {
 	}
 	out.Deadline = m.deadline()
 	clear(m.gotTask)
-	clear(m.gotFinished)
-	m.idems.forget()
+	clear(m.expiry.told)
+	clear(m.gotTold)
+	m.putClaims.forget()
+	m.putExpiries.forget()
+	m.putSessions.forget()
 	m.out = nil
 }
 
@@ -236,6 +251,9 @@ func (m *Machine) deadline() task.Time {
 	}
 	if m.wakes.len() > 0 {
 		d = min(d, m.wakes.items[0].side.wake)
+	}
+	if t := m.idems.due.at(); t != 0 && t < d {
+		d = t
 	}
 	if t := m.longAt; t != 0 && t < d {
 		d = t
@@ -294,9 +312,8 @@ func (m *Machine) slowWork() {
 	m.lapseSessions()
 	m.sweepLists()
 	m.giveUpUnserved()
-	m.producers.evict(m)
+	m.producers.lapse(m)
 	m.history.retain(m)
-	m.sweepIdems()
 	m.dropLanes()
 }
 

@@ -33,9 +33,6 @@ func (m *Machine) keyOnce() {
 	if len(o.DropClaims) > 0 {
 		o.DropClaims = dropsLeft(o.DropClaims, len(o.Claims), func(i int) task.Seq { return o.Claims[i].Seq })
 	}
-	if len(o.DropIdems) > 0 {
-		o.DropIdems = dropsLeft(o.DropIdems, len(o.Idems), func(i int) IdemKey { return o.Idems[i].Key })
-	}
 	if len(o.DropSessions) > 0 {
 		o.DropSessions = dropsLeft(o.DropSessions, len(o.Sessions), func(i int) string { return o.Sessions[i].Session })
 	}

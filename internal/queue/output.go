@@ -22,6 +22,7 @@ type Output struct {
 	DropWheres    []task.Seq
 	DropExpiries  []ExpiryKey
 	DropIdems     []IdemKey
+	DropIdemDues  []IdemDueKey
 	DropClaims    []task.Seq
 	DropLists     []ListKey
 	DropSegments  []uint32
@@ -42,6 +43,7 @@ type Output struct {
 	Wheres    []Where
 	Expiries  []Expiry
 	Idems     []Idem
+	IdemDues  []IdemDue
 	Claims    []Claim
 	Lists     []List
 	Queues    []QueueState
@@ -75,11 +77,11 @@ func (o *Output) Durable() bool { return o.MetaSet }
 func (o *Output) Reset() {
 	*o = Output{
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
-		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
+		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
 		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], Covers: o.Covers[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
@@ -123,6 +125,7 @@ type Timed struct {
 	Expires task.Time
 	Attempt *task.Attempt // nil: nothing to add
 	Reset   bool          // forget earlier attempts
+	Told    Told
 }
 
 // DeadKey names a dead letter.
@@ -143,6 +146,7 @@ type DeadLetter struct {
 	Flags   Flags
 	Reason  string
 	Attempt *task.Attempt
+	Told    Told
 	Size    int // filled by the loader
 }
 
@@ -204,6 +208,22 @@ type Idem struct {
 	ID      task.ID
 	Payload uint64 // hash of type and payload
 	Until   task.Time
+	Due     task.Time // when it is looked at: at Until, and later while its task lives
+}
+
+// IdemDueKey names an entry of the index by which idempotency entries end. No key
+// is ever put twice.
+type IdemDueKey struct {
+	At  task.Time
+	Seq task.Seq
+}
+
+// IdemDue is an entry of that index: which idempotency entry it is, and its task.
+type IdemDue struct {
+	Key       IdemDueKey
+	Idem      IdemKey
+	ID        task.ID
+	NameBytes int // length of the idempotency key
 }
 
 // Claim is a durable lease: the task was running under this token.
@@ -235,6 +255,7 @@ type List struct {
 type Dispatched struct {
 	Place    Place
 	Dispatch uint32
+	Slot     uint32
 	Attempt  uint16
 	Session  string // "" = none
 	Started  task.Time
@@ -299,6 +320,7 @@ type ProducerState struct {
 	Below    uint64 // numbers below are answered and never repeated
 	Seen     task.Time
 	Ranges   []NumberRange
+	Evicted  bool // it gave way to newer ones: only its name is left
 }
 
 // SessionState is an open worker session that outlives its connection.

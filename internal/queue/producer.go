@@ -1,18 +1,27 @@
 package queue
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
 
 // producers makes repeated enqueues harmless: for each producer session and
 // queue, which numbers got which tasks, until the producer says it has the
-// answers.
+// answers. There is room for so many; then the one not heard of for longest goes, of
+// the client that wants another if it has many, else of all. One that goes before its time
+// leaves its name, so that it is never taken for new.
 type producers struct {
-	find  map[producerKey]*producer
-	list  []*producer
-	dirty []*producer
+	find    map[producerKey]*producer
+	seen    ring // sessions, the one not heard of for longest first
+	evicted ring // what is left of those that went before their time, the first one first
+	clients map[string]*ring
+	dirty   []*producer
+	gone    int64 // evicted since this owner began
 }
 
 type producerKey struct {
@@ -21,12 +30,28 @@ type producerKey struct {
 }
 
 type producer struct {
-	state ProducerState
-	dirty bool
+	state  ProducerState
+	loose  map[uint64]task.ID // numbers of this Apply that came out of order: merged at its end
+	dirty  bool
+	all    links // in seen or evicted
+	client links // in its client's ring
+}
+
+// clientOf is whose session it is: an SDK begins one for each queue, under its own
+// name with a number behind the last point.
+func clientOf(producer string) string {
+	if i := strings.LastIndexByte(producer, '.'); i >= 0 {
+		return producer[:i]
+	}
+	return producer
 }
 
 func (ps *producers) init(states []ProducerState) {
-	ps.find = map[producerKey]*producer{}
+	ps.find, ps.clients = map[producerKey]*producer{}, map[string]*ring{}
+	ps.seen.of = func(p *producer) *links { return &p.all }
+	ps.evicted.of = ps.seen.of
+	states = slices.Clone(states)
+	slices.SortStableFunc(states, func(a, b ProducerState) int { return cmp.Compare(a.Seen, b.Seen) })
 	for _, st := range states {
 		ps.add(st)
 	}
@@ -35,9 +60,84 @@ func (ps *producers) init(states []ProducerState) {
 func (ps *producers) add(st ProducerState) *producer {
 	p := &producer{state: st}
 	ps.find[producerKey{st.Queue, st.Producer}] = p
-	ps.list = append(ps.list, p)
+	if st.Evicted {
+		ps.evicted.push(p)
+		return p
+	}
+	ps.seen.push(p)
+	name := clientOf(st.Producer)
+	c := ps.clients[name]
+	if c == nil {
+		c = &ring{of: func(p *producer) *links { return &p.client }}
+		ps.clients[name] = c
+	}
+	c.push(p)
 	return p
 }
+
+// remove takes p out of its rings.
+func (ps *producers) remove(p *producer) {
+	if p.state.Evicted {
+		ps.evicted.remove(p)
+		return
+	}
+	ps.seen.remove(p)
+	name := clientOf(p.state.Producer)
+	c := ps.clients[name]
+	if c.remove(p); c.n == 0 {
+		delete(ps.clients, name)
+	}
+}
+
+// heard puts p behind all others.
+func (ps *producers) heard(m *Machine, p *producer) {
+	p.state.Seen = m.now
+	ps.seen.remove(p)
+	ps.seen.push(p)
+	c := ps.clients[clientOf(p.state.Producer)]
+	c.remove(p)
+	c.push(p)
+}
+
+// makeRoom evicts one session if there are as many as may be: the client's own, if
+// it has many.
+func (ps *producers) makeRoom(m *Machine, name string) {
+	if ps.seen.n < producersMax {
+		return
+	}
+	if c := ps.clients[clientOf(name)]; c != nil && c.n >= producersClientMany {
+		ps.evict(m, c.first)
+		return
+	}
+	ps.evict(m, ps.seen.first)
+}
+
+// evict forgets all of p but its name.
+func (ps *producers) evict(m *Machine, p *producer) {
+	if ps.evicted.n >= evictedMax {
+		ps.drop(m, ps.evicted.first)
+	}
+	ps.remove(p)
+	p.state = ProducerState{Producer: p.state.Producer, Queue: p.state.Queue, Seen: m.now, Evicted: true}
+	p.loose = nil
+	ps.evicted.push(p)
+	ps.gone++
+	ps.touch(p)
+	m.dirty = true
+}
+
+// drop forgets p for good.
+func (ps *producers) drop(m *Machine, p *producer) {
+	ps.remove(p)
+	delete(ps.find, producerKey{p.state.Queue, p.state.Producer})
+	if p.dirty { // it is not put
+		ps.dirty = slices.DeleteFunc(ps.dirty, func(x *producer) bool { return x == p })
+	}
+	m.out.DropProducers = append(m.out.DropProducers, p.state)
+	m.dirty = true
+}
+
+var errProducerGone = task.Errorf(task.Conflict, "this producer session is no longer known (it was idle for over 10 minutes, or gave way to newer ones): begin a new one, under another name; whether numbers sent before were taken can't be told")
 
 // of finds the state for a batch, trimmed by what the producer has confirmed.
 func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer, *task.Error) {
@@ -45,29 +145,24 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 		return nil, task.Errorf(task.Invalid, "a producer session's name has %d bytes, the most is 64", len(b.Producer))
 	}
 	p := ps.find[producerKey{q.state.Queue, b.Producer}]
+	if p == nil && b.AckBelow > 1 && !b.Wide || p != nil && p.state.Evicted {
+		return nil, errProducerGone
+	}
 	if p == nil {
-		if b.AckBelow > 1 && !b.Wide {
-			return nil, task.Errorf(task.Conflict, "this producer session is no longer known (it was idle for over 10 minutes): begin a new one; whether numbers sent before were taken can't be told")
-		}
-		if len(ps.list) >= producersMax {
-			return nil, task.Errorf(task.Exhausted, "%d producer sessions are known, the most there can be: keep one client a process", producersMax)
-		}
+		ps.makeRoom(m, b.Producer)
 		p = ps.add(ProducerState{Producer: b.Producer, Queue: q.state.Queue})
 	}
+	ps.heard(m, p)
 	st := &p.state
-	st.Seen = m.now
 	if b.AckBelow > st.Below {
 		st.Below = b.AckBelow
 		n := 0
 		for n < len(st.Ranges) && st.Ranges[n].First+uint64(st.Ranges[n].N) <= st.Below {
 			n++
 		}
-		if n > 0 {
-			// A put of this batch may still share the old array: start a new one.
-			st.Ranges = append([]NumberRange(nil), st.Ranges[n:]...)
-		}
+		st.Ranges = st.Ranges[n:]
 	}
-	if len(st.Ranges) >= rangesMax {
+	if len(st.Ranges)+len(p.loose) >= rangesMax {
 		return nil, task.Errorf(task.Exhausted, "this producer session has %d unconfirmed enqueues: confirm answers (ack below) before sending more", len(st.Ranges))
 	}
 	ps.touch(p)
@@ -85,8 +180,16 @@ func (ps *producers) touch(p *producer) {
 // repeat answers a number that was seen.
 func (p *producer) repeat(n uint64, r *task.Enqueued) bool {
 	st := &p.state
+	if st.Evicted {
+		r.Err = errProducerGone
+		return true
+	}
 	if n < st.Below {
 		r.Err = task.Errorf(task.Conflict, "number %d was confirmed as answered and can't be repeated", n)
+		return true
+	}
+	if id, ok := p.loose[n]; ok {
+		r.ID, r.Existing = id, true
 		return true
 	}
 	i := sort.Search(len(st.Ranges), func(i int) bool { return st.Ranges[i].First+uint64(st.Ranges[i].N) > n })
@@ -111,39 +214,100 @@ func (ps *producers) note(m *Machine, p *producer, n uint64, id task.ID) {
 			g.N++
 			return
 		}
-		if n < g.First { // out of order: keep the ranges sorted
-			i := sort.Search(k, func(i int) bool { return st.Ranges[i].First > n })
-			st.Ranges = append(st.Ranges, NumberRange{})
-			copy(st.Ranges[i+1:], st.Ranges[i:])
-			st.Ranges[i] = NumberRange{First: n, N: 1, ID: id}
+		if n < g.First {
+			if p.loose == nil {
+				p.loose = map[uint64]task.ID{}
+			}
+			p.loose[n] = id
 			return
 		}
 	}
 	st.Ranges = append(st.Ranges, NumberRange{First: n, N: 1, ID: id})
 }
 
+// merge puts the loose numbers where they belong among the ranges.
+func (p *producer) merge() {
+	if len(p.loose) == 0 {
+		return
+	}
+	old := p.state.Ranges
+	all := make([]NumberRange, 0, len(old)+len(p.loose))
+	add := func(r NumberRange) {
+		if k := len(all); k > 0 {
+			g := &all[k-1]
+			next := g.ID
+			next.Seq += task.Seq(g.N)
+			if r.First == g.First+uint64(g.N) && r.ID == next {
+				g.N += r.N
+				return
+			}
+		}
+		all = append(all, r)
+	}
+	for _, n := range slices.Sorted(maps.Keys(p.loose)) {
+		for len(old) > 0 && old[0].First < n {
+			add(old[0])
+			old = old[1:]
+		}
+		add(NumberRange{First: n, N: 1, ID: p.loose[n]})
+	}
+	for _, r := range old {
+		add(r)
+	}
+	p.state.Ranges, p.loose = all, nil
+}
+
 // put writes the sessions touched in this batch.
 func (ps *producers) put(m *Machine) {
 	for _, p := range ps.dirty {
 		p.dirty = false
+		p.merge()
 		m.out.Producers = append(m.out.Producers, p.state)
 	}
 	ps.dirty = ps.dirty[:0]
 }
 
-// evict forgets sessions that were idle too long.
-func (ps *producers) evict(m *Machine) {
-	kept := ps.list[:0]
-	for _, p := range ps.list {
-		if p.dirty || p.state.Seen.Add(task.ProducerIdleMax) > m.now {
-			kept = append(kept, p)
-			continue
+// lapse forgets sessions that were idle too long, and the names of those that went
+// before their time.
+func (ps *producers) lapse(m *Machine) {
+	for _, r := range []*ring{&ps.seen, &ps.evicted} {
+		for p := r.first; p != nil && p.state.Seen.Add(task.ProducerIdleMax) <= m.now; p = r.first {
+			ps.drop(m, p)
 		}
-		k := producerKey{p.state.Queue, p.state.Producer}
-		delete(ps.find, k)
-		m.out.DropProducers = append(m.out.DropProducers, p.state)
-		m.dirty = true
 	}
-	clear(ps.list[len(kept):])
-	ps.list = kept
+}
+
+// ring is a list of producers that is left at any place.
+type ring struct {
+	of          func(*producer) *links
+	first, last *producer
+	n           int
+}
+
+type links struct{ prev, next *producer }
+
+func (r *ring) push(p *producer) {
+	*r.of(p) = links{prev: r.last}
+	if r.last == nil {
+		r.first = p
+	} else {
+		r.of(r.last).next = p
+	}
+	r.last = p
+	r.n++
+}
+
+func (r *ring) remove(p *producer) {
+	l := *r.of(p)
+	if l.prev == nil {
+		r.first = l.next
+	} else {
+		r.of(l.prev).next = l.next
+	}
+	if l.next == nil {
+		r.last = l.prev
+	} else {
+		r.of(l.next).prev = l.prev
+	}
+	r.n--
 }

@@ -22,13 +22,7 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 	q := m.addQueue(QueueState{Queue: m.meta.NextQueue, Name: name})
 	m.meta.NextQueue++
 	m.touch(q)
-	for _, s := range m.sessions {
-		if s != nil {
-			if s.adoptQueue(q) && !s.detached {
-				m.countServingIn(s, q, 1)
-			}
-		}
-	}
+	m.adoptQueue(q)
 	return q, nil
 }
 

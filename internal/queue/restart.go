@@ -77,7 +77,9 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 	for k := range snap.InFlight {
 		f := &snap.InFlight[k]
 		p, n := f.Claim.Place, f.Waiting.Counts
-		if m.queueOfNum(p.Queue) == nil || uint32(f.Claim.Token.Attempt) != n.Failures+n.Crashes+1 {
+		// A claim goes as soon as its dispatch is over; one that a worker has taken back
+		// is of an earlier attempt.
+		if m.queueOfNum(p.Queue) == nil || !f.Claimed && uint32(f.Claim.Token.Attempt) != n.Failures+n.Crashes+1 {
 			continue // it has been dispatched, has failed and stands there again
 		}
 		i := m.takeInFlight(f)
@@ -108,7 +110,8 @@ func (m *Machine) takeInFlight(f *InFlight) uint32 {
 	i := m.slotFor(l, &f.Waiting)
 	m.waiting++
 	x := m.slab.at(i)
-	x.epoch, x.nonce, x.dispatch = f.Claim.Token.Epoch, f.Claim.Token.Nonce, f.Claim.Token.Dispatch
+	x.lastLease(&f.Claim.Token)
+	x.told = toldNone
 	x.started = f.Claim.Started
 	if x.expires != 0 && x.expires <= m.now {
 		x.flags &^= FlagExpiry // its entry may have gone while it ran: should it wait again, it has one again
@@ -126,7 +129,7 @@ func (m *Machine) resumeUnary(i uint32, f *InFlight) {
 	x := m.slab.at(i)
 	started := x.started
 	m.waiting--
-	m.lease(i, &m.unary)
+	m.lease(i, &m.unary, &f.Claim.Token)
 	x.started, x.leaseEnd, x.long = started, f.Claim.LeaseEnd, f.Claimed
 	m.armLease(i)
 }
@@ -158,17 +161,6 @@ func (m *Machine) unhold(i uint32) {
 	m.ripen(l, i)
 }
 
-// mayBeEarlier says whether t is the last dispatch of a waiting task, by an
-// earlier owner, and the task stands as that has left it.
-func (x *slot) mayBeEarlier(t *task.Token) bool {
-	return x.old && x.sameLease(t) && uint32(t.Attempt) == attemptOf(x)
-}
-
-// sameLease says whether t is the task's last dispatch.
-func (x *slot) sameLease(t *task.Token) bool {
-	return x.dispatch == t.Dispatch && x.epoch == t.Epoch && x.nonce == t.Nonce
-}
-
 // takeOver leases a waiting task to s under t, its last dispatch. The attempt goes
 // on: it began when that dispatch did.
 func (m *Machine) takeOver(i uint32, s *session) {
@@ -176,8 +168,9 @@ func (m *Machine) takeOver(i uint32, s *session) {
 	started, list := x.started, x.list
 	claimed := x.flags&FlagClaim != 0
 	x.list = 0 // it stays in its list
+	t := m.token(x)
 	m.detachToLease(i)
-	m.lease(i, s)
+	m.lease(i, s, &t)
 	x.list, x.started, x.long = list, started, claimed
 	m.armLease(i)
 }
@@ -266,7 +259,8 @@ func (m *Machine) firstWork() {
 	r.fresh = false
 	for _, a := range r.order {
 		if a.put {
-			m.putSession(a.state)
+			m.dirty = true
+			m.putSessions.put(&m.out.Sessions, a.state)
 		}
 	}
 	m.out.DropClaims = append(m.out.DropClaims, r.over...)

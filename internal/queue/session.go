@@ -1,7 +1,8 @@
 package queue
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -61,8 +62,11 @@ func (m *Machine) open(o *Open) {
 		m.sessions[s.no-1] = s
 		m.byID[o.Options.ID] = s.no
 		m.openCount++
-	} else if !s.detached {
-		m.countServing(s, -1)
+	} else {
+		if !s.detached {
+			m.countServing(s, -1)
+		}
+		m.unawait(s)
 	}
 	o.Session = s.no
 	s.opts = *o.Options
@@ -78,33 +82,26 @@ func (m *Machine) open(o *Open) {
 	for _, w := range s.opts.Queues {
 		s.weights[w.Queue] = max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
-			s.adoptQueue(q)
+			s.queues = append(s.queues, sessionQueue{q, max(w.Weight, 1)})
+		} else {
+			m.await(s, w.Queue)
 		}
 	}
+	slices.SortFunc(s.queues, bySessionQueue)
 	m.countServing(s, 1)
 	if s.opts.Remote {
-		m.putSession(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
+		m.dirty = true
+		m.putSessions.put(&m.out.Sessions, SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
 	}
 	m.resume(s, o)
 }
 
-// putSession writes the session down; the last put of an Apply counts.
-func (m *Machine) putSession(st SessionState) {
-	m.dirty = true
-	for i := range m.out.Sessions {
-		if m.out.Sessions[i].Session == st.Session {
-			m.out.Sessions[i] = st
-			return
-		}
-	}
-	m.out.Sessions = append(m.out.Sessions, st)
-}
-
+// freeSessionNo is a number that no session has, the last one given back first.
 func (m *Machine) freeSessionNo() uint32 {
-	for i, s := range m.sessions {
-		if s == nil {
-			return uint32(i + 1)
-		}
+	if n := len(m.freeNos); n > 0 {
+		no := m.freeNos[n-1]
+		m.freeNos = m.freeNos[:n-1]
+		return no
 	}
 	m.sessions = append(m.sessions, nil)
 	return uint32(len(m.sessions))
@@ -131,16 +128,43 @@ func checkSession(o *task.SessionOptions) *task.Error {
 	return nil
 }
 
-// adoptQueue lets the session serve a queue that it names and that now exists.
-func (s *session) adoptQueue(q *queueOf) bool {
-	w, ok := s.weights[q.state.Name]
-	if !ok {
-		return false
+// await notes that s names a queue that does not exist yet.
+func (m *Machine) await(s *session, name string) {
+	of := m.awaited[name]
+	if of == nil {
+		of = map[uint32]struct{}{}
+		m.awaited[name] = of
 	}
-	s.queues = append(s.queues, sessionQueue{q, w})
-	s.turn, s.share = 0, 0
-	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
-	return true
+	of[s.no] = struct{}{}
+}
+
+func (m *Machine) unawait(s *session) {
+	for _, w := range s.opts.Queues {
+		of := m.awaited[w.Queue]
+		if delete(of, s.no); len(of) == 0 {
+			delete(m.awaited, w.Queue)
+		}
+	}
+}
+
+// adoptQueue lets the sessions that name a new queue serve it. Each is a matter of
+// its own: their order does not count.
+func (m *Machine) adoptQueue(q *queueOf) {
+	for no := range m.awaited[q.state.Name] {
+		s := m.sessionOf(no)
+		x := sessionQueue{q, s.weights[q.state.Name]}
+		i, _ := slices.BinarySearchFunc(s.queues, x, bySessionQueue)
+		s.queues = slices.Insert(s.queues, i, x)
+		s.turn, s.share = 0, 0
+		if !s.detached {
+			m.countServingIn(s, q, 1)
+		}
+	}
+	delete(m.awaited, q.state.Name)
+}
+
+func bySessionQueue(a, b sessionQueue) int {
+	return cmp.Compare(a.queue.state.Queue, b.queue.state.Queue)
 }
 
 // resume gives the session the leases it says it holds, where they are still
@@ -164,7 +188,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) bool {
 		return false
 	}
 	x := m.slab.at(i)
-	if !x.sameLease(&t) {
+	if x.told != toldNone || !m.wasLast(x, &t) {
 		return false
 	}
 	switch x.state {
@@ -213,6 +237,8 @@ func (m *Machine) endSession(s *session) {
 		m.noteServed(sq.queue, &s.serves)
 	}
 	m.sessions[s.no-1] = nil
+	m.freeNos = append(m.freeNos, s.no)
+	m.unawait(s)
 	delete(m.byID, s.opts.ID)
 	m.openCount--
 	if s.opts.Remote {
@@ -224,12 +250,7 @@ func (m *Machine) endSession(s *session) {
 func (m *Machine) dropSession(id string) {
 	m.dirty = true
 	m.out.DropSessions = append(m.out.DropSessions, id)
-	for i := range m.out.Sessions {
-		if m.out.Sessions[i].Session == id {
-			m.out.Sessions = append(m.out.Sessions[:i], m.out.Sessions[i+1:]...)
-			return
-		}
-	}
+	m.putSessions.takeBack(&m.out.Sessions, id)
 }
 
 // lapseSessions ends sessions that have not been heard of for their TTL. The
@@ -257,7 +278,7 @@ func (m *Machine) lapseSessions() {
 func (m *Machine) revoke(i uint32, why task.Code) {
 	s := m.slab.at(i)
 	if s.session != 0 {
-		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(i, s), Why: why})
+		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(s), Why: why})
 	}
 }
 

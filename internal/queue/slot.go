@@ -39,6 +39,7 @@ type slot struct {
 	dispatch uint32 // of the last dispatch …
 	epoch    uint32 // … and the epoch it happened in
 	nonce    uint32
+	lastSlot uint32 // where its owner kept it then
 	putBatch uint32 // Apply that put its record …
 	putIndex uint32 // … and where in the Output
 	size     uint32 // bytes of its record
@@ -46,12 +47,14 @@ type slot struct {
 	failures uint16
 	crashes  uint16
 	releases uint16
+	attempt  uint16 // which one that dispatch was
 	class    task.Class
 	state    slotState
 	flags    Flags
 	long     bool // its lease is older than longAfter
 	ordered  bool // it stands in the lane's births by sequence
 	old      bool // it stands as its last dispatch, by an earlier owner, has left it
+	told     told // the outcome that was acknowledged for that dispatch, of a task that waits
 }
 
 const (

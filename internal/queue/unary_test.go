@@ -52,7 +52,7 @@ func TestExtendTakesUp(t *testing.T) {
 	list := List{Key: ListKey{1, 5}, Epoch: 1, Nonce: 3, Tasks: []Dispatched{{Place: at.Place, Dispatch: 9, Attempt: 1, Started: 400, LeaseEnd: 900}}}
 	snap := &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
 		Lanes: []LaneFound{{Queue: 1, Lane: 1, Names: Names{Type: "t"}, HasBirth: true, Birth: seq}}, Lists: []List{list}}
-	snap.InFlight = snap.MayRun()
+	snap.InFlight = snap.MayRun(1)
 	snap.InFlight[0].Waiting = at
 	m := New(Config{Epoch: 2, Nonce: 7}, snap, 1000)
 	var out Output

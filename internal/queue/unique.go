@@ -8,19 +8,72 @@ import (
 
 // idems enforces idempotency keys. An entry holds from enqueue to the later of
 // its window and the end of its task, unless that is deleted before it succeeds;
-// it lives in the store and is read when a batch names it. got is what is known in this Apply: nil = no such entry.
+// it lives in the store and is read when a batch names it.
 type idems struct {
-	got      map[IdemKey]*Idem
-	next     task.Time // of the next sweep
-	sweeping bool
-	at       IdemKey
+	got     map[IdemKey]*idemNow // what is known in this Apply
+	changed []*idemNow           // … and is not as the store has it, in the order of the first change
+	due     idemDues
+}
+
+// idemNow is an entry as the store has it and as this Apply has left it; nil: there
+// is none.
+type idemNow struct {
+	was, is *Idem
+	changed bool
 }
 
 const idemOverhead = 48 // bytes of an entry beside its key
 
-func (d *idems) init() { d.got = map[IdemKey]*Idem{} }
+func (d *idems) init(now, next task.Time) {
+	d.got = map[IdemKey]*idemNow{}
+	d.due = idemDues{next: next, touched: map[IdemKey]struct{}{}, revived: map[task.Seq]struct{}{}}
+	d.due.from.At = now // what is put from here on is due later
+	if next != 0 {
+		d.due.from.At = min(next, now)
+	}
+}
 
-func (d *idems) forget() {
+// learn takes in what the store has. It comes before all changes.
+func (d *idems) learn(k IdemKey, e *Idem) {
+	if d.got[k] == nil {
+		d.got[k] = &idemNow{was: e, is: e}
+	}
+}
+
+// set changes an entry that is known, and the count of its queue's bytes.
+func (d *idems) set(m *Machine, k IdemKey, e *Idem) {
+	n, q := d.got[k], m.queues[k.Queue]
+	q.state.IdemBytes += e.bytes() - n.is.bytes()
+	n.is = e
+	if !n.changed {
+		n.changed = true
+		d.changed = append(d.changed, n)
+	}
+	d.due.touch(k)
+	m.touch(q)
+	m.dirty = true
+}
+
+func (e *Idem) bytes() int64 {
+	if e == nil {
+		return 0
+	}
+	return int64(idemOverhead + len(e.Name))
+}
+
+// put writes what has changed, and forgets what was known.
+func (d *idems) put(m *Machine) {
+	for _, n := range d.changed {
+		d.due.put(m, n)
+		switch {
+		case n.is != nil:
+			m.out.Idems = append(m.out.Idems, *n.is)
+		case n.was != nil:
+			m.out.DropIdems = append(m.out.DropIdems, n.was.Key)
+		}
+	}
+	clear(d.changed)
+	d.changed = d.changed[:0]
 	if len(d.got) > 0 {
 		clear(d.got)
 	}
@@ -56,16 +109,17 @@ func (d *idems) known(m *Machine, q *queueOf, b *task.EnqueueBatch) bool {
 			continue
 		}
 		k := IdemKey{q.state.Queue, hashOf(s.Idempotency)}
-		e, ok := d.got[k]
+		n, ok := d.got[k]
 		if !ok {
 			all = false
 			m.want(Want{What: WantIdem, Queue: k.Queue, Hash: k.Hash, Key: s.Idempotency})
 			continue
 		}
+		e := n.is
 		if e == nil || e.Until > m.now {
 			continue
 		}
-		if _, here := m.index.get(e.ID.Seq); here {
+		if _, here := m.index.get(e.ID.Seq); here || m.surelyGone(e.ID) {
 			continue
 		}
 		if _, asked := m.gotTask[e.ID.Seq]; !asked {
@@ -101,7 +155,7 @@ func (d *idems) repeat(m *Machine, q *queueOf, s *task.Spec, r *task.Enqueued) b
 		return true
 	}
 	size := int64(idemOverhead + len(s.Idempotency))
-	if d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}] == nil && q.state.IdemBytes+size > m.cfg.IdemBytes {
+	if d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}].is == nil && q.state.IdemBytes+size > m.cfg.IdemBytes {
 		r.Err = task.Errorf(task.Exhausted, "queue %q holds %d bytes of idempotency keys, the most it may: use shorter windows", q.state.Name, q.state.IdemBytes)
 		return true
 	}
@@ -110,7 +164,7 @@ func (d *idems) repeat(m *Machine, q *queueOf, s *task.Spec, r *task.Enqueued) b
 
 // held is the entry that holds a spec's key now, or nil.
 func (d *idems) held(m *Machine, q *queueOf, s *task.Spec) *Idem {
-	e := d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}]
+	e := d.got[IdemKey{q.state.Queue, hashOf(s.Idempotency)}].is
 	if e != nil && (e.Until > m.now || m.isLive(e.ID.Seq)) {
 		return e
 	}
@@ -133,19 +187,8 @@ func (d *idems) note(m *Machine, q *queueOf, s *task.Spec, id task.ID) {
 	if window == 0 {
 		window = task.DefaultIdempotency
 	}
-	if old := d.got[k]; old != nil {
-		q.state.IdemBytes -= int64(idemOverhead + len(old.Name))
-	}
-	e := Idem{Key: k, Name: s.Idempotency, ID: id, Payload: payloadHash(s), Until: m.now.Add(window)}
-	d.got[k] = &e
-	q.state.IdemBytes += int64(idemOverhead + len(e.Name))
-	for i := range m.out.Idems { // a later put of the same key in one batch replaces the earlier
-		if m.out.Idems[i].Key == k {
-			m.out.Idems[i] = e
-			return
-		}
-	}
-	m.out.Idems = append(m.out.Idems, e)
+	until := m.now.Add(window)
+	d.set(m, k, &Idem{Key: k, Name: s.Idempotency, ID: id, Payload: payloadHash(s), Until: until, Due: until})
 }
 
 // freeKey gives up the idempotency key of a task that is deleted. False: what
@@ -159,61 +202,12 @@ func (m *Machine) freeKey(id task.ID, flags Flags) bool {
 		m.want(Want{What: WantTask, ID: id, Idem: true})
 		return false
 	}
-	e := a.Idem
-	if e != nil {
-		if known, ok := m.idems.got[e.Key]; ok { // it may have changed in this Apply
-			e = known
-		}
+	if a.Idem == nil {
+		return true
 	}
-	if e != nil && e.ID.Seq == id.Seq {
-		m.idems.drop(m, e)
+	m.idems.learn(a.Idem.Key, a.Idem)
+	if e := m.idems.got[a.Idem.Key].is; e != nil && e.ID.Seq == id.Seq { // it may have changed in this Apply
+		m.idems.set(m, e.Key, nil)
 	}
 	return true
-}
-
-// drop takes an entry away. One that this very Apply puts is taken back.
-func (d *idems) drop(m *Machine, e *Idem) {
-	m.out.DropIdems = append(m.out.DropIdems, e.Key)
-	for i := range m.out.Idems {
-		if m.out.Idems[i].Key == e.Key {
-			m.out.Idems = append(m.out.Idems[:i], m.out.Idems[i+1:]...)
-			break
-		}
-	}
-	d.got[e.Key] = nil
-	if q := m.queues[e.Key.Queue]; q != nil {
-		q.state.IdemBytes -= int64(idemOverhead + len(e.Name))
-		m.touch(q)
-	}
-	m.dirty = true
-}
-
-// sweepIdems walks the entries, a bounded step at a time, and drops those whose
-// window and task are both over.
-func (m *Machine) sweepIdems() {
-	d := &m.idems
-	if d.next == 0 {
-		d.next = m.now.Add(idemSweepEvery)
-	}
-	if d.sweeping || m.now < d.next {
-		return
-	}
-	d.sweeping = true
-	m.want(Want{What: WantIdemSweep, Queue: d.at.Queue, Hash: d.at.Hash, Limit: idemSweepMax})
-}
-
-func (m *Machine) idemsSwept(a *Loaded) {
-	d := &m.idems
-	d.sweeping = false
-	for i := range a.Idems {
-		e := &a.Idems[i].Idem
-		d.at = IdemKey{e.Key.Queue, e.Key.Hash + 1}
-		if e.Until > m.now || a.Idems[i].Live {
-			continue
-		}
-		d.drop(m, e)
-	}
-	if len(a.Idems) < idemSweepMax {
-		d.at, d.next = IdemKey{}, m.now.Add(idemSweepEvery)
-	}
 }

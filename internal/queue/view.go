@@ -215,7 +215,8 @@ func (m *Machine) Holding(seq task.Seq) []uint32 { return m.history.holding(seq)
 // Info is what is known of the partition.
 func (m *Machine) Info() task.PartitionInfo {
 	i := task.PartitionInfo{Partition: m.cfg.Partition, Epoch: m.cfg.Epoch, InMemory: int64(m.slab.used), Running: m.runningAll(),
-		MemoryBytes: int64(len(m.slab.pages)) * pageSize * slotBytes, Serving: true, SafeMode: m.restart.safe, UncleanOpens: m.meta.UncleanOpens}
+		MemoryBytes: int64(len(m.slab.pages)) * pageSize * slotBytes, Serving: true, SafeMode: m.restart.safe, UncleanOpens: m.meta.UncleanOpens,
+		Producers: int64(m.producers.seen.n), ProducersEvicted: m.producers.gone}
 	for _, q := range m.queues {
 		if q != nil {
 			i.Waiting += q.state.Births + q.state.Timed - q.running

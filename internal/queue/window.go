@@ -97,7 +97,7 @@ func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.pe
 // budget is how many tasks may be in memory: so many that the records of all are
 // kept as well, by the size of those that came in lately.
 func (m *Machine) budget() int {
-	return min(m.cfg.WindowTasks, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
+	return min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
 }
 
 // noteSize follows the size of the tasks that come into memory.
@@ -335,11 +335,13 @@ func (m *Machine) learn(a *Loaded) {
 	case WantTask:
 		if a.Want.Until == 0 {
 			m.gotTask[a.Want.ID.Seq] = a
+		} else {
+			m.expiry.learn(a.Want.ID.Seq)
 		}
-	case WantFinished:
-		m.gotFinished[a.Want.Seq] = a
+	case WantTold:
+		m.gotTold[a.Want.Seq] = a
 	case WantIdem:
-		m.idems.got[IdemKey{a.Want.Queue, a.Want.Hash}] = a.Idem
+		m.idems.learn(IdemKey{a.Want.Queue, a.Want.Hash}, a.Idem)
 	}
 }
 
@@ -358,8 +360,10 @@ func (m *Machine) loaded(a *Loaded) {
 		}
 	case WantExpiries:
 		m.expireDue(a)
-	case WantIdemSweep:
-		m.idemsSwept(a)
+	case WantIdemsDue:
+		m.idemsDue(a)
+	case WantIdemsLive:
+		m.idemsLive(a)
 	case WantSweepWheres, WantSweepChunks:
 		m.swept(a)
 	}
@@ -449,6 +453,10 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)
 	s.lane, s.policy, s.size = l.no, m.policies.hold(w.Policy), uint32(w.Size)
 	s.state = slotLoaded
+	if w.Told.Set() {
+		s.lastLease(&w.Told.Token)
+		s.told = toldOf(w.Told.Kind)
+	}
 	m.index.put(s.seq, i)
 	m.noteSize(s.size)
 	return i
@@ -470,4 +478,6 @@ func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
 
 // mayEvict says whether the task may leave memory: its record is in the store, and
 // nothing is known of it but what stands there. Who was given it last is not.
-func (m *Machine) mayEvict(s *slot) bool { return s.putBatch != uint32(m.batch) && s.epoch == 0 }
+func (m *Machine) mayEvict(s *slot) bool {
+	return s.putBatch != uint32(m.batch) && (s.dispatch == 0 || s.told != toldNone && s.flags&FlagMoved != 0)
+}

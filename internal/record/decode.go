@@ -51,7 +51,7 @@ func (d *Decoder) Waiting(key, value []byte, w *queue.Waiting) error {
 		return err
 	}
 	w.Place, w.Enqueued, w.Expires, w.Deadline, w.Counts = pl, v.enqueued, v.expires, v.deadline, v.counts
-	w.After = v.after
+	w.After, w.Told = v.after, v.toldOf(key, pl.Queue, pl.Seq)
 	w.Flags, w.Size, w.Policy, w.Cached, w.Names = v.flags, len(value), nil, false, queue.Names{}
 	if v.policy != nil {
 		w.Policy, err = d.policy(Class(key[2]), v.policy)
@@ -198,7 +198,17 @@ func (d *Decoder) Dead(key, value []byte, out *queue.DeadLetter) error {
 		return err
 	}
 	out.Key, out.Place, out.Counts, out.Flags, out.Reason, out.Size = k, v.born, v.counts, v.flags, string(v.reason), v.size
+	out.Told = v.toldOf(key, k.Queue, k.Seq)
 	return nil
+}
+
+// toldOf fills in what the key says.
+func (v *view) toldOf(key []byte, queueNum uint32, seq task.Seq) queue.Told {
+	t := v.told
+	if t.Set() {
+		t.Token.Partition, t.Token.Queue, t.Token.Seq = binary.BigEndian.Uint16(key), queueNum, seq
+	}
+	return t
 }
 
 func parseDead(key, value []byte) (queue.DeadKey, view, error) {

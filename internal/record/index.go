@@ -58,10 +58,20 @@ func DecodeExpiry(key, value []byte, e *queue.Expiry) error {
 
 // AppendIdem appends an idempotency entry.
 func AppendIdem(b []byte, m *queue.Idem) []byte {
-	b = appendID(append(b, version, 0), m.ID) // the 0 is a set of fields to come
+	var fields byte
+	if m.Due != m.Until {
+		fields |= idemLater
+	}
+	b = appendID(append(b, version, fields), m.ID)
 	b = binary.BigEndian.AppendUint64(b, m.Payload)
-	return appendString(appendTime(b, m.Until), m.Name)
+	b = appendString(appendTime(b, m.Until), m.Name)
+	if m.Due != m.Until {
+		b = appendTime(b, m.Due)
+	}
+	return b
 }
+
+const idemLater = 1 // it is looked at later than its window ends
 
 // DecodeIdem reads an idempotency entry.
 func DecodeIdem(key, value []byte, m *queue.Idem) error {
@@ -70,9 +80,32 @@ func DecodeIdem(key, value []byte, m *queue.Idem) error {
 		return err
 	}
 	r := open(value)
-	r.bits8(0)
+	fields := r.bits8(idemLater)
 	*m = queue.Idem{Key: k, ID: readID(&r), Payload: r.u64(), Until: r.time(), Name: r.text()}
+	m.Due = m.Until
+	if fields&idemLater != 0 {
+		m.Due = r.time()
+	}
 	return r.close(ClassIdem)
+}
+
+// AppendIdemDue appends an entry of the index by which idempotency entries end.
+func AppendIdemDue(b []byte, x *queue.IdemDue) []byte {
+	b = appendID(append(b, version), x.ID)
+	b = binary.BigEndian.AppendUint32(b, x.Idem.Queue)
+	b = binary.BigEndian.AppendUint64(b, x.Idem.Hash)
+	return binary.AppendUvarint(b, uint64(x.NameBytes))
+}
+
+// DecodeIdemDue reads an entry of that index.
+func DecodeIdemDue(key, value []byte, x *queue.IdemDue) error {
+	k, err := ParseIdemDueKey(key)
+	if err != nil {
+		return err
+	}
+	r := open(value)
+	*x = queue.IdemDue{Key: k, ID: readID(&r), Idem: queue.IdemKey{Queue: r.u32(), Hash: r.u64()}, NameBytes: int(r.number(task.IdempotencyMax))}
+	return r.close(ClassIdemDue)
 }
 
 // AppendClaim appends a durable lease.
@@ -138,6 +171,8 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeWhere(key, value, new(queue.Where))
 	case ClassIdem:
 		return DecodeIdem(key, value, new(queue.Idem))
+	case ClassIdemDue:
+		return DecodeIdemDue(key, value, new(queue.IdemDue))
 	case ClassProducer:
 		return DecodeProducer(key, value, new(queue.ProducerState))
 	case ClassSession:

@@ -24,6 +24,7 @@ const (
 	ClassCalendar Class = 0x22
 	ClassWhere    Class = 0x30
 	ClassIdem     Class = 0x40
+	ClassIdemDue  Class = 0x41
 	ClassProducer Class = 0x50
 	ClassSession  Class = 0x51
 	ClassDead     Class = 0x60
@@ -36,7 +37,7 @@ const (
 // Classes lists every class in key order.
 var Classes = [...]Class{
 	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
-	ClassIdem, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
+	ClassIdem, ClassIdemDue, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
 }
 
 // String names the class in errors.
@@ -62,6 +63,8 @@ func (c Class) String() string {
 		return "where"
 	case ClassIdem:
 		return "idempotency"
+	case ClassIdemDue:
+		return "idempotency index"
 	case ClassProducer:
 		return "producer"
 	case ClassSession:
@@ -187,6 +190,13 @@ func AppendIdemKey(b []byte, p uint16, k queue.IdemKey) []byte {
 	return binary.BigEndian.AppendUint64(AppendQueuePrefix(b, p, ClassIdem, k.Queue), k.Hash)
 }
 
+// AppendIdemDueKey appends the key of an entry of the index by which idempotency
+// entries end.
+func AppendIdemDueKey(b []byte, p uint16, k queue.IdemDueKey) []byte {
+	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassIdemDue), uint64(k.At))
+	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
+}
+
 // AppendProducerKey appends the key of a producer session's state in one queue.
 func AppendProducerKey(b []byte, p uint16, queueNum uint32, producer string) []byte {
 	return append(AppendQueuePrefix(b, p, ClassProducer, queueNum), producer...)
@@ -306,6 +316,16 @@ func ParseExpiryKey(key []byte) (queue.ExpiryKey, error) {
 	}, nil
 }
 
+// TimeOf reads the time in a key of an index by time: expiry, idempotency index.
+func TimeOf(key []byte) (task.Time, error) {
+	if _, c, _ := ClassOf(key); c == ClassIdemDue {
+		k, err := ParseIdemDueKey(key)
+		return k.At, err
+	}
+	k, err := ParseExpiryKey(key)
+	return k.At, err
+}
+
 // ParseWhereKey reads the key that tells where a moved task is.
 func ParseWhereKey(key []byte) (task.Seq, error) { return parseSeq(key, ClassWhere) }
 
@@ -318,6 +338,17 @@ func ParseIdemKey(key []byte) (queue.IdemKey, error) {
 		return queue.IdemKey{}, badKey(ClassIdem, key)
 	}
 	return queue.IdemKey{Queue: binary.BigEndian.Uint32(key[headLen:]), Hash: binary.BigEndian.Uint64(key[headLen+4:])}, nil
+}
+
+// ParseIdemDueKey reads the key of an entry of the index of idempotency entries.
+func ParseIdemDueKey(key []byte) (queue.IdemDueKey, error) {
+	if !isKey(key, ClassIdemDue, 16) || key[headLen]&0x80 != 0 {
+		return queue.IdemDueKey{}, badKey(ClassIdemDue, key)
+	}
+	return queue.IdemDueKey{
+		At:  task.Time(binary.BigEndian.Uint64(key[headLen:])),
+		Seq: task.Seq(binary.BigEndian.Uint64(key[headLen+8:])),
+	}, nil
 }
 
 // ParseProducerKey reads the key of a producer session's state.

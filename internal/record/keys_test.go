@@ -107,6 +107,9 @@ func FuzzKeys(f *testing.F) {
 		case ClassIdem:
 			k, e := ParseIdemKey(key)
 			again, err = AppendIdemKey(nil, p, k), e
+		case ClassIdemDue:
+			k, e := ParseIdemDueKey(key)
+			again, err = AppendIdemDueKey(nil, p, k), e
 		case ClassProducer:
 			n, name, e := ParseProducerKey(key)
 			again, err = AppendProducerKey(nil, p, n, name), e

@@ -11,12 +11,13 @@ import (
 // sequence alone: two bytes.
 const (
 	listLane     byte = 1 << iota // another queue, priority or lane
-	listTimed                     // a timed place: its due
+	listTimed                     // a timed place: its class and due
 	listSession                   // another session
 	listAttempt                   // not the first attempt
 	listStarted                   // not begun when the list was written
 	listLeaseEnd                  // a lease without a session: its end
 	listDispatch                  // not the next dispatch
+	listSlot                      // not the next slot
 
 	listKnown = 1<<iota - 1
 )
@@ -49,7 +50,7 @@ func AppendList(b []byte, l *queue.List) []byte {
 		if d.Place.Queue != last.Place.Queue || d.Place.Prio != last.Place.Prio || d.Place.Lane != last.Place.Lane {
 			has |= listLane
 		}
-		if d.Place.Class == task.ClassTimed {
+		if d.Place.Class.Timed() {
 			has |= listTimed
 		}
 		if d.Session != last.Session {
@@ -67,15 +68,21 @@ func AppendList(b []byte, l *queue.List) []byte {
 		if d.Dispatch != last.Dispatch+1 {
 			has |= listDispatch
 		}
+		if d.Slot != last.Slot+1 {
+			has |= listSlot
+		}
 		b = binary.AppendVarint(append(b, has), int64(d.Place.Seq-last.Place.Seq))
 		if has == 0 {
-			last.Place.Seq, last.Dispatch = d.Place.Seq, d.Dispatch
+			last.Place.Seq, last.Dispatch, last.Slot = d.Place.Seq, d.Dispatch, d.Slot
 			continue
 		}
 		if has&listSession != 0 {
 			b, named = appendNamed(b, named, d.Session)
 		}
 		b = appendDispatched(b, has, d, l.At)
+		if has&listSlot != 0 {
+			b = binary.AppendVarint(b, int64(d.Slot)-int64(last.Slot))
+		}
 		last = *d
 	}
 	return b
@@ -105,7 +112,7 @@ func appendDispatched(b []byte, has byte, d *queue.Dispatched, at task.Time) []b
 		b = binary.BigEndian.AppendUint32(b, d.Place.Lane)
 	}
 	if has&listTimed != 0 {
-		b = binary.AppendVarint(b, int64(at-d.Place.Due))
+		b = binary.AppendVarint(append(b, byte(d.Place.Class)), int64(at-d.Place.Due))
 	}
 	if has&listAttempt != 0 {
 		b = binary.AppendUvarint(b, uint64(d.Attempt))
@@ -168,10 +175,14 @@ func readDispatched(r *reader, has byte, d *queue.Dispatched, at task.Time) {
 	}
 	d.Place.Class, d.Place.Due = task.ClassBirth, 0
 	if has&listTimed != 0 {
-		d.Place.Class, d.Place.Due = task.ClassTimed, at-task.Time(r.varint())
+		d.Place.Class, d.Place.Due = task.Class(r.u8()), at-task.Time(r.varint())
+		if d.Place.Class != task.ClassTimed && d.Place.Class != task.ClassCalendar {
+			r.fail()
+		}
 	}
 	d.Attempt, d.Started, d.LeaseEnd = 1, at, 0
 	d.Dispatch++
+	slot := int64(d.Slot) + 1
 	if has&listAttempt != 0 {
 		d.Attempt = uint16(r.number(1<<16 - 1))
 	}
@@ -184,7 +195,11 @@ func readDispatched(r *reader, has byte, d *queue.Dispatched, at task.Time) {
 	if has&listDispatch != 0 {
 		d.Dispatch = readU32(r)
 	}
-	if d.Place.Due < 0 || d.Started < 0 || d.LeaseEnd < 0 {
+	if has&listSlot != 0 {
+		slot += r.varint() - 1
+	}
+	d.Slot = uint32(slot)
+	if int64(d.Slot) != slot || d.Place.Due < 0 || d.Started < 0 || d.LeaseEnd < 0 {
 		r.fail()
 	}
 }

@@ -31,6 +31,7 @@ const (
 	hasKey
 	hasLimits
 	hasAfter // calendar: how long it may wait from when it is due
+	hasTold  // the outcome that was last acknowledged, and its token
 
 	liveKnown = 1<<iota - 1
 )
@@ -180,6 +181,7 @@ type view struct {
 	size     int
 	attempts attempts
 	last     *task.Attempt // an attempt that is told by other fields (finished records)
+	told     queue.Told    // its token without what the key says
 	body     []byte        // nil: none kept
 }
 
@@ -232,6 +234,10 @@ func (v *view) parseFields(r *reader, has uint16) {
 	}
 	if has&hasAfter != 0 {
 		v.after = task.Millis(r.number(1 << 62))
+	}
+	if has&hasTold != 0 {
+		v.told.Kind = task.OutcomeKind(r.bits8(byte(task.OutcomeRelease | task.OutcomeFail)))
+		v.told.Token = readToken(r, 0, 0, 0)
 	}
 }
 
@@ -310,6 +316,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 	if len(v.limits) > 0 {
 		has |= hasLimits
 	}
+	if v.told.Set() {
+		has |= hasTold
+	}
 	b = appendHead(b, v.flags, has, v.enqueued)
 	b = appendBytes(b, v.typ)
 	if has&hasExpires != 0 {
@@ -338,6 +347,9 @@ func (v *view) append(b []byte, extra *task.Attempt) []byte {
 		b = appendBytes(b, v.key)
 	}
 	b = append(b, v.limits...)
+	if has&hasTold != 0 {
+		b = appendToken(append(b, byte(v.told.Kind)), &v.told.Token)
+	}
 	return append(b, v.body...)
 }
 
@@ -378,7 +390,7 @@ func AppendTimed(b, old []byte, t *queue.Timed) ([]byte, error) {
 	if err := v.from(ClassTimed, &t.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.expires, v.reason, v.size = t.Flags, t.Counts, t.Expires, nil, 0
+	v.flags, v.counts, v.expires, v.reason, v.size, v.told = t.Flags, t.Counts, t.Expires, nil, 0, t.Told
 	if t.Reset {
 		v.attempts, v.last = attempts{}, nil
 	}
@@ -392,7 +404,7 @@ func AppendDead(b, old []byte, d *queue.DeadLetter) ([]byte, error) {
 	if err := v.from(ClassDead, &d.From, old); err != nil {
 		return b, err
 	}
-	v.flags, v.counts, v.reason, v.size = d.Flags, d.Counts, []byte(d.Reason), d.Size
+	v.flags, v.counts, v.reason, v.size, v.told = d.Flags, d.Counts, []byte(d.Reason), d.Size, d.Told
 	return v.append(b, d.Attempt), nil
 }
 

@@ -136,7 +136,8 @@ func TestMoves(t *testing.T) {
 	var d Decoder
 	retry := queue.Place{Class: task.ClassTimed, Prio: 5, Queue: 2, Lane: 9, Seq: seq, Due: now + 1000}
 	b := fullBirth()
-	live, err := AppendTimed(nil, AppendBirth(nil, b), &queue.Timed{Place: retry, From: queue.Source{Place: timed}, Counts: task.Counts{Failures: 1}, Flags: b.Flags | queue.FlagMoved, Expires: b.Expires, Attempt: failed})
+	told := queue.Told{Kind: task.OutcomeRelease, Token: token}
+	live, err := AppendTimed(nil, AppendBirth(nil, b), &queue.Timed{Place: retry, From: queue.Source{Place: timed}, Counts: task.Counts{Failures: 1}, Flags: b.Flags | queue.FlagMoved, Expires: b.Expires, Attempt: failed, Told: told})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestMoves(t *testing.T) {
 	if err := d.Waiting(AppendPlaceKey(nil, part, retry), live, &w); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "after a retry", w, queue.Waiting{Place: retry, Enqueued: now, Expires: b.Expires, Deadline: b.Spec.Deadline, Policy: policy, Counts: task.Counts{Failures: 1}, Flags: b.Flags | queue.FlagMoved, Size: len(live)})
+	equal(t, "after a retry", w, queue.Waiting{Place: retry, Enqueued: now, Expires: b.Expires, Deadline: b.Spec.Deadline, Policy: policy, Counts: task.Counts{Failures: 1}, Flags: b.Flags | queue.FlagMoved, Told: told, Size: len(live)})
 	var del task.Delivery
 	if _, err := d.Delivery(part, retry, live, &del); err != nil || del.ID != IDOf(part, timed) || !bytes.Equal(del.Payload, b.Spec.Payload) || del.Priority != 5 {
 		t.Errorf("delivery after a retry: %+v, %v", del, err)
@@ -153,7 +154,7 @@ func TestMoves(t *testing.T) {
 	key := queue.DeadKey{Queue: 2, Finished: now + 2000, Seq: seq}
 	second := *failed
 	second.Number = 2
-	buried, err := AppendDead(nil, live, &queue.DeadLetter{Key: key, From: queue.Source{Place: retry}, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Attempt: &second, Size: 321})
+	buried, err := AppendDead(nil, live, &queue.DeadLetter{Key: key, From: queue.Source{Place: retry}, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Attempt: &second, Told: queue.Told{Token: token}, Size: 321})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestMoves(t *testing.T) {
 	if err := d.Dead(AppendDeadKey(nil, part, key), buried, &dl); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "dead letter", dl, queue.DeadLetter{Key: key, Place: timed, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Size: 321})
+	equal(t, "dead letter", dl, queue.DeadLetter{Key: key, Place: timed, Counts: task.Counts{Failures: 2}, Flags: queue.FlagMoved, Reason: "gave up", Told: queue.Told{Token: token}, Size: 321})
 	var info task.Info
 	if _, err := d.DeadInfo(AppendDeadKey(nil, part, key), buried, &info); err != nil {
 		t.Fatal(err)

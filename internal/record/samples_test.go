@@ -84,7 +84,7 @@ func samples() []sample {
 	add("timed", AppendPlaceKey(nil, part, retry.Place), moved)
 
 	dead := queue.DeadLetter{Key: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}, From: queue.Source{Place: timed},
-		Counts: task.Counts{Failures: 4}, Flags: queue.FlagMoved | queue.FlagIdem, Reason: "failed 4 times", Attempt: failed, Size: 140}
+		Counts: task.Counts{Failures: 4}, Flags: queue.FlagMoved | queue.FlagIdem, Reason: "failed 4 times", Attempt: failed, Size: 140, Told: queue.Told{Kind: task.OutcomeFail, Token: token}}
 	add("dead", AppendDeadKey(nil, part, dead.Key), must(AppendDead(nil, full, &dead)))
 
 	fin := finishedPlain()
@@ -116,11 +116,14 @@ func listFull() *queue.List {
 	l := &queue.List{Key: queue.ListKey{Epoch: 4, No: 12}, Epoch: 3, Nonce: 0xdecade, At: now}
 	add := func(d queue.Dispatched) { l.Tasks = append(l.Tasks, d) }
 	next := func(pl queue.Place, n task.Seq) queue.Place { pl.Seq += n; return pl }
-	add(queue.Dispatched{Place: birth, Dispatch: 1234, Attempt: 1, Session: "s-1", Started: now})
-	add(queue.Dispatched{Place: next(birth, 1), Dispatch: 1235, Attempt: 1, Session: "s-1", Started: now})
-	add(queue.Dispatched{Place: next(timed, 5), Dispatch: 1236, Attempt: 3, Session: "s-2", Started: now})
+	add(queue.Dispatched{Place: birth, Dispatch: 1234, Slot: 70, Attempt: 1, Session: "s-1", Started: now})
+	add(queue.Dispatched{Place: next(birth, 1), Dispatch: 1235, Slot: 71, Attempt: 1, Session: "s-1", Started: now})
+	add(queue.Dispatched{Place: next(timed, 5), Dispatch: 1236, Slot: 69, Attempt: 3, Session: "s-2", Started: now})
 	add(queue.Dispatched{Place: next(birth, 2), Dispatch: 1240, Attempt: 1, Session: "s-1", Started: now - 700})
 	add(queue.Dispatched{Place: next(birth, 3), Dispatch: 1241, Attempt: 1, Started: now, LeaseEnd: now + 30_000})
+	calendar := next(timed, 9)
+	calendar.Class = task.ClassCalendar
+	add(queue.Dispatched{Place: calendar, Dispatch: 1242, Slot: 1, Attempt: 1, Session: "s-1", Started: now})
 	return l
 }
 
@@ -128,7 +131,10 @@ func indexSamples() []sample {
 	where := queue.Where{Seq: seq, Place: timed}
 	buried := queue.Where{Seq: seq, Dead: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}}
 	expiry := queue.Expiry{Key: queue.ExpiryKey{At: now, Seq: seq}, ID: IDOf(part, timed)}
-	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000}
+	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000, Due: now + 86_400_000}
+	idemLater := idem
+	idemLater.Due += 60_000
+	idemDue := queue.IdemDue{Key: queue.IdemDueKey{At: idem.Due, Seq: seq}, Idem: idem.Key, ID: idem.ID, NameBytes: len(idem.Name)}
 	unary := queue.Claim{Seq: seq, Place: birth, Token: token, Started: now, LeaseEnd: now + 30_000}
 	claim := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now}
 	later := calendarBirth()
@@ -137,6 +143,8 @@ func indexSamples() []sample {
 		{"where-dead", AppendWhereKey(nil, part, seq), AppendWhere(nil, &buried)},
 		{"expiry", AppendExpiryKey(nil, part, expiry.Key), AppendExpiry(nil, &expiry)},
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
+		{"idem-later", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idemLater)},
+		{"idem-due", AppendIdemDueKey(nil, part, idemDue.Key), AppendIdemDue(nil, &idemDue)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
 		{"list", AppendListKey(nil, part, listFull().Key), AppendList(nil, listFull())},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
@@ -160,6 +168,7 @@ func stateSamples() []sample {
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
 		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},
 		{"session-away", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000, AwayUntil: now + 5000})},
+		{"producer-evicted", AppendProducerKey(nil, part, 2, "p-2"), AppendProducer(nil, &queue.ProducerState{Producer: "p-2", Queue: 2, Seen: now, Evicted: true})},
 		{"session", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &session)},
 	}
 }

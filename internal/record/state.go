@@ -247,7 +247,7 @@ func DecodeSession(key, value []byte, s *queue.SessionState) error {
 
 // AppendProducer appends a producer session's state in one queue.
 func AppendProducer(b []byte, s *queue.ProducerState) []byte {
-	b = binary.AppendUvarint(append(b, version, 0), s.Below) // the 0 is a set of fields to come
+	b = binary.AppendUvarint(append(b, version, bit(s.Evicted)), s.Below)
 	b = appendTime(b, s.Seen)
 	b = binary.AppendUvarint(b, uint64(len(s.Ranges)))
 	for i := range s.Ranges {
@@ -265,8 +265,8 @@ func DecodeProducer(key, value []byte, s *queue.ProducerState) error {
 		return err
 	}
 	r := open(value)
-	r.bits8(0)
-	*s = queue.ProducerState{Producer: name, Queue: num, Below: r.uvarint(), Seen: r.time()}
+	evicted := r.bits8(1) != 0
+	*s = queue.ProducerState{Producer: name, Queue: num, Evicted: evicted, Below: r.uvarint(), Seen: r.time()}
 	if n := r.number(uint64(len(r.b)) / 3); n > 0 {
 		s.Ranges = make([]queue.NumberRange, n)
 		for i := range s.Ranges {

@@ -292,6 +292,10 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
+		idems, _ := count(record.ClassIdem)
+		if n, key := count(record.ClassIdemDue); n != idems {
+			w.led.cry("leftovers", "%d idempotency entries have %d in their index, such as %s", idems, n, hex.EncodeToString(key))
+		}
 		dead, _ := count(record.ClassDead)
 		if n, key := count(record.ClassWhere); n != dead {
 			w.led.cry("leftovers", "%d tasks are said to have moved, such as %s; %d are dead letters", n, hex.EncodeToString(key), dead)

@@ -132,18 +132,8 @@ var faults = []struct {
 			}}
 		}
 	}},
-	{"twice", false, func(b *broken, _ *store.Mem, _ int) { // what is refused is called accepted
-		b.report = func(x *task.OutcomeBatch) {
-			done := x.Done
-			x.Done = func(x *task.OutcomeBatch) {
-				for i := range x.Codes {
-					x.Codes[i] = task.OK
-				}
-				done(x)
-			}
-			b.System.Report(x)
-		}
-	}},
+	{"twice", false, acceptAll},
+	{"stands", false, acceptAll},
 	{"fence", true, func(b *broken, _ *store.Mem, _ int) {
 		b.sink = func(s task.Sink) task.Sink {
 			return sinkOf{s, func(to task.Sink, ds []task.Delivery) {
@@ -286,6 +276,20 @@ var faults = []struct {
 			x.Done(x)
 		}
 	}},
+}
+
+// acceptAll calls accepted what is refused.
+func acceptAll(b *broken, _ *store.Mem, _ int) {
+	b.report = func(x *task.OutcomeBatch) {
+		done := x.Done
+		x.Done = func(x *task.OutcomeBatch) {
+			for i := range x.Codes {
+				x.Codes[i] = task.OK
+			}
+			done(x)
+		}
+		b.System.Report(x)
+	}
 }
 
 // loseOne answers a batch and does nothing about it.

@@ -197,6 +197,7 @@ func (l *ledger) answered(k *known, o *task.Outcome, code task.Code) {
 			continue
 		}
 		t.known, t.code, t.answer = true, code, l.events
+		k.stands(l, t)
 		if code != task.OK || o.Kind != task.OutcomeComplete {
 			continue
 		}
@@ -204,6 +205,18 @@ func (l *ledger) answered(k *known, o *task.Outcome, code task.Code) {
 			k.completed = t
 		} else if k.completed.Token != t.Token {
 			l.cry("twice", "%s was completed under fence %d and again under fence %d", k.key, k.completed.Token.Fence(), t.Token.Fence())
+		}
+	}
+}
+
+// stands holds that what was acknowledged under a lease is the last that is: checker
+// "stands". A release without a delay is nowhere written, and a retry begins anew.
+func (k *known) stands(l *ledger, t *told) {
+	for i := range k.outcomes {
+		o := &k.outcomes[i]
+		if o.Token == t.Token && o.Kind != t.Kind && o.known && o.code == task.OK && t.code == task.OK && !k.retried &&
+			!(o.Kind == task.OutcomeRelease && o.Delay == 0) {
+			l.cry("stands", "%s: kind %d was acknowledged under fence %d, and then kind %d", k.key, o.Kind, o.Token.Fence(), t.Kind)
 		}
 	}
 }

@@ -272,8 +272,9 @@ func (k *worker) send(via func(*task.OutcomeBatch)) {
 
 // curl is a program that leases without a session, and may forget what it has.
 type curl struct {
-	w    *world
-	held []task.Delivery
+	w     *world
+	held  []task.Delivery
+	ended []task.Delivery // failed, or released for later, to the end
 }
 
 func (c *curl) act() {
@@ -283,6 +284,11 @@ func (c *curl) act() {
 	}
 	ctx := context.Background()
 	switch k := w.rng.IntN(10); {
+	case k == 0 && len(c.ended) > 0: // it changes its mind
+		d := c.ended[w.rng.IntN(len(c.ended))]
+		o := task.Outcome{Token: d.Token, Started: true, Result: fmt.Appendf(nil, "%s by %d", keyOf(d.Payload), d.Token.Fence())}
+		w.led.decided(d, o)
+		c.report(d, o)
 	case k < 5 || len(c.held) == 0:
 		ds, err := w.sys.Lease(ctx, task.LeaseRequest{Queues: []task.QueueWeight{{Queue: queueNames[w.rng.IntN(2)]}}, Max: 1 + w.rng.IntN(3), TTL: task.Millis(1000 + w.rng.IntN(6000)), Worker: "curl"})
 		w.log("curl leases %d: %v", len(ds), err)
@@ -302,14 +308,23 @@ func (c *curl) act() {
 	default:
 		d := c.held[0]
 		c.held = c.held[1:]
-		b := &task.OutcomeBatch{Outcomes: []task.Outcome{w.outcome(d, false)}}
-		life := w.life
-		b.Done = func(b *task.OutcomeBatch) {
-			if w.life == life {
-				w.log("curl: %v %v", b.Codes, b.Err)
-				w.led.reported(b)
-			}
-		}
-		w.sys.Report(b)
+		c.report(d, w.outcome(d, false))
 	}
+}
+
+func (c *curl) report(d task.Delivery, o task.Outcome) {
+	w := c.w
+	b := &task.OutcomeBatch{Outcomes: []task.Outcome{o}}
+	life := w.life
+	b.Done = func(b *task.OutcomeBatch) {
+		if w.life != life {
+			return
+		}
+		w.log("curl: %v %v", b.Codes, b.Err)
+		w.led.reported(b)
+		if b.Err == nil && b.Codes[0] == task.OK && (o.Kind == task.OutcomeFail || o.Kind == task.OutcomeRelease && o.Delay > 0) {
+			c.ended = append(c.ended, d)
+		}
+	}
+	w.sys.Report(b)
 }

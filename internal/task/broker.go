@@ -334,14 +334,16 @@ type NodeInfo struct {
 
 // PartitionInfo is one partition of the node.
 type PartitionInfo struct {
-	Partition    uint16
-	Epoch        uint32
-	ClockOffset  Millis // by how much its time is ahead of the wall clock
-	Waiting      int64
-	InMemory     int64
-	Running      int64
-	MemoryBytes  int64
-	Serving      bool
-	SafeMode     bool // two unclean opens within a minute: claims durable, one task at a time
-	UncleanOpens int
+	Partition        uint16
+	Epoch            uint32
+	ClockOffset      Millis // by how much its time is ahead of the wall clock
+	Waiting          int64
+	InMemory         int64
+	Running          int64
+	MemoryBytes      int64
+	Serving          bool
+	SafeMode         bool // two unclean opens within a minute: claims durable, one task at a time
+	UncleanOpens     int
+	Producers        int64 // producer sessions known
+	ProducersEvicted int64 // … that gave way to newer ones, since the partition was opened
 }

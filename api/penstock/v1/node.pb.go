@@ -183,19 +183,21 @@ func (x *InfoResponse) GetProtocol() uint32 {
 
 // PartitionInfo is one partition of the node.
 type PartitionInfo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Partition     uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
-	Epoch         uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Waiting       int64                  `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	InMemory      int64                  `protobuf:"varint,4,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"`
-	Running       int64                  `protobuf:"varint,5,opt,name=running,proto3" json:"running,omitempty"`
-	MemoryBytes   int64                  `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	Serving       bool                   `protobuf:"varint,7,opt,name=serving,proto3" json:"serving,omitempty"`
-	SafeMode      bool                   `protobuf:"varint,8,opt,name=safe_mode,json=safeMode,proto3" json:"safe_mode,omitempty"`
-	UncleanOpens  int32                  `protobuf:"varint,9,opt,name=unclean_opens,json=uncleanOpens,proto3" json:"unclean_opens,omitempty"`
-	ClockOffsetMs int64                  `protobuf:"varint,10,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"` // by how much its time is ahead of the wall clock
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Partition        uint32                 `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Epoch            uint32                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Waiting          int64                  `protobuf:"varint,3,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	InMemory         int64                  `protobuf:"varint,4,opt,name=in_memory,json=inMemory,proto3" json:"in_memory,omitempty"`
+	Running          int64                  `protobuf:"varint,5,opt,name=running,proto3" json:"running,omitempty"`
+	MemoryBytes      int64                  `protobuf:"varint,6,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	Serving          bool                   `protobuf:"varint,7,opt,name=serving,proto3" json:"serving,omitempty"`
+	SafeMode         bool                   `protobuf:"varint,8,opt,name=safe_mode,json=safeMode,proto3" json:"safe_mode,omitempty"`
+	UncleanOpens     int32                  `protobuf:"varint,9,opt,name=unclean_opens,json=uncleanOpens,proto3" json:"unclean_opens,omitempty"`
+	ClockOffsetMs    int64                  `protobuf:"varint,10,opt,name=clock_offset_ms,json=clockOffsetMs,proto3" json:"clock_offset_ms,omitempty"`        // by how much its time is ahead of the wall clock
+	Producers        int64                  `protobuf:"varint,11,opt,name=producers,proto3" json:"producers,omitempty"`                                       // producer sessions known
+	ProducersEvicted int64                  `protobuf:"varint,12,opt,name=producers_evicted,json=producersEvicted,proto3" json:"producers_evicted,omitempty"` // of them gave way to newer ones, since the partition was opened
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PartitionInfo) Reset() {
@@ -294,6 +296,20 @@ func (x *PartitionInfo) GetUncleanOpens() int32 {
 func (x *PartitionInfo) GetClockOffsetMs() int64 {
 	if x != nil {
 		return x.ClockOffsetMs
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetProducers() int64 {
+	if x != nil {
+		return x.Producers
+	}
+	return 0
+}
+
+func (x *PartitionInfo) GetProducersEvicted() int64 {
+	if x != nil {
+		return x.ProducersEvicted
 	}
 	return 0
 }
@@ -435,7 +451,7 @@ const file_penstock_v1_node_proto_rawDesc = "" +
 	"\x05ready\x18\t \x01(\bR\x05ready\x12\x1b\n" +
 	"\tnot_ready\x18\n" +
 	" \x01(\tR\bnotReady\x12\x1a\n" +
-	"\bprotocol\x18\v \x01(\rR\bprotocol\"\xbb\x02\n" +
+	"\bprotocol\x18\v \x01(\rR\bprotocol\"\x86\x03\n" +
 	"\rPartitionInfo\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\rR\tpartition\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
@@ -447,7 +463,9 @@ const file_penstock_v1_node_proto_rawDesc = "" +
 	"\tsafe_mode\x18\b \x01(\bR\bsafeMode\x12#\n" +
 	"\runclean_opens\x18\t \x01(\x05R\funcleanOpens\x12&\n" +
 	"\x0fclock_offset_ms\x18\n" +
-	" \x01(\x03R\rclockOffsetMs\"\x9b\x02\n" +
+	" \x01(\x03R\rclockOffsetMs\x12\x1c\n" +
+	"\tproducers\x18\v \x01(\x03R\tproducers\x12+\n" +
+	"\x11producers_evicted\x18\f \x01(\x03R\x10producersEvicted\"\x9b\x02\n" +
 	"\n" +
 	"WorkerInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +

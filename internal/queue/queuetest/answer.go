@@ -17,16 +17,18 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		s.answerRefill(a)
 	case queue.WantTask:
 		s.answerTask(a, m)
-	case queue.WantFinished:
-		s.answerFinished(a, w.Seq, w.Segments)
+	case queue.WantTold:
+		s.answerMoved(a, w.Seq, m)
 	case queue.WantIdem:
 		if x, ok := s.idems[queue.IdemKey{Queue: w.Queue, Hash: w.Hash}]; ok {
 			a.Idem = &x
 		}
 	case queue.WantExpiries:
 		s.answerExpiries(a)
-	case queue.WantIdemSweep:
-		s.answerSweep(a, m)
+	case queue.WantIdemsDue:
+		s.answerIdemsDue(a)
+	case queue.WantIdemsLive:
+		s.answerIdemsLive(a)
 	case queue.WantSweepWheres:
 		s.answerOrphans(a)
 	case queue.WantSweepChunks:
@@ -37,7 +39,7 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 
 func waiting(r *Record) queue.Waiting {
 	return queue.Waiting{Place: r.Place, Names: namesOf(r), Enqueued: r.Enqueued, Expires: r.Expires, Deadline: r.Spec.Deadline, After: after(r),
-		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Size: len(r.Spec.Payload) + 64}
+		Policy: r.Spec.Policy, Counts: r.Counts, Flags: r.Flags &^ queue.FlagClaim, Told: r.Told, Size: len(r.Spec.Payload) + 64}
 }
 
 func after(r *Record) task.Millis {
@@ -77,24 +79,33 @@ func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 		}
 	}
 	at := placeOf(a.Want.ID)
-	named := func(r *Record) bool { return r != nil && r.Birth == at }
-	if r := s.live[at]; named(r) {
+	if r := s.live[at]; isNamed(a, r) {
 		a.Waiting = []queue.Waiting{waiting(r)}
 		return
 	}
+	s.answerMoved(a, seq, m)
+}
+
+func (s *Store) answerMoved(a *queue.Loaded, seq task.Seq, m *queue.Machine) {
 	if w, ok := s.wheres[seq]; ok {
-		if r := s.live[w.Place]; w.Dead.Queue == 0 && named(r) {
+		if r := s.live[w.Place]; w.Dead.Queue == 0 && isNamed(a, r) {
 			a.Waiting = []queue.Waiting{waiting(r)}
 			return
 		}
-		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && named(r) {
+		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && isNamed(a, r) {
 			v := revived(r)
-			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Size: len(r.Spec.Payload) + 64}
+			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Told: r.Told, Size: len(r.Spec.Payload) + 64}
 			a.Revived = &v
 			return
 		}
 	}
 	s.answerFinished(a, seq, m.Holding(seq))
+}
+
+// isNamed says whether r is the task that the Want names; without an ID any is, and
+// that of an expiry entry is where the task stood.
+func isNamed(a *queue.Loaded, r *Record) bool {
+	return r != nil && (a.Want.ID.IsZero() || a.Want.Until != 0 || r.Birth == placeOf(a.Want.ID))
 }
 
 func revived(r *Record) queue.Waiting {
@@ -106,7 +117,7 @@ func revived(r *Record) queue.Waiting {
 func (s *Store) answerFinished(a *queue.Loaded, seq task.Seq, segments []uint32) {
 	for _, g := range segments {
 		k := queue.FinishedKey{Segment: g, Seq: seq}
-		if r := s.finished[k]; r != nil && (a.Want.ID.IsZero() || r.Birth == placeOf(a.Want.ID)) {
+		if r := s.finished[k]; isNamed(a, r) {
 			a.Finished = &queue.Finished{Key: k, State: r.State, Place: r.Place, Flags: r.Flags, KeepBody: r.KeepBody,
 				Counts: r.Counts, Token: r.Token, Enqueued: r.Enqueued, Reason: r.Reason}
 			if r.KeepBody {
@@ -131,15 +142,31 @@ func (s *Store) answerExpiries(a *queue.Loaded) {
 	}
 }
 
-func (s *Store) answerSweep(a *queue.Loaded, m *queue.Machine) {
-	from := queue.IdemKey{Queue: a.Want.Queue, Hash: a.Want.Hash}
-	compare := func(x, y queue.IdemKey) int {
-		return cmp.Or(cmp.Compare(x.Queue, y.Queue), cmp.Compare(x.Hash, y.Hash))
+func (s *Store) answerIdemsDue(a *queue.Loaded) {
+	from := queue.IdemDueKey{At: a.Want.From.Due, Seq: a.Want.From.Seq}
+	compare := func(x, y queue.IdemDueKey) int {
+		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.idems), compare) {
-		if compare(k, from) >= 0 && len(a.Idems) < a.Want.Limit {
-			_, live := s.places[s.idems[k].ID.Seq]
-			a.Idems = append(a.Idems, queue.IdemAge{Idem: s.idems[k], Live: live})
+	for _, k := range slices.SortedFunc(maps.Keys(s.idemDues), compare) {
+		switch {
+		case compare(k, from) < 0:
+			s.fault("%+v of the index of idempotency entries stands before %+v, where the look begins", k, from)
+		case k.At > a.Want.Until || len(a.Idems) == a.Want.Limit:
+			a.Next = k.At
+			return
+		default:
+			a.Idems = append(a.Idems, queue.IdemLook{Due: s.idemDues[k]})
+		}
+	}
+}
+
+func (s *Store) answerIdemsLive(a *queue.Loaded) {
+	a.Idems = slices.Clone(a.Want.Idems)
+	for i := range a.Idems {
+		x := &a.Idems[i]
+		_, x.Live = s.places[x.Due.ID.Seq]
+		if e, ok := s.idems[x.Due.Idem]; ok {
+			x.Idem = &e
 		}
 	}
 }
@@ -188,13 +215,18 @@ func (s *Store) Snapshot() *queue.Snapshot {
 	snap.Lists = slices.SortedFunc(maps.Values(s.lists), func(a, b queue.List) int {
 		return cmp.Or(cmp.Compare(a.Key.Epoch, b.Key.Epoch), cmp.Compare(a.Key.No, b.Key.No))
 	})
-	for _, f := range snap.MayRun() {
+	for _, f := range snap.MayRun(s.Partition) {
 		if r := s.live[f.Claim.Place]; r != nil {
 			f.Waiting = waiting(r)
 			snap.InFlight = append(snap.InFlight, f)
 		}
 	}
 	s.findLanes(snap)
+	for k := range s.idemDues {
+		if snap.NextIdem == 0 || k.At < snap.NextIdem {
+			snap.NextIdem = k.At
+		}
+	}
 	for k := range s.expiries {
 		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {
 			snap.NextExpiry = k.At
@@ -288,6 +320,15 @@ func (s *Store) checkIndexes() {
 			s.fault("task %x stands at %+v, was born at %+v and is not marked as moved", uint64(p.Seq), p, r.Birth)
 		case r.Flags&queue.FlagMoved != 0 && (!has || w.Place != p):
 			s.fault("task %x has moved to %+v; the where record says %+v (%v)", uint64(p.Seq), p, w, has)
+		}
+	}
+	if len(s.idems) != len(s.idemDues) {
+		s.fault("%d idempotency entries have %d in their index", len(s.idems), len(s.idemDues))
+	}
+	for k, e := range s.idems {
+		x, has := s.idemDues[queue.IdemDueKey{At: e.Due, Seq: e.ID.Seq}]
+		if !has || x.Idem != k || x.ID != e.ID || x.NameBytes != len(e.Name) || e.Due < e.Until {
+			s.fault("idempotency entry %+v stands in the index as %+v (%v)", e, x, has)
 		}
 	}
 	if s.purged {

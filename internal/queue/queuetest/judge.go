@@ -24,14 +24,19 @@ func (m *Model) judge() error {
 	blame := map[*modelTask]bool{}
 	for _, no := range m.rig.Lapsed {
 		s := m.sessions[no]
-		n := 0
+		n, unsure := 0, 0
 		for _, t := range s.leases {
 			r := m.rig.Store.anyRecord(t.id.Seq)
-			kept := r.Spec != nil // of one that has ended nothing may be kept
-			if r.Counts.Failures > t.counts.Failures || !kept && n < max(s.opts.Concurrency, 1) || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
+			if r.Spec == nil { // it expired, before or after, and no history tells
+				unsure++
+			}
+			if r.Counts.Failures > t.counts.Failures || r.State == task.Expired && r.Counts.Crashes == t.counts.Crashes && n < max(s.opts.Concurrency, 1) {
 				continue
 			}
 			blame[t] = n < max(s.opts.Concurrency, 1)
+			if !blame[t] && n-unsure < max(s.opts.Concurrency, 1) {
+				blame[t] = r.Counts.Crashes > t.counts.Crashes
+			}
 			n++
 		}
 	}

@@ -76,13 +76,15 @@ type modelTask struct {
 	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token
-	kept     bool  // a finished record is kept
-	body     bool  // … with what is needed to run it again
-	revived  bool  // it had ended and was brought back
-	timed    bool  // it stands among the timed
-	calendar bool  // … in a calendar
-	old      bool  // it stands as its last dispatch, by an earlier owner, has left it
-	hold     *hold // since a restart; nil = none
+	told     *queue.Told // the outcome other than a completion that was last acknowledged, until another lease
+	toldRec  *queue.Told // … as the task's record has it
+	kept     bool        // a finished record is kept
+	body     bool        // … with what is needed to run it again
+	revived  bool        // it had ended and was brought back
+	timed    bool        // it stands among the timed
+	calendar bool        // … in a calendar
+	old      bool        // it stands as its last dispatch, by an earlier owner, has left it
+	hold     *hold       // since a restart; nil = none
 }
 
 // NewModel follows r from its beginning.
@@ -148,7 +150,7 @@ func (m *Model) Look() {
 	})
 	for _, t := range m.order {
 		if t.waits() && !m.inMemory(t) {
-			t.known = false // with the memory of it goes that of its last dispatch
+			t.known, t.told = false, t.toldRec // with the memory of it goes that of its last dispatch
 		}
 	}
 	m.known = map[producerKey]bool{}
@@ -247,13 +249,13 @@ func (m *Model) unlease(t *modelTask) {
 // back makes a running task wait as if it had never been leased.
 func (m *Model) back(t *modelTask) {
 	m.unlease(t)
-	t.state, t.known = task.Ready, false
+	t.state, t.known, t.told = task.Ready, false, nil
 }
 
 // moved makes t wait from where the Store says it stands now.
 func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	m.unlease(t)
-	t.state, t.hold = task.Ready, nil
+	t.state, t.hold, t.toldRec = task.Ready, nil, t.told
 	r := m.rig.Store.recordOf(t.id.Seq)
 	if r == nil && t.expires != 0 && t.expires <= m.rig.Now {
 		return nil // it has waited long enough before it ran: judge sees it end
@@ -297,6 +299,7 @@ func (m *Model) crash(t *modelTask) error {
 func (m *Model) die(t *modelTask) error {
 	m.unlease(t)
 	t.state, t.known, t.hold = task.Dead, false, nil
+	t.toldRec = t.told
 	w, ok := m.rig.Store.wheres[t.id.Seq]
 	if !ok || m.rig.Store.dead[w.Dead] == nil {
 		return fmt.Errorf("task %v should be dead, and is not among the dead letters", t.what())
@@ -339,6 +342,14 @@ func (m *Model) Compare() error {
 	return m.compareTasks()
 }
 
+// readAnew: releases without a delay are in no record, so they are forgotten with
+// the memory of a task, as the machine's counts may tell.
+func (m *Model) readAnew(t *modelTask, c task.Counts) {
+	if r := m.rig.Store.recordOf(t.id.Seq); r != nil && r.Counts.Releases == c.Releases {
+		t.counts.Releases = c.Releases
+	}
+}
+
 func (m *Model) compareTasks() error {
 	live := 0
 	for _, t := range m.order {
@@ -352,6 +363,9 @@ func (m *Model) compareTasks() error {
 			live++
 		}
 		v, ok := m.rig.M.Find(t.id.Seq)
+		if ok {
+			m.readAnew(t, v.Counts)
+		}
 		switch {
 		case ok && !t.live():
 			return fmt.Errorf("task %v is %v and still in memory as %v", t.what(), t.state, v.State)

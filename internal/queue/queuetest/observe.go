@@ -250,12 +250,23 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 		if o.Kind == task.OutcomeComplete && o.Token == t.finisher && !t.finisherGone(m.rig.Store) {
 			return want(task.OK)
 		}
+		if t.state == task.Dead && t.told != nil && *t.told == (queue.Told{Kind: o.Kind, Token: o.Token}) {
+			return want(task.OK)
+		}
 		return want(task.LeaseLost)
 	case t.state == task.Running:
 		if o.Token != t.token {
 			return want(task.LeaseLost)
 		}
-	case t.known && sameLease(o.Token, t.token) && o.Kind == task.OutcomeComplete,
+	case t.told != nil && t.told.Token == o.Token: // it stands
+		if t.told.Kind != o.Kind {
+			return want(task.LeaseLost)
+		}
+		if _, here := m.rig.M.Find(t.id.Seq); !here && t.told != t.toldRec && got == task.LeaseLost {
+			return nil // a release that is in no record, of a task that has left memory meanwhile
+		}
+		return want(task.OK)
+	case t.known && o.Token == t.token && o.Kind == task.OutcomeComplete,
 		m.mayBeEarlier(t, o.Token):
 		// Late, and nobody else has had the task since. A machine that has it not in
 		// memory cannot know.
@@ -273,17 +284,18 @@ func (m *Model) reported(o *task.Outcome, got task.Code) error {
 	case task.OutcomeComplete:
 		m.end(t, task.Succeeded)
 	case task.OutcomeFail:
-		t.known = true
+		t.known, t.told = true, &queue.Told{Kind: o.Kind, Token: o.Token}
 		return m.fail(t, o.Permanent, o.Delay)
 	default:
 		if o.Started || o.Delay > 0 {
 			t.counts.Releases++
 		}
 		if o.Delay > 0 {
-			t.known = true
+			t.known, t.told = true, &queue.Told{Kind: o.Kind, Token: o.Token}
 			return m.moved(t, o.Delay, o.Delay)
 		}
 		m.back(t)
+		t.told = &queue.Told{Kind: o.Kind, Token: o.Token}
 	}
 	return nil
 }
@@ -369,7 +381,7 @@ func (m *Model) leased(lines map[*modelQueue][]*modelTask, session uint32, n int
 			return err
 		}
 	}
-	if len(m.rig.Leased) == n || safe || m.rig.Refills() > 0 {
+	if len(m.rig.Leased) == n || safe || m.rig.refillsOfLanes() > 0 {
 		return nil
 	}
 	for q, line := range lines {
@@ -402,6 +414,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 	if t.expires == 0 {
 		deadline = 0
 	}
+	m.readAnew(t, l.Counts)
 	if l.Session != session || l.LeaseEnd != end || l.Attempt != attempt || l.MaxAttempts != maxAttempts || l.Timeout != timeout ||
 		l.Counts != t.counts || l.Deadline != deadline || uint32(l.Token.Attempt) != attempt {
 		return fmt.Errorf("task %v: the lease %+v does not fit attempt %d of %d, timeout %d, deadline %d, %+v, session %d, end %d", t.what(), *l, attempt, maxAttempts, timeout, deadline, t.counts, session, end)
@@ -409,7 +422,7 @@ func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Tim
 	if l.Token.Fence() <= t.token.Fence() {
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())
 	}
-	t.state, t.token, t.known, t.old, t.hold = task.Running, l.Token, true, false, nil
+	t.state, t.token, t.known, t.old, t.hold, t.told = task.Running, l.Token, true, false, nil, nil
 	t.session, t.started, t.stood, t.leaseEnd = session, m.rig.Now, 0, end
 	return nil
 }

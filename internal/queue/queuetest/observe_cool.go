@@ -59,7 +59,7 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 		return t.token == k && t.session == no
 	case m.before[t.id.Seq].State == task.Scheduled:
 		return false
-	case !t.known || !sameLease(t.token, k):
+	case !t.known || t.told != nil || t.token != k:
 		return false
 	}
 	m.goesOn(t, k)
@@ -72,7 +72,7 @@ func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) 
 // began with that.
 func (m *Model) goesOn(t *modelTask, k task.Token) {
 	t.resumed, t.stood = m.rig.Now, 0
-	t.state, t.token, t.known, t.old, t.hold = task.Running, k, true, false, nil
+	t.state, t.token, t.known, t.old, t.hold, t.told = task.Running, k, true, false, nil, nil
 }
 
 func (m *Model) changed(c *queue.Change) error {

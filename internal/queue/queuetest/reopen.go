@@ -59,12 +59,12 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 	}
 	gone := clean && t.session != 0 && !s.opts.Remote // it ended with its process, in order
 	ran := t.state == task.Running && !gone
-	t.state, t.known, t.old, t.hold = task.Ready, false, false, nil
+	t.state, t.known, t.old, t.hold, t.told = task.Ready, false, false, nil, t.toldRec
 	t.counts.Releases = 0 // those without a delay are in no record; the store tells
 	if r := m.rig.Store.recordOf(t.id.Seq); r != nil {
 		t.counts = r.Counts
 	}
-	if f == nil || uint32(f.Claim.Token.Attempt) != t.counts.Failures+t.counts.Crashes+1 {
+	if f == nil || !f.Claimed && uint32(f.Claim.Token.Attempt) != t.counts.Failures+t.counts.Crashes+1 {
 		if ran {
 			return fmt.Errorf("task %v ran under %+v, and the store does not tell", t.what(), t.token)
 		}
@@ -77,16 +77,17 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 		if s != nil {
 			id = s.opts.ID
 		}
-		if !sameLease(c.Token, t.token) || c.Session != id || c.Started != t.started || c.LeaseEnd != t.leaseEnd {
+		if c.Token != t.token || c.Session != id || c.Started != t.started || c.LeaseEnd > t.leaseEnd || c.LeaseEnd.Add(t.stood) < t.leaseEnd { // what it was given for the owner's standing still is in no record
 			return fmt.Errorf("task %v ran under %+v for session %q since %d until %d, and the store tells %+v", t.what(), t.token, id, t.started, t.leaseEnd, *c)
 		}
 	} else {
 		t.token, t.started = c.Token, c.Started
 	}
+	t.told = nil
 	t.session, t.leaseEnd = 0, 0
 	t.known = true
 	if c.LeaseEnd > m.rig.Now {
-		t.state, t.leaseEnd = task.Running, c.LeaseEnd
+		t.state, t.leaseEnd, t.stood = task.Running, c.LeaseEnd, 0
 		return nil
 	}
 	t.old = true
@@ -97,14 +98,10 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 	return nil
 }
 
-func sameLease(a, b task.Token) bool {
-	return a.Epoch == b.Epoch && a.Nonce == b.Nonce && a.Dispatch == b.Dispatch && a.Seq == b.Seq
-}
-
 // mayBeEarlier: k is the last dispatch of t, by an earlier owner, and t stands as
 // that has left it.
 func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
-	return t.old && t.known && sameLease(t.token, k) && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1
+	return t.old && t.known && t.told == nil && t.token == k && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1
 }
 
 // release ends the hold of t without blame.

@@ -35,7 +35,7 @@ type Rig struct {
 // NewRig opens a machine over an empty Store.
 func NewRig(cfg queue.Config, now task.Time) *Rig {
 	r := &Rig{Store: NewStore(), Cfg: cfg, Now: now}
-	r.Cfg.Epoch = 1
+	r.Cfg.Epoch, r.Store.Partition = 1, cfg.Partition
 	r.open()
 	return r
 }
@@ -91,8 +91,27 @@ func (r *Rig) Once(cmds ...queue.Command) error { return r.once(cmds) }
 // Busy says whether something is put off or was asked for.
 func (r *Rig) Busy() bool { return len(r.points) > 0 || len(r.put) > 0 }
 
-// Refills is how many refills are held up.
+// beside says of a Want that it may be answered beside later Applies.
+func beside(w queue.WantKind) bool {
+	switch w {
+	case queue.WantBirths, queue.WantTimed, queue.WantIdemsDue, queue.WantIdemsLive, queue.WantSweepWheres, queue.WantSweepChunks:
+		return true
+	}
+	return false
+}
+
+// Refills is how many refills, and other answers that may come late, are held up.
 func (r *Rig) Refills() int { return len(r.refills) }
+
+// refillsOfLanes is how many of them bring tasks.
+func (r *Rig) refillsOfLanes() (n int) {
+	for _, a := range r.refills {
+		if a.Want.What == queue.WantBirths || a.Want.What == queue.WantTimed {
+			n++
+		}
+	}
+	return n
+}
 
 // Refill lets the i-th refill arrive with the next Apply. A runner lets in one
 // an Apply.
@@ -131,7 +150,7 @@ func (r *Rig) once(cmds []queue.Command) error {
 	}
 	for _, w := range r.Out.Wants {
 		a := r.Store.Answer(w, r.M)
-		if w.What == queue.WantBirths || w.What == queue.WantTimed || w.What == queue.WantSweepWheres || w.What == queue.WantSweepChunks {
+		if beside(w.What) {
 			r.refills = append(r.refills, a)
 		} else {
 			r.points = append(r.points, a)

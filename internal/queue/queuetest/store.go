@@ -28,6 +28,7 @@ type Record struct {
 	Reason   string
 	KeepBody bool
 	Token    task.Token
+	Told     queue.Told
 }
 
 type laneID struct {
@@ -51,6 +52,7 @@ type producerKey struct {
 // can take the last one back, and notes what no engine should have to put up
 // with: a key deleted that is not there, one written twice that may not be.
 type Store struct {
+	Partition uint16
 	meta      queue.Meta
 	found     bool
 	queues    map[uint32]queue.QueueState
@@ -61,13 +63,15 @@ type Store struct {
 	wheres    map[task.Seq]queue.Where
 	expiries  map[queue.ExpiryKey]task.ID
 	idems     map[queue.IdemKey]queue.Idem
+	idemDues  map[queue.IdemDueKey]queue.IdemDue
 	claims    map[task.Seq]queue.Claim
 	lists     map[queue.ListKey]queue.List
 	segments  map[uint32]queue.Segment
 	producers map[producerKey]queue.ProducerState
 	sessions  map[string]queue.SessionState
-	born      map[queue.Place]bool   // every birth key that was ever written
-	listed    map[queue.ListKey]bool // every list likewise
+	born      map[queue.Place]bool      // every birth key that was ever written
+	listed    map[queue.ListKey]bool    // every list likewise
+	dueOnce   map[queue.IdemDueKey]bool // and every key of the index of idempotency entries
 
 	cache  map[uint32]*Record       // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
@@ -81,10 +85,10 @@ func NewStore() *Store {
 	return &Store{
 		queues: map[uint32]queue.QueueState{}, marks: map[laneID]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
-		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{},
+		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
-		cache: map[uint32]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{},
+		cache: map[uint32]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{}, dueOnce: map[queue.IdemDueKey]bool{},
 	}
 }
 
@@ -112,6 +116,9 @@ func drop[K comparable, V any](s *Store, m map[K]V, k K) bool {
 	}
 	return had
 }
+
+// IdemEntries is how many idempotency entries there are.
+func (s *Store) IdemEntries() int { return len(s.idems) }
 
 // TakeBack undoes the last batch: it never became durable.
 func (s *Store) TakeBack() {
@@ -250,9 +257,7 @@ func (b *batch) deletes() {
 	for _, k := range o.DropExpiries {
 		drop(s, s.expiries, k)
 	}
-	for _, k := range o.DropIdems {
-		drop(s, s.idems, k)
-	}
+	b.deleteIdems()
 	b.dropLeases()
 	for _, g := range o.DropSegments {
 		drop(s, s.segments, g)
@@ -290,6 +295,20 @@ func (b *batch) dropLeases() {
 	}
 }
 
+func (b *batch) deleteIdems() {
+	s, o := b.s, b.o
+	for _, k := range o.DropIdems {
+		if !drop(s, s.idems, k) {
+			s.fault("idempotency entry %+v is deleted and not there", k)
+		}
+	}
+	for _, k := range o.DropIdemDues {
+		if !drop(s, s.idemDues, k) {
+			s.fault("%+v of the index of idempotency entries is deleted and not there", k)
+		}
+	}
+}
+
 func placeLess(a, b queue.Place) bool {
 	if a.Class.Timed() && a.Due != b.Due {
 		return a.Due < b.Due
@@ -320,31 +339,9 @@ func (b *batch) puts() {
 	for i := range o.Finished {
 		b.putFinished(&o.Finished[i])
 	}
-	for _, w := range o.Wheres {
-		put(s, s.wheres, w.Seq, w)
-	}
-	for _, x := range o.Expiries {
-		put(s, s.expiries, x.Key, x.ID)
-	}
-	for _, x := range o.Idems {
-		put(s, s.idems, x.Key, x)
-	}
-	for _, x := range o.Claims {
-		put(s, s.claims, x.Seq, x)
-	}
-	for _, x := range o.Lists {
-		if s.listed[x.Key] {
-			s.fault("dispatch list %+v is written twice: a single delete would bring the first back", x.Key)
-		}
-		x.Tasks = slices.Clone(x.Tasks)
-		put(s, s.lists, x.Key, x)
-		put(s, s.listed, x.Key, true)
-	}
+	b.putIndexes()
 	for _, x := range o.Queues {
 		put(s, s.queues, x.Queue, x)
-	}
-	for _, x := range o.Marks {
-		put(s, s.marks, laneID{x.Queue, x.Prio, x.Lane}, x)
 	}
 	for _, x := range o.Segments {
 		put(s, s.segments, x.Segment, x)
@@ -368,6 +365,37 @@ func (b *batch) puts() {
 	}
 }
 
+func (b *batch) putIndexes() {
+	s, o := b.s, b.o
+	for _, w := range o.Wheres {
+		put(s, s.wheres, w.Seq, w)
+	}
+	for _, x := range o.Expiries {
+		put(s, s.expiries, x.Key, x.ID)
+	}
+	for _, x := range o.Idems {
+		put(s, s.idems, x.Key, x)
+	}
+	for _, x := range o.IdemDues {
+		if s.dueOnce[x.Key] {
+			s.fault("%+v of the index of idempotency entries is written twice: a single delete would bring the first back", x.Key)
+		}
+		put(s, s.dueOnce, x.Key, true)
+		put(s, s.idemDues, x.Key, x)
+	}
+	for _, x := range o.Claims {
+		put(s, s.claims, x.Seq, x)
+	}
+	for _, x := range o.Lists {
+		if s.listed[x.Key] {
+			s.fault("dispatch list %+v is written twice: a single delete would bring the first back", x.Key)
+		}
+		x.Tasks = slices.Clone(x.Tasks)
+		put(s, s.lists, x.Key, x)
+		put(s, s.listed, x.Key, true)
+	}
+}
+
 func (b *batch) putLive(r *Record, slot uint32) {
 	s := b.s
 	if p, ok := s.places[r.Place.Seq]; ok && p != r.Place {
@@ -388,7 +416,7 @@ func (b *batch) putLive(r *Record, slot uint32) {
 func (b *batch) putTimed(w *queue.Timed) {
 	seq := w.Place.Seq
 	r := b.recordBefore(seq)
-	r.Place, r.Counts, r.Flags, r.Expires, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.Expires, task.StateUnknown, ""
+	r.Place, r.Counts, r.Flags, r.Expires, r.State, r.Reason, r.Told = w.Place, w.Counts, w.Flags, w.Expires, task.StateUnknown, "", w.Told
 	if w.Reset {
 		r.Attempts = nil
 	}
@@ -417,7 +445,7 @@ func (b *batch) recordBefore(seq task.Seq) Record {
 
 func (b *batch) putDead(w *queue.DeadLetter) {
 	r := b.recordBefore(w.Key.Seq)
-	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, task.Dead, w.Reason
+	r.Place, r.Counts, r.Flags, r.State, r.Reason, r.Told = w.Place, w.Counts, w.Flags, task.Dead, w.Reason, w.Told
 	if w.Attempt != nil {
 		r.Attempts = append(slices.Clone(r.Attempts), *w.Attempt)
 	}
@@ -506,6 +534,12 @@ func (n *names) indexes(o *queue.Output) {
 		n.add(k)
 	}
 	for _, x := range o.Idems {
+		n.add(x.Key)
+	}
+	for _, k := range o.DropIdemDues {
+		n.add(k)
+	}
+	for _, x := range o.IdemDues {
 		n.add(x.Key)
 	}
 	for _, k := range o.DropClaims {

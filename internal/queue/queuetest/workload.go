@@ -259,8 +259,21 @@ func (w *Workload) token() task.Token {
 		return task.Token{Partition: 1, Epoch: 1, Seq: task.Seq(w.D.N(50)), Slot: uint32(w.D.N(50))}
 	}
 	t := w.tokens[n-1-w.D.N(min(n, pick(w.D, 3, 10, 40)))]
-	if w.D.Often(2) {
-		t.Dispatch += 1 << 20 // one that never was: the next may well be the task's own
+	if w.D.Often(4) { // every field counts
+		switch w.D.N(6) {
+		case 0:
+			t.Dispatch++
+		case 1:
+			t.Partition++
+		case 2:
+			t.Attempt++
+		case 3:
+			t.Nonce++
+		case 4:
+			t.Slot++
+		case 5:
+			t.Queue++
+		}
 	}
 	return t
 }
@@ -280,8 +293,8 @@ func (w *Workload) report() *task.OutcomeBatch {
 		default:
 			o.Kind, o.Delay = task.OutcomeRelease, pick[task.Millis](d, 0, 0, 400)
 		}
-		// Only a completion is told twice in one report.
-		if k, twice := told[o.Token.Seq]; twice && (k != task.OutcomeComplete || o.Kind != task.OutcomeComplete) {
+		// Of one task only the same is told twice in one report.
+		if k, twice := told[o.Token.Seq]; twice && k != o.Kind {
 			continue
 		}
 		told[o.Token.Seq] = o.Kind

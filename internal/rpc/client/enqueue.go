@@ -60,8 +60,8 @@ type group struct {
 	done    bool
 	repeats int  // answers "try again" so far
 	again   bool // it was sent on an earlier link, or answered "try again"
-	noAck   bool // sent without AckBelow: the broker did not know the lane
 	harmful bool // not numbered: it may not be sent twice
+	moved   bool // into a new lane: the broker did not know the first one any more
 }
 
 // member is a range of a caller's batch.
@@ -240,15 +240,43 @@ func tooLarge(s *task.Spec) *task.Error {
 func (c *Conn) lane(k laneKey, now time.Time) *lane {
 	ln := c.lanes[k]
 	if ln == nil || ln.stale(now, c.repeatFor()) {
-		ln = &lane{key: k, producer: k.producer}
-		if k.producer == "" {
-			c.lastLane++
-			ln.producer = c.producer + "." + strconv.FormatUint(c.lastLane, 36)
-		}
-		c.lanes[k] = ln
+		ln = c.newLane(k)
 	}
 	ln.lastUse = now
 	return ln
+}
+
+func (c *Conn) newLane(k laneKey) *lane {
+	ln := &lane{key: k, producer: k.producer}
+	if k.producer == "" {
+		c.lastLane++
+		ln.producer = c.producer + "." + strconv.FormatUint(c.lastLane, 36)
+	}
+	c.lanes[k] = ln
+	return ln
+}
+
+// move puts a group of which nothing was taken into the lane after its own, which
+// the broker has forgotten; mu is held. What else is unanswered in the old one
+// follows as it is refused, or stays if it is not.
+func (c *Conn) move(g *group) {
+	old := g.ln
+	ln := c.lanes[old.key]
+	if ln == nil || ln == old {
+		ln = c.newLane(old.key)
+	}
+	ln.lastUse = time.Now()
+	for i := old.head; i < len(old.pending); i++ {
+		if old.pending[i] == g {
+			old.pending[i] = &group{ln: old, done: true}
+			break
+		}
+	}
+	old.skip()
+	g.ln, g.first, g.moved = ln, ln.number+1, true
+	ln.number += uint64(g.n)
+	ln.pending = append(ln.pending, g)
+	g.ack = g.ackBelow()
 }
 
 // stale says whether the broker may soon forget the lane.
@@ -277,7 +305,7 @@ func (g *group) ackBelow() uint64 {
 	switch {
 	case g.first == 0:
 		return g.ackOwn
-	case !g.ln.known || g.noAck:
+	case !g.ln.known:
 		return 0
 	}
 	return g.ln.pending[g.ln.head].first
@@ -286,7 +314,12 @@ func (g *group) ackBelow() uint64 {
 // drop takes an answered group out of its lane; mu is held.
 func (c *Conn) drop(g *group) {
 	g.done = true
-	ln := g.ln
+	g.ln.skip()
+	c.sent -= g.bytes
+}
+
+// skip leaves behind what is answered at the front.
+func (ln *lane) skip() {
 	for ln.head < len(ln.pending) && ln.pending[ln.head].done {
 		ln.pending[ln.head] = nil
 		ln.head++
@@ -298,7 +331,6 @@ func (c *Conn) drop(g *group) {
 		clear(ln.pending[n:])
 		ln.pending, ln.head = ln.pending[:n], 0
 	}
-	c.sent -= g.bytes
 }
 
 // settle ends a group with one error for all of it, or with results that stand
@@ -395,9 +427,9 @@ func (c *Conn) anotherTry(g *group, why task.Code) bool {
 	case why == task.Unavailable && !g.harmful:
 		g.again = true
 		c.repeat(g)
-	case why == task.Conflict && g.first != 0 && !g.again && !g.noAck:
-		// The broker does not know the lane, so it took nothing: begin it anew.
-		g.noAck = true
+	case why == task.Conflict && g.first != 0 && !g.again && !g.moved:
+		// The broker does not know the lane any more, so it took nothing.
+		c.move(g)
 		c.control.again = append(c.control.again, g)
 		c.wake()
 	default:

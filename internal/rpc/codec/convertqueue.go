@@ -106,6 +106,7 @@ func NodeToProto(n *task.NodeInfo) *pb.InfoResponse {
 			Partition: uint32(p.Partition), Epoch: p.Epoch, Waiting: p.Waiting, InMemory: p.InMemory, Running: p.Running,
 			MemoryBytes: p.MemoryBytes, Serving: p.Serving, SafeMode: p.SafeMode, UncleanOpens: int32(p.UncleanOpens),
 			ClockOffsetMs: int64(p.ClockOffset),
+			Producers:     p.Producers, ProducersEvicted: p.ProducersEvicted,
 		})
 	}
 	for _, w := range n.Workers {
@@ -129,6 +130,7 @@ func NodeFromProto(m *pb.InfoResponse) task.NodeInfo {
 			Partition: uint16(p.GetPartition()), Epoch: p.GetEpoch(), Waiting: p.GetWaiting(), InMemory: p.GetInMemory(), Running: p.GetRunning(),
 			MemoryBytes: p.GetMemoryBytes(), Serving: p.GetServing(), SafeMode: p.GetSafeMode(), UncleanOpens: int(p.GetUncleanOpens()),
 			ClockOffset: task.Millis(p.GetClockOffsetMs()),
+			Producers:   p.GetProducers(), ProducersEvicted: p.GetProducersEvicted(),
 		})
 	}
 	for _, w := range m.GetWorkers() {

@@ -19,13 +19,14 @@ type strict struct {
 	mu    sync.Mutex
 	known map[string]bool
 	names map[string]bool // ever seen
+	out   map[string]bool // evicted
 	no    int             // refusals
 }
 
 func (s *strict) Enqueue(b *task.EnqueueBatch) {
 	s.mu.Lock()
 	k := b.Producer + "/" + b.Queue
-	refuse := !s.known[k] && b.AckBelow > 1
+	refuse := !s.known[k] && b.AckBelow > 1 || s.out[k]
 	if refuse {
 		s.no++
 	} else {
@@ -44,6 +45,13 @@ func (s *strict) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.known)
+}
+
+// evict gives up all sessions and keeps their names.
+func (s *strict) evict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out, s.known = s.known, map[string]bool{}
 }
 
 func newStrict(t *testing.T) (*strict, *client.Conn, *proxy) {
@@ -108,5 +116,24 @@ func TestAForgottenProducerBeginsAnew(t *testing.T) {
 	}
 	if n := enqueued(t, s.Fake, "q"); n != 7 {
 		t.Errorf("%d tasks, want 7", n)
+	}
+}
+
+// TestAnEvictedProducerTakesAnotherName: a server that gave a session up for newer
+// ones takes nothing under its name again, for it can't tell a repeat from what is
+// new. What was sent for the first time goes under another name.
+func TestAnEvictedProducerTakesAnotherName(t *testing.T) {
+	s, conn, _ := newStrict(t)
+	enqueue(t, conn, "q", task.Spec{Type: "t"})
+	for range 3 {
+		s.evict()
+		for range 2 {
+			if r := enqueue(t, conn, "q", task.Spec{Type: "t"}, task.Spec{Type: "t"}); r[0].Err != nil || r[1].Err != nil || r[1].Existing {
+				t.Fatalf("after it was evicted: %+v", r)
+			}
+		}
+	}
+	if n := enqueued(t, s.Fake, "q"); n != 13 || s.no != 3 || len(s.names) != 4 {
+		t.Errorf("%d tasks, %d refusals, %d names; want 13, 3 and 4", n, s.no, len(s.names))
 	}
 }

@@ -40,16 +40,18 @@ func (f *Fake) outcome(o *task.Outcome) task.Code {
 	case r == nil:
 		return task.NotFound
 	case r.state.Final():
-		if o.Token == r.finishing {
+		if o.Token == r.finishing && o.Kind == r.told {
 			return task.OK
 		}
 		return task.LeaseLost
 	case o.Token != r.token:
 		return task.LeaseLost
-	case r.answered:
+	case r.answered && o.Kind == r.told:
 		return task.OK
+	case r.answered: // what was acknowledged stands
+		return task.LeaseLost
 	}
-	r.answered = true
+	r.answered, r.told = true, o.Kind
 	if len(o.Log) > 0 {
 		r.log = bytes.Clone(o.Log)
 	}

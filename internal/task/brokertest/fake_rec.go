@@ -18,12 +18,13 @@ type rec struct {
 
 	enqueuedAt, readyAt, startedAt, finishedAt, expiresAt task.Time
 
-	token     task.Token // of the last dispatch; zero = no outcome is welcome
-	answered  bool       // an outcome under token was accepted
-	finishing task.Token // the outcome that ended it
-	holder    *session   // nil = a unary lease, or not running
-	timeoutAt task.Time  // of the running attempt
-	leaseEnd  task.Time  // of a unary lease
+	token     task.Token       // of the last dispatch; zero = no outcome is welcome
+	answered  bool             // an outcome under token was accepted,
+	told      task.OutcomeKind // of this kind
+	finishing task.Token       // the outcome that ended it
+	holder    *session         // nil = a unary lease, or not running
+	timeoutAt task.Time        // of the running attempt
+	leaseEnd  task.Time        // of a unary lease
 	worker    string
 
 	attempts   []task.Attempt

@@ -124,13 +124,12 @@ var outcomePromises = []promise{
 		id := h.enqueueOne("q", task.Spec{})
 		d := h.lease("q", 1, 0)[0]
 		h.report(failAfter(d, task.Minute), task.OK)
-		if c := h.reportCodes(failAfter(d, task.Minute))[0]; c != task.OK && c != task.LeaseLost {
-			h.Fatalf("got %v", c)
-		}
+		h.report(failAfter(d, task.Minute), task.OK)
 		if in := h.wantState(id, task.Scheduled); in.Counts.Failures != 1 {
 			h.Fatalf("got %+v, want one failure", in.Counts)
 		}
 	}},
+	{"fail/what was acknowledged stands", false, acknowledgedStands},
 	{"fail/after max attempts it is dead", false, func(h *harness) {
 		id := h.enqueueOne("q", task.Spec{Payload: []byte("kept"), Policy: &task.Policy{MaxAttempts: 3}})
 		w := h.serve(10, "q")
@@ -280,6 +279,50 @@ func backoff(b task.Backoff, bounds [][2]task.Millis) func(*harness) {
 			if wait < want[0] || wait > want[1] {
 				h.Fatalf("after failure %d: waits for %d ms, want %d to %d", i+1, wait, want[0], want[1])
 			}
+		}
+	}
+}
+
+// acknowledgedStands: after an acknowledged outcome the same one is OK once more,
+// and another under that lease comes too late.
+func acknowledgedStands(h *harness) {
+	type does = func(task.Delivery) task.Outcome
+	done := func(d task.Delivery) task.Outcome { return complete(d, "") }
+	retry := func(d task.Delivery) task.Outcome { return failAfter(d, task.Minute) }
+	dead := func(d task.Delivery) task.Outcome {
+		return task.Outcome{Token: d.Token, Kind: task.OutcomeFail, Permanent: true, Error: "boom", Delay: task.RetryAfterByBackoff}
+	}
+	back := func(d task.Delivery) task.Outcome {
+		return task.Outcome{Token: d.Token, Kind: task.OutcomeRelease, Started: true}
+	}
+	later := func(d task.Delivery) task.Outcome {
+		return task.Outcome{Token: d.Token, Kind: task.OutcomeRelease, Started: true, Delay: task.Minute}
+	}
+	for _, c := range []struct {
+		first  does
+		others []does
+		state  task.State
+	}{
+		{retry, []does{done, back, later}, task.Scheduled},
+		{later, []does{done, retry, dead}, task.Scheduled},
+		{back, []does{done, retry, dead}, task.Ready},
+		{dead, []does{done, back, later}, task.Dead},
+		{done, []does{retry, dead, back, later}, task.Succeeded},
+	} {
+		id := h.enqueueOne("q", task.Spec{})
+		d := h.lease("q", 1, 0)[0]
+		h.report(c.first(d), task.OK)
+		was := h.get(id).Counts
+		for _, other := range c.others {
+			h.report(other(d), task.LeaseLost)
+			h.report(c.first(d), task.OK)
+		}
+		if in := h.wantState(id, c.state); in.Counts != was {
+			h.Fatalf("%+v became %+v", was, in.Counts)
+		}
+		if c.state == task.Ready {
+			h.report(complete(h.lease("q", 1, 0)[0], ""), task.OK)
+			h.report(c.first(d), task.LeaseLost)
 		}
 	}
 }

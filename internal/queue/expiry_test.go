@@ -1,0 +1,48 @@
+package queue_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/queue/queuetest"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// TestTwoEntriesOfOneTask: a task whose wait has changed has an entry for each that
+// it had. When two come due at once it ends once.
+func TestTwoEntriesOfOneTask(t *testing.T) {
+	r := queuetest.NewRig(queue.Config{Partition: 1, WindowTasks: 10}, 1_000_000)
+	b := &task.EnqueueBatch{Queue: "q", Results: make([]task.Enqueued, 1_000)}
+	for i := range b.Results {
+		b.Specs = append(b.Specs, task.Spec{Type: fmt.Sprint("t", i%3), ExpireAfter: 1000})
+	}
+	if err := r.Apply(queue.Command{Op: queue.OpEnqueue, Enqueue: b}); err != nil {
+		t.Fatal(err)
+	}
+	r.Now += 2000
+	for range 10 {
+		if err := r.Once(queue.Command{Op: queue.OpTick}); err != nil {
+			t.Fatal(err)
+		}
+		var cmds []queue.Command
+		for _, w := range r.Out.Wants {
+			if w.What != queue.WantTask {
+				continue
+			}
+			later := w
+			later.Until++
+			cmds = append(cmds, queue.Command{Op: queue.OpLoaded, Loaded: r.Store.Answer(w, r.M)}, queue.Command{Op: queue.OpLoaded, Loaded: r.Store.Answer(later, r.M)})
+		}
+		if len(cmds) == 0 {
+			continue
+		}
+		var out queue.Output
+		r.M.Apply(r.Now, cmds, &out)
+		if n := len(cmds) / 2; len(out.Ended) != n || len(out.DropBirths) != n {
+			t.Errorf("%d tasks whose time is over ended %d times, and %d records were dropped", n, len(out.Ended), len(out.DropBirths))
+		}
+		return
+	}
+	t.Fatal("nothing was asked for: every task is in memory")
+}

@@ -1,0 +1,110 @@
+package queue_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
+)
+
+// number enqueues task n of a producer session in queue q.
+func number(m *queue.Machine, out *queue.Output, now task.Time, producer string, n, below uint64) (task.Enqueued, *task.Error) {
+	e := &task.EnqueueBatch{Queue: "q", Producer: producer, AckBelow: below, Specs: []task.Spec{{Type: "t", Number: n}}, Results: make([]task.Enqueued, 1)}
+	m.Apply(now, []queue.Command{{Op: queue.OpEnqueue, Enqueue: e}}, out)
+	return e.Results[0], e.Err
+}
+
+// TestProducersGiveWay: as many sessions as there is room for lock nobody out. The
+// one not heard of for longest gives way, and is never taken for new.
+func TestProducersGiveWay(t *testing.T) {
+	const room = 10_000
+	m := queue.New(queue.Config{Epoch: 1}, &queue.Snapshot{}, 1)
+	var out queue.Output
+	states := map[string]queue.ProducerState{}
+	ask := func(now task.Time, producer string, n, below uint64) (task.Enqueued, *task.Error) {
+		r, err := number(m, &out, now, producer, n, below)
+		for _, p := range out.DropProducers {
+			delete(states, p.Producer)
+		}
+		for _, p := range out.Producers {
+			states[p.Producer] = p
+		}
+		return r, err
+	}
+	ids := map[string]task.ID{}
+	for i := range room {
+		p := fmt.Sprint("one-shot-", i)
+		r, err := ask(task.Time(1+i), p, 1, 0)
+		if err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+		ids[p] = r.ID
+	}
+	if r, err := ask(room+1, "one-shot-0", 1, 0); err != nil || r.ID != ids["one-shot-0"] {
+		t.Fatalf("a repeat within the room: %+v, %v", r, err)
+	}
+	for i := range 100 { // others come
+		if r, err := ask(room+2, fmt.Sprint("late-", i), 1, 0); err != nil || r.Err != nil || r.Existing {
+			t.Fatalf("one more: %+v, %v", r, err)
+		}
+	}
+	check := func(m *queue.Machine) {
+		t.Helper()
+		if i := m.Info(); i.Producers != room {
+			t.Errorf("got %d sessions, want %d", i.Producers, room)
+		}
+		now := task.Time(room + 3)
+		if r, err := number(m, &out, now, "one-shot-0", 1, 0); err != nil || r.ID != ids["one-shot-0"] {
+			t.Errorf("the one just heard of: %+v, %v", r, err)
+		}
+		if r, err := number(m, &out, now, "one-shot-101", 1, 0); err != nil || r.ID != ids["one-shot-101"] {
+			t.Errorf("the oldest that is left: %+v, %v", r, err)
+		}
+		for _, p := range []string{"one-shot-1", "one-shot-100"} {
+			if r, err := number(m, &out, now, p, 1, 0); task.CodeOf(err) != task.Conflict {
+				t.Errorf("%s gave way, and its repeat got %+v, %v", p, r, err)
+			}
+			e := &task.EnqueueBatch{Queue: "q", Producer: p, Known: true, Specs: []task.Spec{{Type: "t", Number: 1}}, Results: make([]task.Enqueued, 1)}
+			m.Apply(now, []queue.Command{{Op: queue.OpEnqueue, Enqueue: e}}, &out)
+			if task.CodeOf(e.Results[0].Err) != task.Conflict {
+				t.Errorf("%s gave way, and is asked for: %v", p, e.Results[0].Err)
+			}
+		}
+	}
+	if i := m.Info(); i.ProducersEvicted != 100 {
+		t.Errorf("%d gave way, want 100", i.ProducersEvicted)
+	}
+	check(m)
+	snap := &queue.Snapshot{Found: true, Meta: out.Meta, Queues: []queue.QueueState{{Queue: 1, Name: "q"}}}
+	for _, p := range states {
+		snap.Producers = append(snap.Producers, p)
+	}
+	check(queue.New(queue.Config{Epoch: 2}, snap, room+3))
+
+	m.Apply(room+4+task.Time(task.ProducerIdleMax), []queue.Command{{Op: queue.OpTick}}, &out)
+	if i := m.Info(); i.Producers != 0 || len(out.DropProducers) < room {
+		t.Errorf("%d sessions outlive their time, %d were dropped", i.Producers, len(out.DropProducers))
+	}
+}
+
+// TestProducersOfOneClient: a client with many sessions gives its own for more.
+func TestProducersOfOneClient(t *testing.T) {
+	m := queue.New(queue.Config{Epoch: 1}, &queue.Snapshot{}, 1)
+	var out queue.Output
+	first, err := number(m, &out, 1, "small.1", 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12_000 {
+		if _, err := number(m, &out, 2, fmt.Sprintf("big.%d", i), 1, 0); err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+	}
+	if r, err := number(m, &out, 3, "small.1", 1, 0); err != nil || r.ID != first.ID {
+		t.Errorf("another client's session gave way: %+v, %v", r, err)
+	}
+	if _, err := number(m, &out, 3, "big.2000", 2, 0); task.CodeOf(err) != task.Conflict {
+		t.Errorf("its own oldest: %v", err)
+	}
+}
