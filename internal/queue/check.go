@@ -66,9 +66,6 @@ func (c *checker) run() error {
 		}
 	}
 	for _, q := range m.queues {
-		if q == nil {
-			continue
-		}
 		if err := c.queue(q); err != nil {
 			return fmt.Errorf("queue %q: %w", q.state.Name, err)
 		}
@@ -254,9 +251,7 @@ func (c *checker) sessions() error {
 		sum += int64(n)
 	}
 	for _, q := range m.queues {
-		if q != nil {
-			want += q.running
-		}
+		want += q.running
 	}
 	if sum != want {
 		return fmt.Errorf("leases: %d listed, %d running", sum, want)

@@ -7,21 +7,22 @@ type Op uint8
 
 // The commands. Each uses the fields of Command named beside it.
 const (
-	OpTick     Op = iota // nothing asked: only time passes
-	OpEnqueue            // Enqueue
-	OpReport             // Report
-	OpDispatch           // Session, N: lease up to N tasks to a session
-	OpLease              // Lease: a unary lease
-	OpExtend             // Extend
-	OpOpen               // Open: a worker session opens or is back
-	OpBeat               // Session
-	OpDetach             // Session: no deliveries, leases live on
-	OpClose              // Session: hand back everything without blame
-	OpChange             // Change: cancel, retry, delete
-	OpSetQueue           // SetQueue: settings, pause, resume
-	OpPurge              // Purge
-	OpLoaded             // Loaded: the answer to a Want
-	OpFree               // Session, N tasks of Unsent: deliveries that could not be written are released
+	OpTick        Op = iota // nothing asked: only time passes
+	OpEnqueue               // Enqueue
+	OpReport                // Report
+	OpDispatch              // Session, N: lease up to N tasks to a session
+	OpLease                 // Lease: a unary lease
+	OpExtend                // Extend
+	OpOpen                  // Open: a worker session opens or is back
+	OpBeat                  // Session
+	OpDetach                // Session: no deliveries, leases live on
+	OpClose                 // Session: hand back everything without blame
+	OpChange                // Change: cancel, retry, delete
+	OpSetQueue              // SetQueue: settings, pause, resume
+	OpPurge                 // Purge
+	OpLoaded                // Loaded: the answer to a Want
+	OpFree                  // Session, N tasks of Unsent: deliveries that could not be written are released
+	OpDeleteQueue           // DeleteQueue
 )
 
 // Command is one request to the machine. Answers are written into the batches
@@ -40,6 +41,8 @@ type Command struct {
 	Purge    *Purge
 	Loaded   *Loaded
 	Unsent   []task.Token
+
+	DeleteQueue *DeleteQueue
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in
@@ -88,6 +91,15 @@ type Purge struct {
 	States []task.State // Scheduled, Ready, Dead
 	Gone   int64
 	Err    *task.Error
+}
+
+// DeleteQueue deletes a queue: an empty one, or with Force what waits in it too.
+// Gone is filled.
+type DeleteQueue struct {
+	Name  string
+	Force bool
+	Gone  int64 // tasks that went with it
+	Err   *task.Error
 }
 
 // WantKind says what a Want asks to be read.

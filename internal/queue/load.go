@@ -11,6 +11,8 @@ type Config struct {
 	WindowTasks  int    // tasks in memory at most, all lanes together; 0 = the default
 	HistoryBytes int64  // finished records at most; 0 = the default
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
+
+	QueueIdle task.Millis // empty queues that nobody has set go when nothing happened in them for so long; 0 = never
 }
 
 // Snapshot is what the store holds when a partition is opened. Waiting tasks are

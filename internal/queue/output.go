@@ -30,6 +30,7 @@ type Output struct {
 	DropLarge     []Place // chunks of large payloads, by place of birth
 	Purges        []Range
 	PurgeDead     []uint32 // queues whose dead letters of earlier batches all go
+	DropQueues    []DropQueue
 
 	// Puts.
 	Births    []Birth
@@ -73,7 +74,7 @@ func (o *Output) Reset() {
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
 		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropClaims: o.DropClaims[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
-		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0],
+		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], PurgeDead: o.PurgeDead[:0], DropQueues: o.DropQueues[:0],
 		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
 		Expiries: o.Expiries[:0], Idems: o.Idems[:0], Claims: o.Claims[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
@@ -229,6 +230,17 @@ type QueueState struct {
 	Expired   int64
 	IdemBytes int64
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
+	Used      task.Time           // when this record was put last; 0: before that was noted
+	Set       bool                // somebody has set it, if only to what new queues have
+}
+
+// DropQueue deletes a queue's record. The flags say what else may stand under its
+// number and goes too: idempotency entries, producer sessions, large payloads.
+type DropQueue struct {
+	Queue     uint32
+	Idems     bool
+	Producers bool
+	Payloads  bool
 }
 
 // Mark is a lane's low-water marks (nothing live below them, nothing is ever

@@ -24,6 +24,9 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 	if err := m.rig.Apply(c); err != nil {
 		return err
 	}
+	if err := m.vanished(c.DeleteQueue); err != nil {
+		return err
+	}
 	m.readLeases()
 	if err := m.observe(&c); err != nil {
 		return fmt.Errorf("%s at %d: %w", opNames[c.Op], m.rig.Now, err)
@@ -42,6 +45,9 @@ func (m *Model) tick() error {
 	if err := m.rig.Apply(queue.Command{Op: queue.OpTick}); err != nil {
 		return err
 	}
+	if err := m.vanished(nil); err != nil {
+		return err
+	}
 	m.readLeases()
 	if len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased", len(m.rig.Leased))
@@ -49,7 +55,7 @@ func (m *Model) tick() error {
 	return m.judge()
 }
 
-var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free"}
+var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free", "delete queue"}
 
 func (m *Model) observe(c *queue.Command) error {
 	if c.Op != queue.OpDispatch && c.Op != queue.OpLease && len(m.rig.Leased) > 0 {
@@ -99,6 +105,8 @@ func (m *Model) observe(c *queue.Command) error {
 		return m.setQueue(c.SetQueue)
 	case queue.OpPurge:
 		return m.purged(c.Purge)
+	case queue.OpDeleteQueue:
+		return m.deleted(c.DeleteQueue)
 	}
 	return nil
 }
@@ -191,6 +199,7 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 	m.tasks[got.ID.Seq] = t
 	m.order = append(m.order, t)
 	q.enqueued++
+	q.used = now
 	if p.producer != "" && s.Number != 0 {
 		m.number[p][s.Number] = got.ID
 	}

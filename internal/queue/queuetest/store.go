@@ -266,6 +266,25 @@ func (b *batch) deletes() {
 	for _, m := range o.DropMarks {
 		drop(s, s.marks, laneID{m.Queue, m.Prio, m.Lane})
 	}
+	for i := range o.DropQueues {
+		s.dropQueue(&o.DropQueues[i])
+	}
+}
+
+func (s *Store) dropQueue(q *queue.DropQueue) {
+	if !drop(s, s.queues, q.Queue) {
+		s.fault("queue %d is deleted and not there", q.Queue)
+	}
+	for k := range maps.Clone(s.idems) {
+		if q.Idems && k.Queue == q.Queue {
+			drop(s, s.idems, k)
+		}
+	}
+	for k := range maps.Clone(s.producers) {
+		if q.Producers && k.queue == q.Queue {
+			drop(s, s.producers, k)
+		}
+	}
 }
 
 // comparePlaces is the order of places in the store, within one class.
@@ -498,6 +517,13 @@ func (n *names) indexes(o *queue.Output) {
 	}
 	for _, k := range o.DropMarks {
 		n.add(mark{k.Queue, k.Prio, k.Lane})
+	}
+	type queueNum uint32
+	for i := range o.DropQueues {
+		n.add(queueNum(o.DropQueues[i].Queue))
+	}
+	for i := range o.Queues {
+		n.add(queueNum(o.Queues[i].Queue))
 	}
 	for i := range o.Marks {
 		n.add(mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane})
