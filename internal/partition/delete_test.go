@@ -40,22 +40,7 @@ func (g *rig) change(v task.Verb, id task.ID) *task.Error {
 func TestNothingIsLeftOfADeletedQueue(t *testing.T) {
 	g := newRig(t, store.MemOptions{PunishSingleDelete: true}, func(c *Config) { c.WindowTasks = 16 })
 	w := g.attach("w", "q", "other")
-	b := batchOf("q", 0, 60)
-	b.Producer, b.Done = "p", func(*task.EnqueueBatch) {}
-	for i := range b.Specs {
-		s := &b.Specs[i]
-		s.Number, s.Type = uint64(i+1), fmt.Sprint("t", i%5)
-		switch i % 4 {
-		case 0:
-			s.Idempotency = fmt.Sprint("k", i)
-		case 1:
-			s.Payload = make([]byte, 70<<10)
-		case 2:
-			s.Delay = task.Hour
-		}
-	}
-	g.r.Enqueue(b)
-	g.run()
+	g.enqueueAllKinds("q")
 	kept := g.enqueue("other", 0, 1)
 	w.credit.Add(6)
 	g.run()
@@ -77,16 +62,7 @@ func TestNothingIsLeftOfADeletedQueue(t *testing.T) {
 	if n, err := g.deleteQueue("q", true); err != nil || n < 50 {
 		t.Fatalf("by force: %d, %v", n, err)
 	}
-	for _, c := range []record.Class{record.ClassQueue, record.ClassMark, record.ClassBirth, record.ClassChunk, record.ClassTimed, record.ClassIdem, record.ClassProducer, record.ClassDead} {
-		from := record.AppendQueuePrefix(nil, g.r.p, c, ended.Queue)
-		it := g.r.part.Scan(from, record.AppendPrefixEnd(nil, from))
-		for it.Next() {
-			t.Errorf("a %s record is left: %x", c, it.Key())
-		}
-		if err := it.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	g.noneLeft(ended.Queue)
 	for _, restart := range []bool{false, true} {
 		if restart {
 			if err := g.r.Close(); err != nil {
@@ -124,45 +100,56 @@ func TestNothingIsLeftOfADeletedQueue(t *testing.T) {
 	}
 }
 
+// enqueueAllKinds puts tasks of every kind: with and without idempotency keys, in
+// several lanes, large, delayed, and all numbered.
+func (g *rig) enqueueAllKinds(queue string) {
+	b := batchOf(queue, 0, 60)
+	b.Producer, b.Done = "p", func(*task.EnqueueBatch) {}
+	for i := range b.Specs {
+		s := &b.Specs[i]
+		s.Number, s.Type = uint64(i+1), fmt.Sprint("t", i%5)
+		switch i % 4 {
+		case 0:
+			s.Idempotency = fmt.Sprint("k", i)
+		case 1:
+			s.Payload = make([]byte, 70<<10)
+		case 2:
+			s.Delay = task.Hour
+		}
+	}
+	g.r.Enqueue(b)
+	g.run()
+}
+
+// noneLeft wants no record under a queue's number.
+func (g *rig) noneLeft(queue uint32) {
+	g.t.Helper()
+	for _, c := range []record.Class{record.ClassQueue, record.ClassMark, record.ClassBirth, record.ClassChunk, record.ClassTimed, record.ClassIdem, record.ClassProducer, record.ClassDead} {
+		from := record.AppendQueuePrefix(nil, g.r.p, c, queue)
+		it := g.r.part.Scan(from, record.AppendPrefixEnd(nil, from))
+		for it.Next() {
+			g.t.Errorf("a %s record is left: %x", c, it.Key())
+		}
+		if err := it.Close(); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+}
+
 // Producers that made up the names of queues filled a partition for good: the
 // 65,536th was refused, and nothing could be done.
 func TestGeneratedQueueNames(t *testing.T) {
-	names := 200_000
-	if testing.Short() {
-		names = 20_000
-	}
-	g := newRig(t, store.MemOptions{}, func(c *Config) { c.Check, c.QueueIdle = false, task.Day })
-	w := g.attach("w", "served")
+	const names, atOnce = 200_000, 200
+	g := newRig(t, store.MemOptions{}, func(c *Config) { c.Check, c.QueueIdle, c.CacheBytes = false, task.Day, 1<<20 })
+	g.attach("w", "served")
 	g.enqueue("served", 0, 1)
 	var heap, keys uint64
-	for i := range names {
-		name := fmt.Sprintf("reply-%d", i)
-		b := batchOf(name, 0, 1)
-		b.Done = func(*task.EnqueueBatch) {}
-		b.Producer, b.Specs[0].Number, b.Specs[0].Idempotency, b.Specs[0].IdempotencyFor = "p", 1, "k", task.Hour
-		g.r.Enqueue(b)
-		g.run()
-		if b.Err != nil {
-			t.Fatalf("queue %d: %v", i, b.Err)
+	for i := 0; i < names; i += atOnce {
+		g.generatedNames(i, i+atOnce)
+		for range 4 {
+			g.now = g.now.Add(10 * task.Minute)
+			g.run()
 		}
-		switch i % 3 {
-		case 0: // by force
-			if n, err := g.deleteQueue(name, true); n != 1 || err != nil {
-				t.Fatalf("delete queue %d: %d, %v", i, n, err)
-			}
-		case 1: // once it is empty
-			g.change(task.VerbCancel, b.Results[0].ID)
-			if n, err := g.deleteQueue(name, false); n != 0 || err != nil {
-				t.Fatalf("delete queue %d: %d, %v", i, n, err)
-			}
-		case 2: // it vanishes
-			g.change(task.VerbCancel, b.Results[0].ID)
-		}
-		g.now = g.now.Add(40 * task.Second)
-		if err := g.r.Beat(w.a); err != nil && i%1000 == 0 {
-			w = g.attach("w", "served")
-		}
-		g.run()
 		if i == names/2 {
 			heap, keys = heapNow(), g.keys()
 		}
@@ -170,8 +157,47 @@ func TestGeneratedQueueNames(t *testing.T) {
 	if h, k := heapNow(), g.keys(); h > heap+heap/2 || k > keys+keys/4 {
 		t.Errorf("half way: %d bytes of memory and %d records; at the end: %d and %d", heap, keys, h, k)
 	}
-	if n := len(g.infos()); n > 3*int(task.Day/(40*task.Second)) {
+	if n := len(g.infos()); n > 4*atOnce*24*60/40 {
 		t.Errorf("%d queues are left", n)
+	}
+}
+
+// generatedNames makes queues: of three, one is deleted by force, one once it is
+// empty, and one is left to vanish.
+func (g *rig) generatedNames(from, to int) {
+	g.t.Helper()
+	var made []*task.EnqueueBatch
+	for i := from; i < to; i++ {
+		b := batchOf(fmt.Sprintf("reply-%d", i), 0, 1)
+		b.Producer, b.Done = "p", func(*task.EnqueueBatch) {}
+		b.Specs[0].Number, b.Specs[0].Idempotency, b.Specs[0].IdempotencyFor = 1, "k", task.Hour
+		made = append(made, b)
+		g.r.Enqueue(b)
+	}
+	g.run()
+	answers := 0
+	for i, b := range made {
+		if b.Err != nil {
+			g.t.Fatalf("queue %s: %v", b.Queue, b.Err)
+		}
+		if i%3 != 0 {
+			g.r.Change(task.VerbCancel, []task.ID{b.Results[0].ID}, func([]*task.Error, *task.Error) { answers++ })
+		}
+	}
+	g.run()
+	for i, b := range made {
+		if i%3 == 2 {
+			continue
+		}
+		g.r.DeleteQueue(b.Queue, i%3 == 0, func(n int64, err *task.Error) {
+			if answers++; err != nil || n != int64((i%3+2)%3/2) {
+				g.t.Fatalf("delete queue %s: %d, %v", b.Queue, n, err)
+			}
+		})
+	}
+	g.run()
+	if want := (len(made)-len(made)/3)*2 - 1; answers < want-1 || answers > want+1 {
+		g.t.Fatalf("%d answers, want about %d", answers, want)
 	}
 }
 

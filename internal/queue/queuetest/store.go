@@ -232,6 +232,11 @@ func (b *batch) deletes() {
 			}
 		}
 	}
+	b.deleteRest()
+}
+
+func (b *batch) deleteRest() {
+	s, o := b.s, b.o
 	for _, k := range o.DropFinished {
 		if !drop(s, s.finished, k) {
 			s.fault("finished record %+v is deleted and not there", k)
