@@ -285,6 +285,7 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
+		w.checkDeleted(part, p)
 		if len(w.led.purges) > 0 { // it takes what waits by range, and leaves what that had elsewhere
 			continue
 		}

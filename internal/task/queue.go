@@ -25,7 +25,7 @@ func (q *QueueInfo) CheckDelete(force bool) *Error {
 	add(q.Scheduled, "scheduled task", "scheduled tasks")
 	add(q.Blocked, "blocked task", "blocked tasks")
 	add(q.Dead, "dead letter", "dead letters")
-	return Errorf(Conflict, "queue %q is not empty, it has %s: let them be done, purge them, or delete it with force", q.Name, has)
+	return Errorf(Conflict, "queue %q is not empty, it has %s: let them be done, purge them, or delete it by force", q.Name, has)
 }
 
 func count(n int64, one, many string) string {
