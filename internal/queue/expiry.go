@@ -115,7 +115,7 @@ func (m *Machine) expireLoaded(a *Loaded) {
 		m.expireSlot(i, k)
 		return
 	}
-	if len(a.Waiting) == 0 {
+	if len(a.Waiting) == 0 || m.numbered[a.Waiting[0].Place.Queue] == nil { // or its queue has been deleted since
 		m.dropExpiry(k)
 		return
 	}

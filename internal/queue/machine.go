@@ -28,7 +28,8 @@ type Machine struct {
 	waiting  int   // tasks in memory that are not running, over all lanes
 	sizeNow  int64 // mean size of tasks that came into memory lately, shifted by sizeShift
 
-	queues    []*queueOf // by number
+	queues    []*queueOf // in the order of their numbers, which have gaps: a number is used once
+	numbered  map[uint32]*queueOf
 	byName    map[string]*queueOf
 	tick      task.Time // next slow work
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
@@ -50,6 +51,7 @@ type Machine struct {
 	stopped    task.Time // when the owner itself was last stopped for a while
 	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply
 	unservedAt [2]int    // where the look for types that no worker serves goes on: queue, type
+	idleAt     int       // where that for idle queues does
 
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
@@ -87,8 +89,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
 		byName: map[string]*queueOf{}, byID: map[string]uint32{}, loads: map[uint32]*load{},
 		gotTask: map[task.Seq]*Loaded{}, gotFinished: map[task.Seq]*Loaded{},
-		queues: make([]*queueOf, 1), // number 0 is never used
-		unary:  newUnary(),
+		numbered: map[uint32]*queueOf{}, unary: newUnary(),
 	}
 	m.timers, m.calendar = newTimers(&m.slab), newTimers(&m.slab)
 	m.now = snap.Meta.Now
@@ -178,6 +179,8 @@ func (m *Machine) apply(c *Command) {
 		m.setQueue(c.SetQueue)
 	case OpPurge:
 		m.purge(c.Purge)
+	case OpDeleteQueue:
+		m.deleteQueue(c)
 	}
 }
 
@@ -198,6 +201,7 @@ func (m *Machine) finishApply() {
 	out := m.out
 	for _, q := range m.dirtyList {
 		q.dirty = false
+		q.state.Used = m.now
 		out.Queues = append(out.Queues, q.state)
 		m.dirty = true
 	}
@@ -298,6 +302,7 @@ func (m *Machine) slowWork() {
 	m.history.retain(m)
 	m.sweepIdems()
 	m.dropLanes()
+	m.dropIdle()
 }
 
 func (m *Machine) place(s *slot) Place {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -146,4 +147,19 @@ func (ps *producers) evict(m *Machine) {
 	}
 	clear(ps.list[len(kept):])
 	ps.list = kept
+}
+
+// dropQueue forgets the sessions of a queue that is deleted, and says whether
+// there were any.
+func (ps *producers) dropQueue(queue uint32) bool {
+	is := func(p *producer) bool { return p.state.Queue == queue }
+	n := len(ps.list)
+	for _, p := range ps.list {
+		if is(p) {
+			delete(ps.find, producerKey{queue, p.state.Producer})
+		}
+	}
+	ps.list = slices.DeleteFunc(ps.list, is)
+	ps.dirty = slices.DeleteFunc(ps.dirty, is)
+	return len(ps.list) < n
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -74,7 +75,7 @@ func (m *Machine) open(o *Open) {
 		s.ttl = task.DefaultSessionTTL
 	}
 	s.weights = map[string]int{}
-	s.queues, s.turn, s.share = s.queues[:0], 0, 0
+	s.dropQueues()
 	for _, w := range s.opts.Queues {
 		s.weights[w.Queue] = max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
@@ -137,10 +138,27 @@ func (s *session) adoptQueue(q *queueOf) bool {
 	if !ok {
 		return false
 	}
+	q.named++
 	s.queues = append(s.queues, sessionQueue{q, w})
 	s.turn, s.share = 0, 0
 	sort.Slice(s.queues, func(i, j int) bool { return s.queues[i].queue.state.Queue < s.queues[j].queue.state.Queue })
 	return true
+}
+
+// dropQueues has the session serve nothing, until it adopts.
+func (s *session) dropQueues() {
+	for _, sq := range s.queues {
+		sq.queue.named--
+	}
+	clear(s.queues)
+	s.queues, s.turn, s.share = s.queues[:0], 0, 0
+}
+
+// dropQueue has the session serve a queue no longer that is deleted. It adopts
+// the next one of that name.
+func (s *session) dropQueue(q *queueOf) {
+	s.queues = slices.DeleteFunc(s.queues, func(sq sessionQueue) bool { return sq.queue == q })
+	s.turn, s.share = 0, 0
 }
 
 // resume gives the session the leases it says it holds, where they are still
@@ -211,7 +229,9 @@ func (m *Machine) endSession(s *session) {
 	}
 	for _, sq := range s.queues { // until now its tasks had somebody who might run them
 		m.noteServed(sq.queue, &s.serves)
+		sq.queue.left = m.now
 	}
+	s.dropQueues()
 	m.sessions[s.no-1] = nil
 	delete(m.byID, s.opts.ID)
 	m.openCount--

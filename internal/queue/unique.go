@@ -181,7 +181,7 @@ func (d *idems) drop(m *Machine, e *Idem) {
 		}
 	}
 	d.got[e.Key] = nil
-	if q := m.queues[e.Key.Queue]; q != nil {
+	if q := m.numbered[e.Key.Queue]; q != nil {
 		q.state.IdemBytes -= int64(idemOverhead + len(e.Name))
 		m.touch(q)
 	}

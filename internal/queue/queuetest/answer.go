@@ -259,11 +259,25 @@ func (s *Store) Check() []string {
 			t.births++
 		}
 	}
+	of := func(q uint32, what any) *tally {
+		t := have[q]
+		if t == nil {
+			fault("%T %+v is left of a queue that is gone", what, what)
+			t = &tally{}
+		}
+		return t
+	}
 	for k := range s.dead {
-		have[k.Queue].dead++
+		of(k.Queue, k).dead++
 	}
 	for k, e := range s.idems {
-		have[k.Queue].idem += 48 + int64(len(e.Name))
+		of(k.Queue, k).idem += 48 + int64(len(e.Name))
+	}
+	for k := range s.marks {
+		of(k.queue, k)
+	}
+	for k := range s.producers {
+		of(k.queue, k)
 	}
 	for q, t := range have {
 		if st := s.queues[q]; st.Births != t.births || st.Timed != t.timed || st.Dead != t.dead {

@@ -239,6 +239,11 @@ func (b *batch) deletes() {
 			}
 		}
 	}
+	b.deleteRest()
+}
+
+func (b *batch) deleteRest() {
+	s, o := b.s, b.o
 	for _, k := range o.DropFinished {
 		if !drop(s, s.finished, k) {
 			s.fault("finished record %+v is deleted and not there", k)
@@ -270,6 +275,25 @@ func (b *batch) deletes() {
 	}
 	for _, m := range o.DropMarks {
 		drop(s, s.marks, markOf(&m))
+	}
+	for i := range o.DropQueues {
+		s.dropQueue(&o.DropQueues[i])
+	}
+}
+
+func (s *Store) dropQueue(q *queue.DropQueue) {
+	if !drop(s, s.queues, q.Queue) {
+		s.fault("queue %d is deleted and not there", q.Queue)
+	}
+	for k := range maps.Clone(s.idems) {
+		if q.Idems && k.Queue == q.Queue {
+			drop(s, s.idems, k)
+		}
+	}
+	for k := range maps.Clone(s.producers) {
+		if q.Producers && k.queue == q.Queue {
+			drop(s, s.producers, k)
+		}
 	}
 }
 
@@ -531,6 +555,13 @@ func (n *names) indexes(o *queue.Output) {
 	}
 	for _, k := range o.DropMarks {
 		n.add(mark{k.Queue, k.Prio, k.Lane})
+	}
+	type queueNum uint32
+	for i := range o.DropQueues {
+		n.add(queueNum(o.DropQueues[i].Queue))
+	}
+	for i := range o.Queues {
+		n.add(queueNum(o.Queues[i].Queue))
 	}
 	for i := range o.Marks {
 		n.add(mark(markOf(&o.Marks[i])))
