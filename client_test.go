@@ -326,6 +326,12 @@ func TestAdmin(t *testing.T) {
 	if _, err := c.Wait(ctx, b.ID()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Wait: %v", err)
 	}
+	if n, err := c.DeleteQueue(ctx, "q", DeleteQueueOptions{}); n != 0 || err != nil {
+		t.Errorf("DeleteQueue: %d, %v", n, err)
+	}
+	if _, err := c.DeleteQueue(ctx, "q", DeleteQueueOptions{Force: true}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("DeleteQueue once more: %v", err)
+	}
 }
 
 func TestWaitsInWords(t *testing.T) {

@@ -187,3 +187,17 @@ func (c *Client) Purge(ctx context.Context, queue string, states ...State) (int6
 	}
 	return c.inspector.Purge(ctx, queue, raw)
 }
+
+// DeleteQueueOptions say what DeleteQueue may delete.
+type DeleteQueueOptions struct {
+	Force bool // what waits in the queue and its dead letters too; else it must be empty
+}
+
+// DeleteQueue deletes a queue with its settings and counts, and returns how many
+// tasks went with it. A queue that has tasks is an ErrConflict, unless by force;
+// one whose tasks run is so even then: pause it and let them end, or cancel them.
+// Finished tasks are no longer found, and idempotency keys are free. Who enqueues
+// to the name again makes a new queue.
+func (c *Client) DeleteQueue(ctx context.Context, name string, o DeleteQueueOptions) (int64, error) {
+	return c.inspector.DeleteQueue(ctx, name, o.Force)
+}

@@ -54,6 +54,10 @@ type Config struct {
 	// IdempotencyBytes is how much idempotency keys of one queue may take.
 	// 0 = 256 MiB.
 	IdempotencyBytes int64
+	// QueueIdle is how long nothing has to happen in a queue until it vanishes: an
+	// empty one that nobody has set and that no worker serves. 0 = 30 days, at
+	// least 24 hours; negative = never.
+	QueueIdle time.Duration
 	// DiskLow and DiskHard are bytes of free disk: below DiskLow new tasks are
 	// refused, below DiskHard everything is. 0 = by the size of the disk.
 	DiskLow, DiskHard int64
@@ -83,6 +87,8 @@ const (
 	bodyBytesMin   = 128 << 20 // the largest request takes half of it
 	partitionsMax  = 1024      // each has a loop and a cache of its own
 	drainDefault   = 10 * time.Second
+	idleDefault    = 30 * 24 * time.Hour
+	idleMin        = 24 * time.Hour // for so long a queue's finished tasks can be asked for
 	tokenBytesMax  = 4 << 10
 	slotBytes      = 160 // of memory for one waiting task's header
 	payloadPercent = 40  // of Memory goes to payloads
@@ -95,6 +101,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = drainDefault
+	}
+	if c.QueueIdle == 0 {
+		c.QueueIdle = idleDefault
 	}
 	if c.Name == "" {
 		c.Name, _ = os.Hostname()
@@ -147,6 +156,7 @@ func (c *Config) Validate() error {
 	fault(c.BodyBytes != 0 && c.BodyBytes < bodyBytesMin, "BodyBytes of %d is too little: choose at least %d, or 0 for the default", c.BodyBytes, bodyBytesMin)
 	fault(c.HistoryBytes < 0, "HistoryBytes of %d is negative: choose 0 for the default, or a queue's history setting to keep none", c.HistoryBytes)
 	fault(c.IdempotencyBytes < 0, "IdempotencyBytes of %d is negative: choose 0 for the default", c.IdempotencyBytes)
+	fault(c.QueueIdle > 0 && c.QueueIdle < idleMin, "QueueIdle of %s is too short: finished tasks go with their queue, so choose at least %s, or less than 0 for never", c.QueueIdle, idleMin)
 	fault(c.DiskLow < 0 || c.DiskHard < 0, "DiskLow and DiskHard may not be negative: choose 0 for the default")
 	fault(c.DiskLow > 0 && c.DiskHard > c.DiskLow, "DiskHard of %d is above DiskLow of %d: new tasks must be refused first", c.DiskHard, c.DiskLow)
 	fault(c.DrainTimeout < 0, "DrainTimeout of %s is negative", c.DrainTimeout)

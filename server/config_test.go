@@ -47,8 +47,8 @@ func TestValidate(t *testing.T) {
 	f(Config{Dir: "d", Token: "two words"}, "blanks")
 	f(Config{Dir: "d", Name: "a\nb"}, "Name", "control characters")
 	f(Config{Dir: "d", DiskLow: 1, DiskHard: 2}, "DiskHard")
-	f(Config{Partitions: -1, Memory: 1, BodyBytes: 1, HistoryBytes: -1, IdempotencyBytes: -1, DrainTimeout: -time.Second, DiskLow: -1},
-		"Dir is empty", "Partitions is -1", "Memory of 1", "BodyBytes of 1", "HistoryBytes", "IdempotencyBytes", "DrainTimeout", "DiskLow")
+	f(Config{Partitions: -1, Memory: 1, BodyBytes: 1, HistoryBytes: -1, IdempotencyBytes: -1, QueueIdle: time.Hour, DrainTimeout: -time.Second, DiskLow: -1},
+		"Dir is empty", "Partitions is -1", "Memory of 1", "BodyBytes of 1", "HistoryBytes", "IdempotencyBytes", "QueueIdle", "DrainTimeout", "DiskLow")
 }
 
 func TestHostPort(t *testing.T) {

@@ -94,7 +94,8 @@ func (s *Server) openNode() error {
 		Store: s.store, Name: s.cfg.Name, Version: s.cfg.Version, Storage: s.where(), Partitions: partitions,
 		WindowTasks: int((s.cfg.Memory - payloads) / slotBytes), CacheBytes: payloads,
 		HistoryBytes: s.cfg.HistoryBytes, IdemBytes: s.cfg.IdempotencyBytes,
-		Observe: s.observe, Log: s.log, Check: s.cfg.Check,
+		QueueIdle: task.Millis(max(0, s.cfg.QueueIdle.Milliseconds())),
+		Observe:   s.observe, Log: s.log, Check: s.cfg.Check,
 	}
 	if s.cfg.Now != nil {
 		c.Now = func() task.Time { return task.Time(s.cfg.Now().UnixMilli()) }

@@ -34,7 +34,7 @@ func (a *app) completions(root *cobra.Command) {
 				_ = cmd.RegisterFlagCompletionFunc(name, f) // fails for a flag that has one
 			}
 		}
-		if f := byCommand[cmd.Name()]; f != nil {
+		if f := byCommand[cmd.Name()]; f != nil && cmd.ValidArgsFunction == nil { // queues delete has its own
 			cmd.ValidArgsFunction = f
 		}
 		for _, c := range cmd.Commands() {

@@ -57,9 +57,10 @@ func TestOperationsPage(t *testing.T) {
 	}
 	_, help, _ := command("", "server", "--help")
 	_, queueHelp, _ := command("", "queues", "set", "--help")
+	_, deleteHelp, _ := command("", "queues", "delete", "--help")
 	_, doctorHelp, _ := command("", "doctor", "--help")
 	for _, flag := range regexp.MustCompile("`(--[a-z-]+)").FindAllStringSubmatch(string(raw), -1) {
-		if !strings.Contains(help+queueHelp+doctorHelp, flag[1]+" ") {
+		if !strings.Contains(help+queueHelp+deleteHelp+doctorHelp, flag[1]+" ") {
 			t.Errorf("docs/operations.md names the flag %s, which no command has", flag[1])
 		}
 	}

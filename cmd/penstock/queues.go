@@ -25,7 +25,8 @@ what is wrong (paused, no workers, a type that no worker serves). -o wide and -o
 show the settings too, defaults included. How far back finished tasks are kept stands under HISTORY.`,
 		Example: `  penstock queues
   penstock queues mail -o json
-  penstock queues set mail --max-attempts 5 --backoff exponential:2s:1h`,
+  penstock queues set mail --max-attempts 5 --backoff exponential:2s:1h
+  penstock queues delete mail`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.inspect(cmd.Context())
 			if err != nil {
@@ -46,7 +47,7 @@ show the settings too, defaults included. How far back finished tasks are kept s
 			return rows.close()
 		},
 	}
-	cmd.AddCommand(a.queuesSetCommand())
+	cmd.AddCommand(a.queuesSetCommand(), a.queuesDeleteCommand())
 	return cmd
 }
 

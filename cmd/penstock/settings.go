@@ -43,6 +43,7 @@ type serverSettings struct {
 	BodyBytes        byteSize
 	HistoryBytes     byteSize
 	IdempotencyBytes byteSize
+	QueueIdle        idleLength
 	DiskLow          byteSize
 	DiskHard         byteSize
 	DrainTimeout     time.Duration
@@ -81,6 +82,8 @@ func newSettings() *settings {
 	s.fs.Var(&s.BodyBytes, "body-bytes", "memory for requests being received, all connections together; beyond it they wait, then are refused")
 	s.fs.Var(&s.HistoryBytes, "history-bytes", "disk for finished tasks; beyond it the oldest go early")
 	s.fs.Var(&s.IdempotencyBytes, "idempotency-bytes", "disk for the idempotency keys of one queue; beyond it new ones are refused")
+	s.QueueIdle = idleLength(30 * 24 * time.Hour)
+	s.fs.Var(&s.QueueIdle, "queue-idle", "a queue vanishes when it was empty and unused for so long, unless somebody has set it; 0 or off is never")
 	s.fs.Var(&s.DiskLow, "disk-low", "free disk below which new tasks are refused; 0 is by the size of the disk")
 	s.fs.Var(&s.DiskHard, "disk-hard", "free disk below which everything is refused; 0 is by the size of the disk")
 	s.fs.DurationVar(&s.DrainTimeout, "drain-timeout", 10*time.Second, "time that a stopping server gives to calls in progress")

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -178,4 +179,25 @@ func TestStrayEnvironment(t *testing.T) {
 	f("PENSTOCK_COLOUR in the environment is no setting and has no effect; penstock config -o wide lists the names|"+
 		"PENSTOCK_DRAIN_TIMOUT in the environment is no setting and has no effect; did you mean PENSTOCK_DRAIN_TIMEOUT?",
 		"PENSTOCK_DRAIN_TIMOUT=1s", "PENSTOCK_HTTPS=", "PENSTOCK_COLOUR=blue")
+}
+
+// Queues that nobody has set vanish after a while that can be set, or switched off.
+func TestQueueIdle(t *testing.T) {
+	for text, want := range map[string]time.Duration{"30d": 720 * time.Hour, "48h": 48 * time.Hour, "off": -1, "0": -1, "1d12h": 36 * time.Hour} {
+		var l, again idleLength
+		if err := l.Set(text); err != nil || l.setting() != want {
+			t.Errorf("%s: %v, %v, want %v", text, l.setting(), err, want)
+		}
+		if err := again.Set(l.String()); err != nil || again != l {
+			t.Errorf("%s is shown as %s", text, l.String())
+		}
+	}
+	var l idleLength
+	if err := l.Set("never"); err == nil || !strings.Contains(err.Error(), "off") {
+		t.Errorf("never: %v", err)
+	}
+	status, _, stderr := command("", "config", "--queue-idle", "1h")
+	if status != exitUsage || !strings.Contains(stderr, "queue_idle is 1h0m0s") {
+		t.Errorf("an hour: status %d, %s", status, stderr)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/penstock/internal/task"
 	"github.com/penstock-io/penstock/server"
@@ -56,6 +57,9 @@ func (s *settings) validate() (faults []error) {
 	if s.HistoryBytes < 1<<20 {
 		bad("history-bytes", "history_bytes is %s: at least 1MiB is needed; a queue set to --history none keeps nothing", &s.HistoryBytes)
 	}
+	if d := time.Duration(s.QueueIdle); d != 0 && d < 24*time.Hour {
+		bad("queue-idle", "queue_idle is %s: finished tasks go with their queue, so at least 24h is needed; off is never", &s.QueueIdle)
+	}
 	if s.DrainTimeout < 0 {
 		bad("drain-timeout", "drain_timeout of %s is negative", s.DrainTimeout)
 	}
@@ -83,7 +87,7 @@ func (s *settings) config() (server.Config, error) {
 	cfg := server.Config{
 		Dir: s.Data, HTTP: s.HTTP, Token: s.Token, Insecure: s.Insecure, Admin: s.Admin,
 		Partitions: s.Partitions, Memory: int64(s.Memory), BodyBytes: int64(s.BodyBytes), HistoryBytes: int64(s.HistoryBytes),
-		IdempotencyBytes: int64(s.IdempotencyBytes), DiskLow: int64(s.DiskLow), DiskHard: int64(s.DiskHard),
+		IdempotencyBytes: int64(s.IdempotencyBytes), QueueIdle: s.QueueIdle.setting(), DiskLow: int64(s.DiskLow), DiskHard: int64(s.DiskHard),
 		DrainTimeout: s.DrainTimeout, Name: s.Name,
 	}
 	if s.TLSCert != "" {

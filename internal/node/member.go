@@ -91,7 +91,7 @@ func (m *member) open(ctx context.Context) error {
 		Away: away, Damaged: cfg.errDamaged(),
 		Partition: m.id, Clock: m.clock, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
-		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes,
+		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes, QueueIdle: cfg.QueueIdle,
 	})
 	if err != nil {
 		for i := range away {

@@ -35,6 +35,7 @@ type Config struct {
 	CacheBytes   int64            // records in memory; 0 = 24 MiB
 	HistoryBytes int64            // finished tasks kept; 0 = 2 GiB
 	IdemBytes    int64            // idempotency keys a queue and partition; 0 = the machine's default
+	QueueIdle    task.Millis      // empty queues that nobody has set go when nothing happened in them for so long; 0 = never
 	StorageFault func() error     // why nothing can be written now, nil = it can; nil = not known
 	Damaged      func(error)      // called once, when the data prove to be damaged; nothing is served from then on. nil = it is logged
 	Doctor       string           // the command that says what is wrong with damaged data; "" = penstock doctor

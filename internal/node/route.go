@@ -86,6 +86,27 @@ func (r *routes) holds(queue string, p uint16) {
 	}
 }
 
+// goHome sends new tasks of a queue to its home alone.
+func (r *routes) goHome(queue string) {
+	r.change(queue, func(w *route) { w.put, w.earlier = nil, nil })
+}
+
+// restore sends them where they went.
+func (r *routes) restore(queue string, was route) {
+	r.change(queue, func(w *route) { w.put, w.earlier = was.put, was.earlier })
+}
+
+// forget drops the way of a queue that is deleted.
+func (r *routes) forget(queue string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := (*r.wide.Load())[queue]; known {
+		wide := maps.Clone(*r.wide.Load())
+		delete(wide, queue)
+		r.wide.Store(&wide)
+	}
+}
+
 func (r *routes) change(queue string, fn func(w *route), serve ...uint16) (grew bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

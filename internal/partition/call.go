@@ -92,6 +92,18 @@ func (r *Runner) Purge(name string, states []task.State, done func(gone int64, e
 	})
 }
 
+// DeleteQueue deletes a queue: an empty one, or by force what waits in it too. done
+// gets how many tasks went with it.
+func (r *Runner) DeleteQueue(name string, force bool, done func(gone int64, err *task.Error)) {
+	c := &queue.DeleteQueue{Name: name, Force: force}
+	r.put(queue.Command{Op: queue.OpDeleteQueue, DeleteQueue: c}, func(err *task.Error) {
+		if err == nil {
+			err = c.Err
+		}
+		done(c.Gone, err)
+	})
+}
+
 // QueueInfos asks for the queues named, as far as they are known here, or for all
 // (nil).
 func (r *Runner) QueueInfos(names []string, done func(infos []task.QueueInfo, err *task.Error)) {

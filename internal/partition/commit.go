@@ -112,6 +112,9 @@ func (r *Runner) deleteLast(t *turn) {
 		e.key = record.AppendQueuePrefix(e.key[:0], r.p, record.ClassDead, q)
 		r.deletePrefix(t)
 	}
+	for i := range o.DropQueues {
+		r.deleteQueue(t, &o.DropQueues[i])
+	}
 	for _, k := range without(o.DropFinished, o.Finished, func(w *queue.Finished) queue.FinishedKey { return w.Key }) {
 		e.key = record.AppendFinishedKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
@@ -162,6 +165,22 @@ func (r *Runner) deletePurged(t *turn, g *queue.Range) {
 	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
 	e.end = record.AppendPlaceKey(e.end[:0], r.p, g.To)
 	t.batch.DeleteRange(e.key, e.end)
+}
+
+// deleteQueue deletes a queue's record and what is left under its number.
+func (r *Runner) deleteQueue(t *turn, q *queue.DropQueue) {
+	e := &r.enc
+	e.key = record.AppendQueueKey(e.key[:0], r.p, q.Queue)
+	t.batch.Delete(e.key)
+	left := func(c record.Class, any bool) {
+		if any {
+			e.key = record.AppendQueuePrefix(e.key[:0], r.p, c, q.Queue)
+			r.deletePrefix(t)
+		}
+	}
+	left(record.ClassChunk, q.Payloads)
+	left(record.ClassIdem, q.Idems)
+	left(record.ClassProducer, q.Producers)
 }
 
 func sortPlaces(ps []queue.Place) {

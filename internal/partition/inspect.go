@@ -51,6 +51,10 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			done(task.Info{}, err)
 			return
 		}
+		if s.queue == "" { // it was deleted, and with it all that is still kept of its tasks
+			done(task.Info{}, errGone(id))
+			return
+		}
 		read := func() {
 			l := lookup{r: r, id: id, seen: &s}
 			found, err := l.run()

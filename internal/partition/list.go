@@ -380,7 +380,9 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 		now := l.r.clock.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
-			info.Queue = m.QueueName(info.ID.Queue)
+			if info.Queue = m.QueueName(info.ID.Queue); info.Queue == "" {
+				continue // it was deleted
+			}
 			if info.MaxAttempts == 0 { // the queue's: the task says nothing itself
 				info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
 			}

@@ -26,6 +26,7 @@ type Config struct {
 	WindowTasks  int                   // tasks in memory; 0 = the machine's default
 	HistoryBytes int64                 // finished records; 0 = the machine's default
 	IdemBytes    int64                 // idempotency entries; 0 = the machine's default
+	QueueIdle    task.Millis           // empty queues that nobody has set go after it; 0 = never
 	CacheBytes   int64                 // records kept in memory; 0 = 24 MiB
 	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
 	Damaged      *task.Error           // what callers hear once the data have proved to be damaged; nil = a text that names no folder

@@ -251,7 +251,7 @@ func (r *Runner) putOff(t *turn) {
 
 func sameCommand(a, b *queue.Command) bool {
 	return a.Op == b.Op && a.Enqueue == b.Enqueue && a.Report == b.Report && a.Lease == b.Lease && a.Extend == b.Extend &&
-		a.Open == b.Open && a.Change == b.Change && a.SetQueue == b.SetQueue && a.Purge == b.Purge && a.Session == b.Session
+		a.Open == b.Open && a.Change == b.Change && a.SetQueue == b.SetQueue && a.Purge == b.Purge && a.DeleteQueue == b.DeleteQueue && a.Session == b.Session
 }
 
 // commit encodes the Output and begins its batch as soon as the one before is

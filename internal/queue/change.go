@@ -57,7 +57,7 @@ func (m *Machine) changeOne(v task.Verb, id task.ID) *task.Error {
 		err := m.changeDead(v, id, a)
 		delete(m.gotTask, id.Seq) // named once more, it is read once more
 		return err
-	case a.Finished != nil:
+	case a.Finished != nil && m.numbered[a.Finished.Place.Queue] != nil: // else its queue was deleted
 		err := m.changeFinished(v, id, a)
 		delete(m.gotTask, id.Seq)
 		return err
@@ -116,7 +116,7 @@ func (m *Machine) remove(i uint32) {
 
 func (m *Machine) changeDead(v task.Verb, id task.ID, a *Loaded) *task.Error {
 	d := a.Dead
-	q := m.queues[d.Key.Queue]
+	q := m.numbered[d.Key.Queue]
 	if v == task.VerbDelete && !m.freeKey(id, d.Flags) {
 		return errPending
 	}
@@ -152,7 +152,7 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 		if f.Flags&FlagLarge != 0 {
 			return task.Errorf(task.Conflict, "the task is %s and its payload of more than %d bytes is no longer kept: enqueue it anew", f.State, largeBytes)
 		}
-		q := m.queues[f.Place.Queue]
+		q := m.numbered[f.Place.Queue]
 		if f.State == task.Canceled {
 			q.state.Canceled--
 		} else {
@@ -176,7 +176,7 @@ func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded)
 	if d := &m.idems.due; d.asked && flags&FlagIdem != 0 {
 		d.revived[p.Seq] = struct{}{}
 	}
-	q := m.queues[p.Queue]
+	q := m.numbered[p.Queue]
 	l := m.laneFor(q, p.Prio, a.Revived.Names, false)
 	p.Lane = l.num // its lane may have another number by now
 	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}

@@ -49,6 +49,9 @@ func (c *checker) run() error {
 	if err := c.lists(); err != nil {
 		return err
 	}
+	if err := c.deleted(); err != nil {
+		return err
+	}
 	if used != m.slab.used || used != m.index.n {
 		return fmt.Errorf("slots: %d indexed, %d used, %d counted by the index", used, m.slab.used, m.index.n)
 	}
@@ -69,9 +72,6 @@ func (c *checker) run() error {
 		}
 	}
 	for _, q := range m.queues {
-		if q == nil {
-			continue
-		}
 		if err := c.queue(q); err != nil {
 			return fmt.Errorf("queue %q: %w", q.state.Name, err)
 		}
@@ -158,6 +158,53 @@ func (c *checker) lists() error {
 	for k := range m.lists.all {
 		if l := &m.lists.all[k]; l.left != left[k+1] {
 			return fmt.Errorf("dispatch list %+v: %d left, %d found", l.key, l.left, left[k+1])
+		}
+	}
+	return nil
+}
+
+// deleted holds that nothing leads to a queue that is gone.
+func (c *checker) deleted() error {
+	m := c.m
+	named, last := map[*queueOf]int{}, uint32(0)
+	for _, q := range m.queues {
+		if st := &q.state; st.Queue <= last || m.numbered[st.Queue] != q || m.byName[st.Name] != q {
+			return fmt.Errorf("queue %q, number %d, is not where its number and its name lead", st.Name, st.Queue)
+		}
+		last = q.state.Queue
+	}
+	if len(m.numbered) != len(m.queues) || len(m.byName) != len(m.queues) {
+		return fmt.Errorf("%d queues, %d by number, %d by name", len(m.queues), len(m.numbered), len(m.byName))
+	}
+	for _, l := range m.lanes {
+		if l != nil && (l.gone || m.numbered[l.queue().state.Queue] != l.queue()) {
+			return fmt.Errorf("a lane of queue %q is left, which is gone", l.queue().state.Name)
+		}
+	}
+	for _, l := range m.wakes.items {
+		if l.gone {
+			return fmt.Errorf("a lane of queue %q is to be woken, which is gone", l.queue().state.Name)
+		}
+	}
+	for _, s := range m.sessions {
+		if s == nil {
+			continue
+		}
+		for _, sq := range s.queues {
+			named[sq.queue]++
+			if m.numbered[sq.queue.state.Queue] != sq.queue {
+				return fmt.Errorf("session %d serves queue %q, which is gone", s.no, sq.queue.state.Name)
+			}
+		}
+	}
+	for _, q := range m.queues {
+		if q.named != named[q] {
+			return fmt.Errorf("queue %q is named by %d sessions, %d are counted", q.state.Name, named[q], q.named)
+		}
+	}
+	for _, num := range m.sweeper.queues {
+		if q := m.numbered[num]; q == nil || !q.state.Sweep {
+			return fmt.Errorf("queue %d is to be swept, and does not say so or is gone", num)
 		}
 	}
 	return nil
@@ -289,9 +336,7 @@ func (c *checker) sessions() error {
 		sum += int64(n)
 	}
 	for _, q := range m.queues {
-		if q != nil {
-			want += q.running
-		}
+		want += q.running
 	}
 	if sum != want {
 		return fmt.Errorf("leases: %d listed, %d running", sum, want)

@@ -7,23 +7,24 @@ type Op uint8
 
 // The commands. Each uses the fields of Command named beside it.
 const (
-	OpTick     Op = iota // nothing asked: only time passes
-	OpEnqueue            // Enqueue
-	OpReport             // Report
-	OpDispatch           // Session, N: lease up to N tasks to a session
-	OpLease              // Lease: a unary lease
-	OpExtend             // Extend
-	OpOpen               // Open: a worker session opens or is back
-	OpBeat               // Session
-	OpDetach             // Session: no deliveries, leases live on
-	OpClose              // Session: hand back everything without blame
-	OpChange             // Change: cancel, retry, delete
-	OpSetQueue           // SetQueue: settings, pause, resume
-	OpPurge              // Purge
-	OpLoaded             // Loaded: the answer to a Want
-	OpFree               // Session, N tasks of Unsent: deliveries that could not be written are released
-	OpGap                // Gap: the owner itself stood still for so long; comes before all else of its Apply
-	OpClock              // Offset: the wall clock was set; likewise
+	OpTick        Op = iota // nothing asked: only time passes
+	OpEnqueue               // Enqueue
+	OpReport                // Report
+	OpDispatch              // Session, N: lease up to N tasks to a session
+	OpLease                 // Lease: a unary lease
+	OpExtend                // Extend
+	OpOpen                  // Open: a worker session opens or is back
+	OpBeat                  // Session
+	OpDetach                // Session: no deliveries, leases live on
+	OpClose                 // Session: hand back everything without blame
+	OpChange                // Change: cancel, retry, delete
+	OpSetQueue              // SetQueue: settings, pause, resume
+	OpPurge                 // Purge
+	OpLoaded                // Loaded: the answer to a Want
+	OpFree                  // Session, N tasks of Unsent: deliveries that could not be written are released
+	OpGap                   // Gap: the owner itself stood still for so long; comes before all else of its Apply
+	OpClock                 // Offset: the wall clock was set; likewise
+	OpDeleteQueue           // DeleteQueue
 )
 
 // Command is one request to the machine. Answers are written into the batches
@@ -44,6 +45,8 @@ type Command struct {
 	Unsent   []task.Token
 	Gap      task.Millis
 	Offset   task.Millis // machine time less wall time
+
+	DeleteQueue *DeleteQueue
 }
 
 // Lease is a unary lease. Got is how many tasks were leased; they stand in
@@ -93,6 +96,15 @@ type Purge struct {
 	States []task.State // Scheduled, Ready, Dead
 	Gone   int64
 	Err    *task.Error
+}
+
+// DeleteQueue deletes a queue: an empty one, or with Force what waits in it too.
+// Gone is filled.
+type DeleteQueue struct {
+	Name  string
+	Force bool
+	Gone  int64 // tasks that went with it
+	Err   *task.Error
 }
 
 // WantKind says what a Want asks to be read.

@@ -50,9 +50,7 @@ func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 
 func (m *Machine) runningAll() int64 {
 	var n int64
 	for _, q := range m.queues {
-		if q != nil {
-			n += q.running
-		}
+		n += q.running
 	}
 	return n
 }

@@ -116,7 +116,8 @@ func (m *Machine) expireLoaded(a *Loaded) {
 		m.expireSlot(i, k)
 		return
 	}
-	if _, still := m.expiry.told[k.Seq]; !still || len(a.Waiting) == 0 {
+	_, still := m.expiry.told[k.Seq]
+	if !still || len(a.Waiting) == 0 || m.numbered[a.Waiting[0].Place.Queue] == nil { // or its queue has been deleted since
 		m.dropExpiry(k)
 		return
 	}

@@ -86,7 +86,7 @@ func (pauseGate) why(l *lane) string     { return "its queue is paused" }
 
 func (pauseGate) check(m *Machine) error {
 	for _, q := range m.queues {
-		if q != nil && !q.state.Paused && q.paused.len() > 0 {
+		if !q.state.Paused && q.paused.len() > 0 {
 			return fmt.Errorf("queue %q is not paused and holds %d lanes", q.state.Name, q.paused.len())
 		}
 	}

@@ -25,6 +25,8 @@ type queueOf struct {
 	servedAll int       // sessions that serve every type
 	lastAll   task.Time // when the last one was here
 	workers   int       // sessions that serve any
+	named     int       // sessions that name it, be they connected or not
+	left      task.Time // when the last of these left
 	inReady   int       // ready in memory
 	open      int       // what could be dispatched: ready in memory, and lanes whose first task has to be read; without parked lanes
 	birthsIn  int64     // births in memory, running ones too

@@ -467,6 +467,7 @@ func (m *Machine) dropLanes() {
 	later := m.fading[:0]
 	for _, l := range m.fading {
 		switch {
+		case l.gone: // with its queue
 		case !l.isEmpty():
 			l.fading = false
 		case l.markedIn == uint32(m.batch): // the mark that this very Apply puts can't be dropped by it

@@ -36,6 +36,11 @@ const (
 	expiryBatchMax      = 256                     // expiry entries looked at in one go
 	unservedBatchMax    = 256                     // tasks given up for want of a worker in one Apply
 	sweepMax            = 512                     // records looked over in one step of the sweeper
+	deleteTriesMax      = 16                      // Applies in a row in which something else may come before a queue is deleted
+	idleLooksMax        = 256                     // queues looked at, in one tick, for ones that are idle,
+	idleDropsMax        = 64                      // and how many may go in it
+	idleGrace           = 10 * task.Minute        // after an opening none goes: workers must have had time to be back
+	idleNoteEvery       = task.Day                // a queue that workers wait at is noted as used so often
 	sweepEvery          = task.Second             // slow work (sessions, unserved types, retention) at most this often
 	idemsEvery          = task.Second / 10        // idempotency entries that are due are looked for this often,
 	idemsDueMax         = 2_048                   // so many in one look; while there are more the next follows at once

@@ -17,6 +17,8 @@ type Config struct {
 	WindowBytes  int64  // records of the tasks in memory, at about most; 0 = the default
 	HistoryBytes int64  // finished records at most; 0 = the default
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
+
+	QueueIdle task.Millis // empty queues that nobody has set go when nothing happened in them for so long; 0 = never
 }
 
 // Snapshot is what the store holds when a partition is opened. Of waiting tasks

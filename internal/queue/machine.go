@@ -28,7 +28,8 @@ type Machine struct {
 	waiting  int   // tasks in memory that are not running, over all lanes
 	sizeNow  int64 // mean size of tasks that came into memory lately, shifted by sizeShift
 
-	queues    []*queueOf // by number
+	queues    []*queueOf // in the order of their numbers, which have gaps: a number is used once
+	numbered  map[uint32]*queueOf
 	byName    map[string]*queueOf
 	tick      task.Time // next slow work
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
@@ -50,6 +51,7 @@ type Machine struct {
 	stopped    task.Time // when the owner itself was last stopped for a while
 	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply
 	unservedAt [2]int    // where the look for types that no worker serves goes on: queue, type
+	idleAt     int       // where that for idle queues does
 
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]uint32
@@ -93,8 +95,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
 		byName: map[string]*queueOf{}, byID: map[string]uint32{}, awaited: map[string]map[uint32]struct{}{}, loads: map[uint32]*load{},
-		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{},
-		queues:      make([]*queueOf, 1), // number 0 is never used
+		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[uint32]*queueOf{},
 		unary:       newUnary(),
 		putClaims:   newPuts(func(c *Claim) task.Seq { return c.Seq }),
 		putExpiries: newPuts(func(x *Expiry) task.Seq { return x.Key.Seq }),
@@ -188,6 +189,8 @@ func (m *Machine) apply(c *Command) {
 		m.setQueue(c.SetQueue)
 	case OpPurge:
 		m.purge(c.Purge)
+	case OpDeleteQueue:
+		m.deleteQueue(c)
 	}
 }
 
@@ -210,6 +213,7 @@ func (m *Machine) finishApply() {
 	m.wantIdemsDue()
 	for _, q := range m.dirtyList {
 		q.dirty = false
+		q.state.Used = m.now
 		out.Queues = append(out.Queues, q.state)
 		m.dirty = true
 	}
@@ -315,6 +319,7 @@ func (m *Machine) slowWork() {
 	m.producers.lapse(m)
 	m.history.retain(m)
 	m.dropLanes()
+	m.dropIdle()
 }
 
 func (m *Machine) place(s *slot) Place {

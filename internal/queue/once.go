@@ -25,7 +25,11 @@ func (m *Machine) keyOnce() {
 		for i := range o.Marks {
 			named[mark{o.Marks[i].Queue, o.Marks[i].Prio, o.Marks[i].Lane}] = true
 		}
-		o.DropMarks = slices.DeleteFunc(o.DropMarks, func(k Mark) bool { return named[mark{k.Queue, k.Prio, k.Lane}] })
+		o.DropMarks = slices.DeleteFunc(o.DropMarks, func(k Mark) bool {
+			twice := named[mark{k.Queue, k.Prio, k.Lane}]
+			named[mark{k.Queue, k.Prio, k.Lane}] = true
+			return twice
+		})
 	}
 	if len(o.DropExpiries) > 0 {
 		o.DropExpiries = dropsLeft(o.DropExpiries, len(o.Expiries), func(i int) ExpiryKey { return o.Expiries[i].Key })

@@ -34,6 +34,7 @@ type Output struct {
 	Covers        []Range    // of lanes that are gone: nothing is left there
 	PurgeLarge    []SeqRange // whose chunks of large payloads all go
 	PurgeDead     []uint32   // queues whose dead letters of earlier batches all go
+	DropQueues    []DropQueue
 
 	// Puts.
 	Births    []Birth
@@ -80,7 +81,8 @@ func (o *Output) Reset() {
 		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
 		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], Covers: o.Covers[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
-		Births: o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
+		DropQueues: o.DropQueues[:0],
+		Births:     o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
 		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
@@ -281,6 +283,17 @@ type QueueState struct {
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
 	NextLane  uint32              // the number that a lane was given last
 	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
+	Used      task.Time           // when this record was put last; 0: before that was noted
+	Set       bool                // somebody has set it, if only to what new queues have
+}
+
+// DropQueue deletes a queue's record. The flags say what else may stand under its
+// number and goes too: idempotency entries, producer sessions, large payloads.
+type DropQueue struct {
+	Queue     uint32
+	Idems     bool
+	Producers bool
+	Payloads  bool
 }
 
 // Mark is a lane's low-water marks: nothing live below them, and nothing is ever

@@ -311,3 +311,18 @@ func (r *ring) remove(p *producer) {
 	}
 	r.n--
 }
+
+// dropQueue forgets the sessions of a queue that is deleted, and says whether
+// there were any.
+func (ps *producers) dropQueue(queue uint32) bool {
+	gone := false
+	for k, p := range ps.find {
+		if k.queue == queue {
+			ps.remove(p)
+			delete(ps.find, k)
+			gone = true
+		}
+	}
+	ps.dirty = slices.DeleteFunc(ps.dirty, func(p *producer) bool { return p.state.Queue == queue })
+	return gone
+}

@@ -16,9 +16,12 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 		return nil, e
 	}
 	if len(m.byName) >= queuesMax {
-		return nil, task.Errorf(task.Exhausted, "this partition has %d queues, the most it can hold: use fewer queues, and keys for what differs", queuesMax)
+		return nil, task.Errorf(task.Exhausted, "this partition has %d queues, the most it can hold: delete those that are no longer used, or use fewer, and keys for what differs", queuesMax)
 	}
-	m.meta.NextQueue = max(m.meta.NextQueue, 1)
+	m.meta.NextQueue = max(m.meta.NextQueue, 1) // number 0 is never used
+	if m.meta.NextQueue == Void {
+		return nil, task.Errorf(task.Exhausted, "this partition has had %d queues, the most there can ever be in it: use fewer queues, and keys for what differs", Void-1)
+	}
 	q := m.addQueue(QueueState{Queue: m.meta.NextQueue, Name: name})
 	m.meta.NextQueue++
 	m.touch(q)
@@ -28,10 +31,8 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 
 func (m *Machine) addQueue(st QueueState) *queueOf {
 	q := &queueOf{state: st, types: map[string]*typeOf{}, byName: map[uint64]*lane{}}
-	for int(st.Queue) >= len(m.queues) {
-		m.queues = append(m.queues, nil)
-	}
-	m.queues[st.Queue] = q
+	m.queues = append(m.queues, q)
+	m.numbered[st.Queue] = q
 	m.byName[st.Name] = q
 	return q
 }
@@ -56,6 +57,7 @@ func (m *Machine) setQueue(c *SetQueue) {
 	q.noteWidth(p.Width, m.now)
 	set(&cfg.Width, p.Width)
 	set(&q.state.Paused, p.Paused)
+	q.state.Set = true
 	if p.Backoff != nil {
 		cfg.Backoff = p.Backoff
 	}
@@ -118,7 +120,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 	found := make(map[place]*lane, len(snap.Lanes))
 	for i := range snap.Lanes {
 		f := &snap.Lanes[i]
-		l := m.addLane(m.queues[f.Queue], f.Prio, f.Lane, f.Names, f.Calendar)
+		l := m.addLane(m.numbered[f.Queue], f.Prio, f.Lane, f.Names, f.Calendar)
 		found[place{f.Queue, f.Prio, f.Lane}] = l
 		if f.HasBirth {
 			s := l.births()
@@ -143,12 +145,4 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 		m.tailChanged(l)
 	}
 	slices.SortStableFunc(m.low.lanes, func(a, b *lane) int { return cmp.Compare(a.at.ready, b.at.ready) })
-}
-
-// queueOfNum finds a queue by number.
-func (m *Machine) queueOfNum(n uint32) *queueOf {
-	if int(n) >= len(m.queues) {
-		return nil
-	}
-	return m.queues[n]
 }

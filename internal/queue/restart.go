@@ -79,7 +79,7 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 		p, n := f.Claim.Place, f.Waiting.Counts
 		// A claim goes as soon as its dispatch is over; one that a worker has taken back
 		// is of an earlier attempt.
-		if m.queueOfNum(p.Queue) == nil || !f.Claimed && uint32(f.Claim.Token.Attempt) != n.Failures+n.Crashes+1 {
+		if m.numbered[p.Queue] == nil || !f.Claimed && uint32(f.Claim.Token.Attempt) != n.Failures+n.Crashes+1 {
 			continue // it has been dispatched, has failed and stands there again
 		}
 		i := m.takeInFlight(f)
@@ -106,7 +106,7 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 // dispatch. It is in no list yet, and counts as waiting.
 func (m *Machine) takeInFlight(f *InFlight) uint32 {
 	p := f.Waiting.Place
-	l := m.findLane(m.queues[p.Queue], p.Prio, &f.Waiting.Names, p.Class == task.ClassCalendar)
+	l := m.findLane(m.numbered[p.Queue], p.Prio, &f.Waiting.Names, p.Class == task.ClassCalendar)
 	i := m.slotFor(l, &f.Waiting)
 	m.waiting++
 	x := m.slab.at(i)

@@ -78,10 +78,11 @@ func (m *Machine) open(o *Open) {
 		s.ttl = task.DefaultSessionTTL
 	}
 	s.weights = map[string]int{}
-	s.queues, s.turn, s.share = s.queues[:0], 0, 0
+	s.dropQueues()
 	for _, w := range s.opts.Queues {
 		s.weights[w.Queue] = max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
+			q.named++
 			s.queues = append(s.queues, sessionQueue{q, max(w.Weight, 1)})
 		} else {
 			m.await(s, w.Queue)
@@ -154,6 +155,7 @@ func (m *Machine) adoptQueue(q *queueOf) {
 		s := m.sessionOf(no)
 		x := sessionQueue{q, s.weights[q.state.Name]}
 		i, _ := slices.BinarySearchFunc(s.queues, x, bySessionQueue)
+		q.named++
 		s.queues = slices.Insert(s.queues, i, x)
 		s.turn, s.share = 0, 0
 		if !s.detached {
@@ -165,6 +167,29 @@ func (m *Machine) adoptQueue(q *queueOf) {
 
 func bySessionQueue(a, b sessionQueue) int {
 	return cmp.Compare(a.queue.state.Queue, b.queue.state.Queue)
+}
+
+// dropQueues has the session serve nothing, until it adopts.
+func (s *session) dropQueues() {
+	for _, sq := range s.queues {
+		sq.queue.named--
+	}
+	clear(s.queues)
+	s.queues, s.turn, s.share = s.queues[:0], 0, 0
+}
+
+// dropFromSessions has the sessions that serve a queue that is deleted serve it no longer,
+// and wait for the next one of that name.
+func (m *Machine) dropFromSessions(q *queueOf) {
+	is := func(sq sessionQueue) bool { return sq.queue == q }
+	for _, s := range m.sessions {
+		if s == nil || !slices.ContainsFunc(s.queues, is) {
+			continue
+		}
+		s.queues = slices.DeleteFunc(s.queues, is)
+		s.turn, s.share = 0, 0
+		m.await(s, q.state.Name)
+	}
 }
 
 // resume gives the session the leases it says it holds, where they are still
@@ -235,7 +260,9 @@ func (m *Machine) endSession(s *session) {
 	}
 	for _, sq := range s.queues { // until now its tasks had somebody who might run them
 		m.noteServed(sq.queue, &s.serves)
+		sq.queue.left = m.now
 	}
+	s.dropQueues()
 	m.sessions[s.no-1] = nil
 	m.freeNos = append(m.freeNos, s.no)
 	m.unawait(s)

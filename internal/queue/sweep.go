@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // sweeper collects what purges by range leave behind: where records whose task is
 // gone, over the partition, and chunks of large payloads without a task, queue by
@@ -44,6 +48,18 @@ func (m *Machine) sweepChunks(q *queueOf) {
 	m.touch(q)
 }
 
+// dropQueue has a queue that is deleted swept no longer: its chunks go with it.
+func (w *sweeper) dropQueue(num uint32) {
+	at := slices.Index(w.queues, num)
+	if at < 0 {
+		return
+	}
+	if at == 0 {
+		w.from, w.anew = Place{}, false
+	}
+	w.queues = slices.Delete(w.queues, at, at+1)
+}
+
 // wantSweep asks for the next step.
 func (m *Machine) wantSweep() {
 	w := &m.sweeper
@@ -66,6 +82,9 @@ func (m *Machine) wantSweep() {
 func (m *Machine) swept(a *Loaded) {
 	w := &m.sweeper
 	w.busy = false
+	if a.Want.What == WantSweepChunks && m.numbered[a.Want.From.Queue] == nil {
+		return // it was deleted meanwhile, with all chunks
+	}
 	for i := range a.Orphans {
 		p := &a.Orphans[i]
 		if _, here := m.index.get(p.Seq); here {
@@ -107,9 +126,8 @@ func (m *Machine) chunksSwept(a *Loaded) {
 		w.from = a.Behind
 	default:
 		w.queues, w.from = append([]uint32(nil), w.queues[1:]...), Place{}
-		if q := m.queueOfNum(num); q != nil {
-			q.state.Sweep = false
-			m.touch(q)
-		}
+		q := m.numbered[num]
+		q.state.Sweep = false
+		m.touch(q)
 	}
 }

@@ -42,7 +42,10 @@ func (d *idems) learn(k IdemKey, e *Idem) {
 
 // set changes an entry that is known, and the count of its queue's bytes.
 func (d *idems) set(m *Machine, k IdemKey, e *Idem) {
-	n, q := d.got[k], m.queues[k.Queue]
+	n, q := d.got[k], m.numbered[k.Queue]
+	if q == nil {
+		return // its queue was deleted, and its entries with it
+	}
 	q.state.IdemBytes += e.bytes() - n.is.bytes()
 	n.is = e
 	if !n.changed {

@@ -103,6 +103,10 @@ func (m *Machine) idemsLive(a *Loaded) {
 		if _, changed := d.touched[x.Idem]; changed {
 			continue
 		}
+		if m.numbered[x.Idem.Queue] == nil {
+			m.endIdem(x)
+			continue
+		}
 		_, here := m.index.get(x.ID.Seq)
 		_, revived := d.revived[x.ID.Seq]
 		switch {
@@ -124,12 +128,18 @@ func (m *Machine) idemsLive(a *Loaded) {
 }
 
 // endIdem takes away an entry that the index named. All that is not known of it is
-// its name, and that counts by its length alone.
+// its name, and that counts by its length alone. Of a queue that has been deleted
+// the index is all that is left.
 func (m *Machine) endIdem(x *IdemDue) {
+	q := m.numbered[x.Idem.Queue]
+	if q == nil {
+		m.out.DropIdemDues = append(m.out.DropIdemDues, x.Key)
+		m.dirty = true
+		return
+	}
 	if len(m.gotTask) == 0 && m.idems.got[x.Idem] == nil { // no command of this Apply has been told of it
 		m.out.DropIdems = append(m.out.DropIdems, x.Idem)
 		m.out.DropIdemDues = append(m.out.DropIdemDues, x.Key)
-		q := m.queues[x.Idem.Queue]
 		q.state.IdemBytes -= int64(idemOverhead + x.NameBytes)
 		m.touch(q)
 		m.dirty = true
@@ -164,7 +174,7 @@ func (d *idemDues) done(m *Machine, until task.Time) {
 // surelyGone says that a task that is not in memory is not live either: nothing of
 // its lane that it could be is in the store alone.
 func (m *Machine) surelyGone(id task.ID) bool {
-	q := m.queueOfNum(id.Queue)
+	q := m.numbered[id.Queue]
 	if q == nil {
 		return true
 	}

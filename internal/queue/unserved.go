@@ -10,7 +10,7 @@ func (m *Machine) giveUpUnserved() {
 	at := &m.unservedAt
 	wrapped := false
 	for n := 0; n < unservedTypesMax && left > 0; n++ {
-		for at[0] < len(m.queues) && (m.queues[at[0]] == nil || at[1] >= len(m.queues[at[0]].typeList)) {
+		for at[0] < len(m.queues) && at[1] >= len(m.queues[at[0]].typeList) {
 			at[0], at[1] = at[0]+1, 0
 		}
 		if at[0] >= len(m.queues) {

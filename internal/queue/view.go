@@ -69,7 +69,7 @@ func whyReady(l *lane) string {
 
 // WhyWaits is Find's Reason for a ready task that is in the store alone.
 func (m *Machine) WhyWaits(queue uint32, typ string) string {
-	q := m.queueOfNum(queue)
+	q := m.numbered[queue]
 	if q == nil || q.types[typ] == nil {
 		return ""
 	}
@@ -78,10 +78,10 @@ func (m *Machine) WhyWaits(queue uint32, typ string) string {
 
 // QueueName is the name of a queue's number, "" if there is none.
 func (m *Machine) QueueName(n uint32) string {
-	if int(n) >= len(m.queues) || m.queues[n] == nil {
-		return ""
+	if q := m.numbered[n]; q != nil {
+		return q.state.Name
 	}
-	return m.queues[n].state.Name
+	return ""
 }
 
 // QueueNum finds a queue's number.
@@ -95,19 +95,17 @@ func (m *Machine) QueueNum(name string) (uint32, bool) {
 
 // QueueConfig is a queue's settings.
 func (m *Machine) QueueConfig(n uint32) task.QueueConfig {
-	if int(n) >= len(m.queues) || m.queues[n] == nil {
-		return task.QueueConfig{}
+	if q := m.numbered[n]; q != nil {
+		return q.state.Config
 	}
-	return m.queues[n].state.Config
+	return task.QueueConfig{}
 }
 
 // QueueInfos appends what is known of the queues named, or of all (nil).
 func (m *Machine) QueueInfos(names []string, into []task.QueueInfo) []task.QueueInfo {
 	if names == nil {
 		for _, q := range m.queues {
-			if q != nil {
-				into = append(into, m.infoOf(q))
-			}
+			into = append(into, m.infoOf(q))
 		}
 		return into
 	}
@@ -218,9 +216,7 @@ func (m *Machine) Info() task.PartitionInfo {
 		MemoryBytes: int64(len(m.slab.pages)) * pageSize * slotBytes, Serving: true, SafeMode: m.restart.safe, UncleanOpens: m.meta.UncleanOpens,
 		Producers: int64(m.producers.seen.n), ProducersEvicted: m.producers.gone}
 	for _, q := range m.queues {
-		if q != nil {
-			i.Waiting += q.state.Births + q.state.Timed - q.running
-		}
+		i.Waiting += q.state.Births + q.state.Timed - q.running
 	}
 	return i
 }

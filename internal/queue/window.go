@@ -465,7 +465,7 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 // takeLoaded gives a slot to a task that a command needs and that is in the
 // store alone.
 func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
-	q := m.queueOfNum(w.Place.Queue)
+	q := m.numbered[w.Place.Queue]
 	if q == nil {
 		return NoSlot, false
 	}

@@ -119,6 +119,14 @@ func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
 	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, c), queueNum)
 }
 
+// QueueOf is the queue in a key of one of these classes; false: it is too short.
+func QueueOf(key []byte) (uint32, bool) {
+	if len(key) < headLen+4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(key[headLen:]), true
+}
+
 // AppendLanePrefix appends what every key of a lane at one priority begins with:
 // ClassBirth, ClassTimed, ClassCalendar, ClassMark.
 func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {

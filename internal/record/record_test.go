@@ -249,6 +249,7 @@ func TestAttemptsMax(t *testing.T) {
 func TestState(t *testing.T) {
 	key := AppendQueueKey(nil, part, 2)
 	q := queueFull()
+	q.Used, q.Set = now, true
 	q.Earlier = []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}
 	var got queue.QueueState
 	if err := DecodeQueue(key, AppendQueue(nil, &q), &got); err != nil {

@@ -164,6 +164,7 @@ func stateSamples() []sample {
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},
 		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Sweep: true, Config: task.QueueConfig{Width: 4},
 			Earlier: []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}})},
+		{"queue-used", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Enqueued: 7, Used: now, Set: true})},
 		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
 		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},

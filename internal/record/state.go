@@ -35,6 +35,8 @@ const (
 	queueConfig
 	queueEarlier
 	queueSweep
+	queueUsed
+	queueSet
 
 	queueKnown = 1<<iota - 1
 )
@@ -54,6 +56,12 @@ func AppendQueue(b []byte, q *queue.QueueState) []byte {
 	if q.Sweep {
 		has |= queueSweep
 	}
+	if q.Used != 0 {
+		has |= queueUsed
+	}
+	if q.Set {
+		has |= queueSet
+	}
 	b = appendString(append(b, version, has), q.Name)
 	for _, n := range [...]int64{q.Births, q.Timed, q.Dead, q.DeadBytes, q.Enqueued, q.Succeeded, q.DeadTotal, q.Canceled, q.Expired, q.IdemBytes, int64(q.NextLane)} {
 		b = binary.AppendVarint(b, n)
@@ -67,6 +75,9 @@ func AppendQueue(b []byte, q *queue.QueueState) []byte {
 			b = appendTime(binary.AppendUvarint(b, uint64(w.Width)), w.Until)
 		}
 	}
+	if q.Used != 0 {
+		b = appendTime(b, q.Used)
+	}
 	return b
 }
 
@@ -78,7 +89,7 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	}
 	r := open(value)
 	has := r.bits8(queueKnown)
-	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Sweep: has&queueSweep != 0, Name: r.text()}
+	*q = queue.QueueState{Queue: num, Paused: has&queuePaused != 0, Sweep: has&queueSweep != 0, Set: has&queueSet != 0, Name: r.text()}
 	var nextLane int64
 	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes, &nextLane} {
 		*n = r.varint()
@@ -92,6 +103,9 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 		for i := range q.Earlier {
 			q.Earlier[i] = task.EarlierWidth{Width: int(r.number(1<<15 - 1)), Until: r.time()}
 		}
+	}
+	if has&queueUsed != 0 {
+		q.Used = r.time()
 	}
 	if err := r.close(ClassQueue); err != nil {
 		return err

@@ -292,10 +292,7 @@ func (w *world) checkLeftovers() {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}
 		}
-		idems, _ := count(record.ClassIdem)
-		if n, key := count(record.ClassIdemDue); n != idems {
-			w.led.cry("leftovers", "%d idempotency entries have %d in their index, such as %s", idems, n, hex.EncodeToString(key))
-		}
+		w.checkDeleted(part, p)
 		dead, _ := count(record.ClassDead)
 		if n, key := count(record.ClassWhere); n != dead {
 			w.led.cry("leftovers", "%d tasks are said to have moved, such as %s; %d are dead letters", n, hex.EncodeToString(key), dead)
@@ -324,4 +321,13 @@ func (w *world) result() Result {
 		}
 	}
 	return r
+}
+
+// checkWatches wants that everyone who waits for a task has heard of its end.
+func (w *world) checkWatches() {
+	for _, x := range w.watches {
+		if x.life == w.life && x.calls == 0 {
+			w.led.cry("watch", "nobody told who waits for %s", w.led.tasks[x.ID].key)
+		}
+	}
 }

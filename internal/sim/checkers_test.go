@@ -21,6 +21,7 @@ type broken struct {
 	get     func(*task.Info)
 	watch   func(*task.Watch)
 	purge   func(int64) int64
+	keep    bool // queues that are to be deleted
 	close   func()
 }
 
@@ -92,6 +93,13 @@ func (b *broken) Purge(ctx context.Context, queue string, states []task.State) (
 		n = b.purge(n)
 	}
 	return n, err
+}
+
+func (b *broken) DeleteQueue(ctx context.Context, queue string, force bool) (int64, error) {
+	if !b.keep || !force {
+		return b.System.DeleteQueue(ctx, queue, force)
+	}
+	return b.System.Purge(ctx, queue, []task.State{task.Ready, task.Scheduled, task.Dead})
 }
 
 func (b *broken) Close(ctx context.Context) error {
@@ -239,6 +247,7 @@ var faults = []struct {
 	{"purged", false, func(b *broken, _ *store.Mem, _ int) {
 		b.purge = func(n int64) int64 { return n + 1 }
 	}},
+	{"deleted", false, func(b *broken, _ *store.Mem, _ int) { b.keep = true }},
 	{"watch", true, func(b *broken, _ *store.Mem, _ int) {
 		b.watch = func(*task.Watch) {}
 	}},

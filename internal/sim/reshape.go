@@ -7,7 +7,7 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// Purges and changes of width, which touch many tasks at once.
+// Purges, changes of width and deletions, which touch many tasks at once.
 
 // reshape changes a queue as a whole.
 func (w *world) reshape() {
@@ -15,6 +15,8 @@ func (w *world) reshape() {
 	switch k := w.dice.IntN(10); {
 	case k < 4:
 		w.purge(queue)
+	case k < 5:
+		w.calmly(w.shortLived)
 	case k < 7:
 		w.calmly(func() { w.purgeAtRest(queue) })
 	case w.parts > 1:

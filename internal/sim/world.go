@@ -538,15 +538,6 @@ func (w *world) watch() {
 	w.watches = append(w.watches, x)
 }
 
-// checkWatches wants that everyone who waits for a task has heard of its end.
-func (w *world) checkWatches() {
-	for _, x := range w.watches {
-		if x.life == w.life && x.calls == 0 {
-			w.led.cry("watch", "nobody told who waits for %s", w.led.tasks[x.ID].key)
-		}
-	}
-}
-
 // drain heals the world and lets it come to rest: every number is answered, every
 // task ends.
 func (w *world) drain() bool {

@@ -195,6 +195,9 @@ type Inspector interface {
 	Change(ctx context.Context, v Verb, ids []ID) []error
 	// Purge deletes a queue's waiting tasks or dead letters and returns how many.
 	Purge(ctx context.Context, queue string, states []State) (int64, error)
+	// DeleteQueue deletes a queue and returns how many tasks went with it. One that
+	// has tasks is kept, unless by force; running ones keep it even then.
+	DeleteQueue(ctx context.Context, queue string, force bool) (int64, error)
 	// Node tells what this node is and does.
 	Node(ctx context.Context) (NodeInfo, error)
 }

@@ -1096,6 +1096,102 @@ func (x *PurgeResponse) GetDeleted() int64 {
 	return 0
 }
 
+type QueueServiceDeleteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queue         string                 `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"` // what waits in it and its dead letters go too
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueServiceDeleteRequest) Reset() {
+	*x = QueueServiceDeleteRequest{}
+	mi := &file_penstock_v1_queue_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueServiceDeleteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueServiceDeleteRequest) ProtoMessage() {}
+
+func (x *QueueServiceDeleteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_v1_queue_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueServiceDeleteRequest.ProtoReflect.Descriptor instead.
+func (*QueueServiceDeleteRequest) Descriptor() ([]byte, []int) {
+	return file_penstock_v1_queue_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *QueueServiceDeleteRequest) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *QueueServiceDeleteRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type QueueServiceDeleteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deleted       int64                  `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"` // tasks that went with it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueServiceDeleteResponse) Reset() {
+	*x = QueueServiceDeleteResponse{}
+	mi := &file_penstock_v1_queue_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueServiceDeleteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueServiceDeleteResponse) ProtoMessage() {}
+
+func (x *QueueServiceDeleteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_penstock_v1_queue_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueServiceDeleteResponse.ProtoReflect.Descriptor instead.
+func (*QueueServiceDeleteResponse) Descriptor() ([]byte, []int) {
+	return file_penstock_v1_queue_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *QueueServiceDeleteResponse) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
 var File_penstock_v1_queue_proto protoreflect.FileDescriptor
 
 const file_penstock_v1_queue_proto_rawDesc = "" +
@@ -1183,6 +1279,11 @@ const file_penstock_v1_queue_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12*\n" +
 	"\x06states\x18\x02 \x03(\x0e2\x12.penstock.v1.StateR\x06states\")\n" +
 	"\rPurgeResponse\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\x03R\adeleted\"G\n" +
+	"\x19QueueServiceDeleteRequest\x12\x14\n" +
+	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"6\n" +
+	"\x1aQueueServiceDeleteResponse\x12\x18\n" +
 	"\adeleted\x18\x01 \x01(\x03R\adeleted*B\n" +
 	"\aHistory\x12\x0f\n" +
 	"\vHISTORY_ALL\x10\x00\x12\x14\n" +
@@ -1190,14 +1291,15 @@ const file_penstock_v1_queue_proto_rawDesc = "" +
 	"\fHISTORY_NONE\x10\x02*1\n" +
 	"\x06Claims\x12\x13\n" +
 	"\x0fCLAIMS_DEFERRED\x10\x00\x12\x12\n" +
-	"\x0eCLAIMS_DURABLE\x10\x012\xb2\x03\n" +
+	"\x0eCLAIMS_DURABLE\x10\x012\x8d\x04\n" +
 	"\fQueueService\x12S\n" +
 	"\x04List\x12$.penstock.v1.QueueServiceListRequest\x1a%.penstock.v1.QueueServiceListResponse\x12P\n" +
 	"\x03Get\x12#.penstock.v1.QueueServiceGetRequest\x1a$.penstock.v1.QueueServiceGetResponse\x128\n" +
 	"\x03Set\x12\x17.penstock.v1.SetRequest\x1a\x18.penstock.v1.SetResponse\x12>\n" +
 	"\x05Pause\x12\x19.penstock.v1.PauseRequest\x1a\x1a.penstock.v1.PauseResponse\x12A\n" +
 	"\x06Resume\x12\x1a.penstock.v1.ResumeRequest\x1a\x1b.penstock.v1.ResumeResponse\x12>\n" +
-	"\x05Purge\x12\x19.penstock.v1.PurgeRequest\x1a\x1a.penstock.v1.PurgeResponseB<Z:github.com/penstock-io/penstock/api/penstock/v1;penstockv1b\x06proto3"
+	"\x05Purge\x12\x19.penstock.v1.PurgeRequest\x1a\x1a.penstock.v1.PurgeResponse\x12Y\n" +
+	"\x06Delete\x12&.penstock.v1.QueueServiceDeleteRequest\x1a'.penstock.v1.QueueServiceDeleteResponseB<Z:github.com/penstock-io/penstock/api/penstock/v1;penstockv1b\x06proto3"
 
 var (
 	file_penstock_v1_queue_proto_rawDescOnce sync.Once
@@ -1212,34 +1314,36 @@ func file_penstock_v1_queue_proto_rawDescGZIP() []byte {
 }
 
 var file_penstock_v1_queue_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_penstock_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_penstock_v1_queue_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_penstock_v1_queue_proto_goTypes = []any{
-	(History)(0),                     // 0: penstock.v1.History
-	(Claims)(0),                      // 1: penstock.v1.Claims
-	(*QueueConfig)(nil),              // 2: penstock.v1.QueueConfig
-	(*QueuePatch)(nil),               // 3: penstock.v1.QueuePatch
-	(*UnservedType)(nil),             // 4: penstock.v1.UnservedType
-	(*Queue)(nil),                    // 5: penstock.v1.Queue
-	(*QueueServiceListRequest)(nil),  // 6: penstock.v1.QueueServiceListRequest
-	(*QueueServiceListResponse)(nil), // 7: penstock.v1.QueueServiceListResponse
-	(*QueueServiceGetRequest)(nil),   // 8: penstock.v1.QueueServiceGetRequest
-	(*QueueServiceGetResponse)(nil),  // 9: penstock.v1.QueueServiceGetResponse
-	(*SetRequest)(nil),               // 10: penstock.v1.SetRequest
-	(*SetResponse)(nil),              // 11: penstock.v1.SetResponse
-	(*PauseRequest)(nil),             // 12: penstock.v1.PauseRequest
-	(*PauseResponse)(nil),            // 13: penstock.v1.PauseResponse
-	(*ResumeRequest)(nil),            // 14: penstock.v1.ResumeRequest
-	(*ResumeResponse)(nil),           // 15: penstock.v1.ResumeResponse
-	(*PurgeRequest)(nil),             // 16: penstock.v1.PurgeRequest
-	(*PurgeResponse)(nil),            // 17: penstock.v1.PurgeResponse
-	(*Backoff)(nil),                  // 18: penstock.v1.Backoff
-	(State)(0),                       // 19: penstock.v1.State
+	(History)(0),                       // 0: penstock.v1.History
+	(Claims)(0),                        // 1: penstock.v1.Claims
+	(*QueueConfig)(nil),                // 2: penstock.v1.QueueConfig
+	(*QueuePatch)(nil),                 // 3: penstock.v1.QueuePatch
+	(*UnservedType)(nil),               // 4: penstock.v1.UnservedType
+	(*Queue)(nil),                      // 5: penstock.v1.Queue
+	(*QueueServiceListRequest)(nil),    // 6: penstock.v1.QueueServiceListRequest
+	(*QueueServiceListResponse)(nil),   // 7: penstock.v1.QueueServiceListResponse
+	(*QueueServiceGetRequest)(nil),     // 8: penstock.v1.QueueServiceGetRequest
+	(*QueueServiceGetResponse)(nil),    // 9: penstock.v1.QueueServiceGetResponse
+	(*SetRequest)(nil),                 // 10: penstock.v1.SetRequest
+	(*SetResponse)(nil),                // 11: penstock.v1.SetResponse
+	(*PauseRequest)(nil),               // 12: penstock.v1.PauseRequest
+	(*PauseResponse)(nil),              // 13: penstock.v1.PauseResponse
+	(*ResumeRequest)(nil),              // 14: penstock.v1.ResumeRequest
+	(*ResumeResponse)(nil),             // 15: penstock.v1.ResumeResponse
+	(*PurgeRequest)(nil),               // 16: penstock.v1.PurgeRequest
+	(*PurgeResponse)(nil),              // 17: penstock.v1.PurgeResponse
+	(*QueueServiceDeleteRequest)(nil),  // 18: penstock.v1.QueueServiceDeleteRequest
+	(*QueueServiceDeleteResponse)(nil), // 19: penstock.v1.QueueServiceDeleteResponse
+	(*Backoff)(nil),                    // 20: penstock.v1.Backoff
+	(State)(0),                         // 21: penstock.v1.State
 }
 var file_penstock_v1_queue_proto_depIdxs = []int32{
-	18, // 0: penstock.v1.QueueConfig.backoff:type_name -> penstock.v1.Backoff
+	20, // 0: penstock.v1.QueueConfig.backoff:type_name -> penstock.v1.Backoff
 	0,  // 1: penstock.v1.QueueConfig.history:type_name -> penstock.v1.History
 	1,  // 2: penstock.v1.QueueConfig.claims:type_name -> penstock.v1.Claims
-	18, // 3: penstock.v1.QueuePatch.backoff:type_name -> penstock.v1.Backoff
+	20, // 3: penstock.v1.QueuePatch.backoff:type_name -> penstock.v1.Backoff
 	0,  // 4: penstock.v1.QueuePatch.history:type_name -> penstock.v1.History
 	1,  // 5: penstock.v1.QueuePatch.claims:type_name -> penstock.v1.Claims
 	2,  // 6: penstock.v1.Queue.config:type_name -> penstock.v1.QueueConfig
@@ -1250,21 +1354,23 @@ var file_penstock_v1_queue_proto_depIdxs = []int32{
 	5,  // 11: penstock.v1.SetResponse.queue:type_name -> penstock.v1.Queue
 	5,  // 12: penstock.v1.PauseResponse.queue:type_name -> penstock.v1.Queue
 	5,  // 13: penstock.v1.ResumeResponse.queue:type_name -> penstock.v1.Queue
-	19, // 14: penstock.v1.PurgeRequest.states:type_name -> penstock.v1.State
+	21, // 14: penstock.v1.PurgeRequest.states:type_name -> penstock.v1.State
 	6,  // 15: penstock.v1.QueueService.List:input_type -> penstock.v1.QueueServiceListRequest
 	8,  // 16: penstock.v1.QueueService.Get:input_type -> penstock.v1.QueueServiceGetRequest
 	10, // 17: penstock.v1.QueueService.Set:input_type -> penstock.v1.SetRequest
 	12, // 18: penstock.v1.QueueService.Pause:input_type -> penstock.v1.PauseRequest
 	14, // 19: penstock.v1.QueueService.Resume:input_type -> penstock.v1.ResumeRequest
 	16, // 20: penstock.v1.QueueService.Purge:input_type -> penstock.v1.PurgeRequest
-	7,  // 21: penstock.v1.QueueService.List:output_type -> penstock.v1.QueueServiceListResponse
-	9,  // 22: penstock.v1.QueueService.Get:output_type -> penstock.v1.QueueServiceGetResponse
-	11, // 23: penstock.v1.QueueService.Set:output_type -> penstock.v1.SetResponse
-	13, // 24: penstock.v1.QueueService.Pause:output_type -> penstock.v1.PauseResponse
-	15, // 25: penstock.v1.QueueService.Resume:output_type -> penstock.v1.ResumeResponse
-	17, // 26: penstock.v1.QueueService.Purge:output_type -> penstock.v1.PurgeResponse
-	21, // [21:27] is the sub-list for method output_type
-	15, // [15:21] is the sub-list for method input_type
+	18, // 21: penstock.v1.QueueService.Delete:input_type -> penstock.v1.QueueServiceDeleteRequest
+	7,  // 22: penstock.v1.QueueService.List:output_type -> penstock.v1.QueueServiceListResponse
+	9,  // 23: penstock.v1.QueueService.Get:output_type -> penstock.v1.QueueServiceGetResponse
+	11, // 24: penstock.v1.QueueService.Set:output_type -> penstock.v1.SetResponse
+	13, // 25: penstock.v1.QueueService.Pause:output_type -> penstock.v1.PauseResponse
+	15, // 26: penstock.v1.QueueService.Resume:output_type -> penstock.v1.ResumeResponse
+	17, // 27: penstock.v1.QueueService.Purge:output_type -> penstock.v1.PurgeResponse
+	19, // 28: penstock.v1.QueueService.Delete:output_type -> penstock.v1.QueueServiceDeleteResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -1283,7 +1389,7 @@ func file_penstock_v1_queue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_penstock_v1_queue_proto_rawDesc), len(file_penstock_v1_queue_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	QueueService_Pause_FullMethodName  = "/penstock.v1.QueueService/Pause"
 	QueueService_Resume_FullMethodName = "/penstock.v1.QueueService/Resume"
 	QueueService_Purge_FullMethodName  = "/penstock.v1.QueueService/Purge"
+	QueueService_Delete_FullMethodName = "/penstock.v1.QueueService/Delete"
 )
 
 // QueueServiceClient is the client API for QueueService service.
@@ -41,6 +42,8 @@ type QueueServiceClient interface {
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
 	// Purge deletes waiting tasks or dead letters.
 	Purge(ctx context.Context, in *PurgeRequest, opts ...grpc.CallOption) (*PurgeResponse, error)
+	// Delete deletes an empty queue, or by force one whose tasks do not run.
+	Delete(ctx context.Context, in *QueueServiceDeleteRequest, opts ...grpc.CallOption) (*QueueServiceDeleteResponse, error)
 }
 
 type queueServiceClient struct {
@@ -111,6 +114,16 @@ func (c *queueServiceClient) Purge(ctx context.Context, in *PurgeRequest, opts .
 	return out, nil
 }
 
+func (c *queueServiceClient) Delete(ctx context.Context, in *QueueServiceDeleteRequest, opts ...grpc.CallOption) (*QueueServiceDeleteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QueueServiceDeleteResponse)
+	err := c.cc.Invoke(ctx, QueueService_Delete_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // QueueServiceServer is the server API for QueueService service.
 // All implementations should embed UnimplementedQueueServiceServer
 // for forward compatibility.
@@ -125,6 +138,8 @@ type QueueServiceServer interface {
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
 	// Purge deletes waiting tasks or dead letters.
 	Purge(context.Context, *PurgeRequest) (*PurgeResponse, error)
+	// Delete deletes an empty queue, or by force one whose tasks do not run.
+	Delete(context.Context, *QueueServiceDeleteRequest) (*QueueServiceDeleteResponse, error)
 }
 
 // UnimplementedQueueServiceServer should be embedded to have
@@ -151,6 +166,9 @@ func (UnimplementedQueueServiceServer) Resume(context.Context, *ResumeRequest) (
 }
 func (UnimplementedQueueServiceServer) Purge(context.Context, *PurgeRequest) (*PurgeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Purge not implemented")
+}
+func (UnimplementedQueueServiceServer) Delete(context.Context, *QueueServiceDeleteRequest) (*QueueServiceDeleteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
 }
 func (UnimplementedQueueServiceServer) testEmbeddedByValue() {}
 
@@ -280,6 +298,24 @@ func _QueueService_Purge_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _QueueService_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueueServiceDeleteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueueServiceServer).Delete(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: QueueService_Delete_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueueServiceServer).Delete(ctx, req.(*QueueServiceDeleteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // QueueService_ServiceDesc is the grpc.ServiceDesc for QueueService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -310,6 +346,10 @@ var QueueService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Purge",
 			Handler:    _QueueService_Purge_Handler,
+		},
+		{
+			MethodName: "Delete",
+			Handler:    _QueueService_Delete_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -291,11 +291,25 @@ func (s *Store) Check() []string {
 			t.births++
 		}
 	}
+	of := func(q uint32, what any) *tally {
+		t := have[q]
+		if t == nil {
+			fault("%T %+v is left of a queue that is gone", what, what)
+			t = &tally{}
+		}
+		return t
+	}
 	for k := range s.dead {
-		have[k.Queue].dead++
+		of(k.Queue, k).dead++
 	}
 	for k, e := range s.idems {
-		have[k.Queue].idem += 48 + int64(len(e.Name))
+		of(k.Queue, k).idem += 48 + int64(len(e.Name))
+	}
+	for k := range s.marks {
+		of(k.queue, k)
+	}
+	for k := range s.producers {
+		of(k.queue, k)
 	}
 	for q, t := range have {
 		if st := s.queues[q]; st.Births != t.births || st.Timed != t.timed || st.Dead != t.dead {
@@ -322,8 +336,14 @@ func (s *Store) checkIndexes() {
 			s.fault("task %x has moved to %+v; the where record says %+v (%v)", uint64(p.Seq), p, w, has)
 		}
 	}
-	if len(s.idems) != len(s.idemDues) {
-		s.fault("%d idempotency entries have %d in their index", len(s.idems), len(s.idemDues))
+	dues := 0
+	for _, x := range s.idemDues {
+		if _, ok := s.queues[x.Idem.Queue]; ok { // of a queue that is gone they go when they are due
+			dues++
+		}
+	}
+	if len(s.idems) != dues {
+		s.fault("%d idempotency entries have %d in their index", len(s.idems), dues)
 	}
 	for k, e := range s.idems {
 		x, has := s.idemDues[queue.IdemDueKey{At: e.Due, Seq: e.ID.Seq}]

@@ -44,7 +44,9 @@ type modelIdem struct {
 type modelQueue struct {
 	name                                   string
 	cfg                                    task.QueueConfig
-	paused                                 bool
+	paused, set                            bool
+	num                                    uint32    // the machine's; 0 = not looked up yet
+	used                                   task.Time // when something happened in it, at least
 	enqueued, succeeded, canceled, expired int64
 }
 
@@ -224,6 +226,7 @@ func (m *Model) end(t *modelTask, s task.State) {
 	m.unlease(t)
 	t.state, t.hold = s, nil
 	q := t.queue
+	q.used = m.rig.Now
 	switch s {
 	case task.Succeeded:
 		q.succeeded++

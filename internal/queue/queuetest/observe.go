@@ -28,6 +28,9 @@ func (m *Model) Step(now task.Time, c queue.Command) error {
 	if err := m.rig.Apply(c); err != nil {
 		return err
 	}
+	if err := m.vanished(c.DeleteQueue); err != nil {
+		return err
+	}
 	if err := m.observe(&c); err != nil {
 		return fmt.Errorf("%s at %d: %w", opNames[c.Op], m.rig.Now, err)
 	}
@@ -45,13 +48,16 @@ func (m *Model) tick() error {
 	if err := m.rig.Apply(queue.Command{Op: queue.OpTick}); err != nil {
 		return err
 	}
+	if err := m.vanished(nil); err != nil {
+		return err
+	}
 	if len(m.rig.Leased) > 0 {
 		return fmt.Errorf("%d tasks were leased", len(m.rig.Leased))
 	}
 	return m.judge()
 }
 
-var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free", "gap", "clock"}
+var opNames = [...]string{"tick", "enqueue", "report", "dispatch", "lease", "extend", "open", "beat", "detach", "close", "change", "set queue", "purge", "loaded", "free", "gap", "clock", "delete queue"}
 
 func (m *Model) observe(c *queue.Command) error {
 	if c.Op != queue.OpDispatch && c.Op != queue.OpLease && len(m.rig.Leased) > 0 {
@@ -105,6 +111,8 @@ func (m *Model) observe(c *queue.Command) error {
 		return m.setQueue(c.SetQueue)
 	case queue.OpPurge:
 		return m.purged(c.Purge)
+	case queue.OpDeleteQueue:
+		return m.deleted(c.DeleteQueue)
 	}
 	return nil
 }
@@ -191,6 +199,7 @@ func (m *Model) enqueuedOne(q *modelQueue, p producerName, s *task.Spec, got tas
 	m.tasks[got.ID.Seq] = t
 	m.order = append(m.order, t)
 	q.enqueued++
+	q.used = now
 	if p.producer != "" && s.Number != 0 {
 		m.number[p][s.Number] = got.ID
 	}

@@ -162,6 +162,7 @@ func (m *Model) setQueue(c *queue.SetQueue) error {
 		return fmt.Errorf("got %v", c.Err)
 	}
 	q := m.queueNamed(c.Name)
+	q.set = true
 	p := &c.Patch
 	set(&q.cfg.MaxAttempts, p.MaxAttempts)
 	set(&q.cfg.Timeout, p.Timeout)

@@ -246,6 +246,11 @@ func (b *batch) deletes() {
 			}
 		}
 	}
+	b.deleteRest()
+}
+
+func (b *batch) deleteRest() {
+	s, o := b.s, b.o
 	for _, k := range o.DropFinished {
 		if !drop(s, s.finished, k) {
 			s.fault("finished record %+v is deleted and not there", k)
@@ -275,6 +280,25 @@ func (b *batch) deletes() {
 	}
 	for _, m := range o.DropMarks {
 		drop(s, s.marks, markOf(&m))
+	}
+	for i := range o.DropQueues {
+		s.dropQueue(&o.DropQueues[i])
+	}
+}
+
+func (s *Store) dropQueue(q *queue.DropQueue) {
+	if !drop(s, s.queues, q.Queue) {
+		s.fault("queue %d is deleted and not there", q.Queue)
+	}
+	for k := range maps.Clone(s.idems) {
+		if q.Idems && k.Queue == q.Queue {
+			drop(s, s.idems, k)
+		}
+	}
+	for k := range maps.Clone(s.producers) {
+		if q.Producers && k.queue == q.Queue {
+			drop(s, s.producers, k)
+		}
 	}
 }
 
@@ -314,86 +338,6 @@ func placeLess(a, b queue.Place) bool {
 		return a.Due < b.Due
 	}
 	return a.Seq < b.Seq
-}
-
-func (b *batch) puts() {
-	s, o := b.s, b.o
-	for _, x := range o.Marks {
-		put(s, s.marks, markOf(&x), x)
-	}
-	for i := range o.Births {
-		if w := &o.Births[i]; w.Place.Queue != queue.Void {
-			b.putLive(birthRecord(w), w.Slot)
-			if s.born[w.Place] {
-				s.fault("birth key %+v is written twice: a single delete would bring the first back", w.Place)
-			}
-			put(s, s.born, w.Place, true)
-		}
-	}
-	for i := range o.Timed {
-		b.putTimed(&o.Timed[i])
-	}
-	for i := range o.Dead {
-		b.putDead(&o.Dead[i])
-	}
-	for i := range o.Finished {
-		b.putFinished(&o.Finished[i])
-	}
-	b.putIndexes()
-	for _, x := range o.Queues {
-		put(s, s.queues, x.Queue, x)
-	}
-	for _, x := range o.Segments {
-		put(s, s.segments, x.Segment, x)
-	}
-	for _, x := range o.Producers {
-		x.Ranges = slices.Clone(x.Ranges)
-		put(s, s.producers, producerKey{x.Queue, x.Producer}, x)
-	}
-	for _, x := range o.Sessions {
-		put(s, s.sessions, x.Session, x)
-	}
-	if o.MetaSet {
-		meta, found := s.meta, s.found
-		s.undo = append(s.undo, func() { s.meta, s.found = meta, found })
-		if o.Meta.Now < s.meta.Now {
-			s.fault("machine time goes back from %d to %d", s.meta.Now, o.Meta.Now)
-		}
-		s.meta, s.found = o.Meta, true
-	} else if len(s.undo) > 0 {
-		s.fault("a batch with %d changes does not put the meta record", len(s.undo))
-	}
-}
-
-func (b *batch) putIndexes() {
-	s, o := b.s, b.o
-	for _, w := range o.Wheres {
-		put(s, s.wheres, w.Seq, w)
-	}
-	for _, x := range o.Expiries {
-		put(s, s.expiries, x.Key, x.ID)
-	}
-	for _, x := range o.Idems {
-		put(s, s.idems, x.Key, x)
-	}
-	for _, x := range o.IdemDues {
-		if s.dueOnce[x.Key] {
-			s.fault("%+v of the index of idempotency entries is written twice: a single delete would bring the first back", x.Key)
-		}
-		put(s, s.dueOnce, x.Key, true)
-		put(s, s.idemDues, x.Key, x)
-	}
-	for _, x := range o.Claims {
-		put(s, s.claims, x.Seq, x)
-	}
-	for _, x := range o.Lists {
-		if s.listed[x.Key] {
-			s.fault("dispatch list %+v is written twice: a single delete would bring the first back", x.Key)
-		}
-		x.Tasks = slices.Clone(x.Tasks)
-		put(s, s.lists, x.Key, x)
-		put(s, s.listed, x.Key, true)
-	}
 }
 
 func (b *batch) putLive(r *Record, slot uint32) {
@@ -565,6 +509,13 @@ func (n *names) indexes(o *queue.Output) {
 	}
 	for _, k := range o.DropMarks {
 		n.add(mark{k.Queue, k.Prio, k.Lane})
+	}
+	type queueNum uint32
+	for i := range o.DropQueues {
+		n.add(queueNum(o.DropQueues[i].Queue))
+	}
+	for i := range o.Queues {
+		n.add(queueNum(o.Queues[i].Queue))
 	}
 	for i := range o.Marks {
 		n.add(mark(markOf(&o.Marks[i])))

@@ -114,6 +114,9 @@ func (p *player) act(l *line) error {
 		}
 		c := &queue.Purge{Name: l.word(1), States: []task.State{s}}
 		return p.apply(queue.Command{Op: queue.OpPurge, Purge: c}, func() { p.answer(c.Err, fmt.Sprintf("%d are gone", c.Gone)) })
+	case "delete-queue":
+		c := &queue.DeleteQueue{Name: l.word(1), Force: l.word(2) == "force"}
+		return p.apply(queue.Command{Op: queue.OpDeleteQueue, DeleteQueue: c}, func() { p.answer(c.Err, fmt.Sprintf("it is gone, with %d tasks", c.Gone)) })
 	case "show":
 		return p.show(l.word(1))
 	case "restart", "crash":
@@ -395,6 +398,9 @@ func (p *player) show(what string) error {
 		}
 		p.say("%s", s)
 		return nil
+	}
+	if _, ok := p.rig.M.QueueNum(what); !ok {
+		p.say("there is no queue %s", what)
 	}
 	for _, q := range p.rig.M.QueueInfos([]string{what}, nil) {
 		s := fmt.Sprintf("%s:", q.Name)

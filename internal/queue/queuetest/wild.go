@@ -14,7 +14,7 @@ import (
 // prediction: the machine's and the Store's invariants, no task completed twice,
 // none leased while it is leased, counts that add up.
 func TryWild(d *Draw, window, steps int, log func(string)) error {
-	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window}, 1_000_000)
+	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window, QueueIdle: 3 * task.Hour}, 1_000_000)
 	if log != nil {
 		rig.Trace = traceTo(log)
 	}
@@ -23,7 +23,7 @@ func TryWild(d *Draw, window, steps int, log func(string)) error {
 
 // Sum is a hash over all Outputs of a wild run.
 func Sum(d *Draw, window, steps int) (uint64, error) {
-	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window, Nonce: 7}, 1_000_000)
+	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window, Nonce: 7, QueueIdle: 3 * task.Hour}, 1_000_000)
 	h := fnv.New64a()
 	rig.Trace = func(now task.Time, _ []queue.Command, o *queue.Output) {
 		// What points into caller's memory is not part of what was decided.

@@ -114,8 +114,10 @@ func (w *Workload) command() queue.Command {
 		return queue.Command{Op: queue.OpChange, Change: w.change()}
 	case k < 97:
 		return queue.Command{Op: queue.OpSetQueue, SetQueue: w.setQueue()}
-	case k < 98:
+	case k < 98 && d.Often(70):
 		return queue.Command{Op: queue.OpPurge, Purge: w.purge()}
+	case k < 98:
+		return queue.Command{Op: queue.OpDeleteQueue, DeleteQueue: &queue.DeleteQueue{Name: pick(d, append(queueNames, "nowhere")...), Force: d.Often(70)}}
 	case k < 99:
 		return queue.Command{Op: queue.OpFree, Unsent: []task.Token{w.token()}}
 	}
@@ -363,7 +365,7 @@ func (w *Workload) purge() *queue.Purge {
 // Try lets a Workload loose on a machine under the Model's eyes for so many
 // steps, with crashes and clean restarts among them. The error names the step.
 func Try(d *Draw, window, steps int, log func(string)) error {
-	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window}, 1_000_000)
+	rig := NewRig(queue.Config{Partition: 1, WindowTasks: window, QueueIdle: 3 * task.Hour}, 1_000_000)
 	if log != nil {
 		rig.Trace = traceTo(log)
 	}
@@ -482,6 +484,8 @@ func describe(c *queue.Command) string {
 		s += fmt.Sprintf(" %s", c.SetQueue.Name)
 	case c.Purge != nil:
 		s += fmt.Sprintf(" %s %v", c.Purge.Name, c.Purge.States)
+	case c.DeleteQueue != nil:
+		s += fmt.Sprintf(" %s, force %v", c.DeleteQueue.Name, c.DeleteQueue.Force)
 	default:
 		s += fmt.Sprintf(" session %d, n %d", c.Session, c.N)
 	}

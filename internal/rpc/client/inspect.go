@@ -191,6 +191,15 @@ func (c *Conn) Purge(ctx context.Context, queue string, ss []task.State) (int64,
 	return out.Deleted, nil
 }
 
+// DeleteQueue is task.Inspector's.
+func (c *Conn) DeleteQueue(ctx context.Context, queue string, force bool) (int64, error) {
+	out, err := c.queues.Delete(ctx, &pb.QueueServiceDeleteRequest{Queue: queue, Force: force})
+	if err != nil {
+		return 0, c.refusal(err)
+	}
+	return out.Deleted, nil
+}
+
 // Node is task.Inspector's.
 func (c *Conn) Node(ctx context.Context) (task.NodeInfo, error) {
 	out, err := c.nodes.Info(ctx, &pb.InfoRequest{})

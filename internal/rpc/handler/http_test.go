@@ -348,6 +348,10 @@ func TestEveryFieldOfATask(t *testing.T) {
 	if qs := s.ok("QueueService/List", `{}`)["queues"].([]any); len(qs) != 2 {
 		t.Errorf("queues %v", qs)
 	}
+	s.ok("TaskService/Enqueue", `{"queue":"gone","type":"t"}`)
+	if n := s.ok("QueueService/Delete", `{"queue":"gone","force":true}`)["deleted"]; n != 1.0 {
+		t.Errorf("deleted %v", n)
+	}
 	if n := s.ok("NodeService/Info", `{}`); n["protocol"] != 1.0 || n["ready"] != true {
 		t.Errorf("node %v", n)
 	}

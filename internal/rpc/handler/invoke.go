@@ -52,6 +52,7 @@ func (s *Server) methods() map[string]method {
 		unary("WorkerService/Fail", w.Fail), unary("WorkerService/Release", w.Release),
 		unary("QueueService/List", q.List), unary("QueueService/Get", q.Get), unary("QueueService/Set", q.Set),
 		unary("QueueService/Pause", q.Pause), unary("QueueService/Resume", q.Resume), unary("QueueService/Purge", q.Purge),
+		unary("QueueService/Delete", q.Delete),
 		unary("NodeService/Info", n.Info),
 	} {
 		out[pathPrefix+m.name] = m

@@ -88,6 +88,14 @@ func (s queues) Purge(ctx context.Context, r *pb.PurgeRequest) (*pb.PurgeRespons
 	return &pb.PurgeResponse{Deleted: n}, err
 }
 
+func (s queues) Delete(ctx context.Context, r *pb.QueueServiceDeleteRequest) (*pb.QueueServiceDeleteResponse, error) {
+	if e := task.CheckName("queue", r.Queue); e != nil {
+		return nil, e
+	}
+	n, err := s.insp.DeleteQueue(ctx, r.Queue, r.Force)
+	return &pb.QueueServiceDeleteResponse{Deleted: n}, err
+}
+
 // nodes is NodeService.
 type nodes struct{ insp task.Inspector }
 

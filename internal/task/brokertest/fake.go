@@ -43,7 +43,8 @@ type Fake struct {
 	dispatchN uint32 // of dispatches
 	recs      map[task.Seq]*rec
 	queues    map[string]*queue
-	names     []string // of queues, in order of their numbers
+	parted    map[string]*queue // deleted ones, for those who serve them when they are made again
+	numbers   uint32            // of queues, given so far
 	idem      map[idemKey]*idemEntry
 	producers map[producerKey]*producer
 	evicted   map[producerKey]bool
@@ -71,7 +72,7 @@ func NewFake(o Options) *Fake {
 	}
 	f := &Fake{
 		opts: o, pump: newPump(), kick: make(chan struct{}, 1), done: make(chan struct{}),
-		nonce: rand.Uint32(), recs: map[task.Seq]*rec{}, queues: map[string]*queue{},
+		nonce: rand.Uint32(), recs: map[task.Seq]*rec{}, queues: map[string]*queue{}, parted: map[string]*queue{},
 		idem: map[idemKey]*idemEntry{}, producers: map[producerKey]*producer{}, evicted: map[producerKey]bool{},
 		sessions: map[string]*session{}, waiters: map[*consumer]*waiter{},
 	}

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,7 +104,7 @@ func (f *Fake) Queues(_ context.Context, names []string) ([]task.QueueInfo, erro
 		return nil, e
 	}
 	if len(names) == 0 {
-		names = slices.Sorted(slices.Values(f.names))
+		names = slices.Sorted(maps.Keys(f.queues))
 	}
 	var out []task.QueueInfo
 	for _, n := range names {
@@ -279,6 +280,34 @@ func (f *Fake) Purge(_ context.Context, name string, states []task.State) (int64
 		}
 	}
 	return n, nil
+}
+
+// DeleteQueue is task.Inspector's.
+func (f *Fake) DeleteQueue(_ context.Context, name string, force bool) (int64, error) {
+	f.mu.Lock()
+	defer f.leave()
+	f.enter()
+	if e := f.refusal(); e != nil {
+		return 0, e
+	}
+	q := f.queues[name]
+	if q == nil {
+		return 0, task.Errorf(task.NotFound, "no queue %q", name)
+	}
+	info := f.queueInfo(q)
+	if e := info.CheckDelete(force); e != nil {
+		return 0, e
+	}
+	for _, r := range f.recs {
+		if r.queue == q {
+			f.forget(r)
+		}
+	}
+	maps.DeleteFunc(f.idem, func(k idemKey, _ *idemEntry) bool { return k.queue == name })
+	maps.DeleteFunc(f.producers, func(k producerKey, _ *producer) bool { return k.queue == name })
+	delete(f.queues, name)
+	f.parted[name] = q
+	return info.Scheduled + info.Ready + info.Blocked + info.Dead, nil
 }
 
 // Node is task.Inspector's.

@@ -70,9 +70,14 @@ func (f *Fake) queueNamed(name string) *queue {
 	if q := f.queues[name]; q != nil {
 		return q
 	}
-	q := &queue{name: name, number: uint32(len(f.names) + 1), lanes: map[string]*lane{}}
+	q := f.parted[name]
+	delete(f.parted, name)
+	if q == nil {
+		q = &queue{}
+	}
+	f.numbers++
+	*q = queue{name: name, number: f.numbers, lanes: map[string]*lane{}, consumers: q.consumers}
 	f.queues[name] = q
-	f.names = append(f.names, name)
 	return q
 }
 

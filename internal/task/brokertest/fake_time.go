@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -107,7 +108,7 @@ func (f *Fake) checkSlow() {
 			f.soon(w.until)
 		}
 	}
-	for _, name := range f.names {
+	for _, name := range slices.Sorted(maps.Keys(f.queues)) {
 		f.checkUnserved(f.queues[name])
 	}
 	for k, p := range f.producers {

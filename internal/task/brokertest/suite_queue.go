@@ -134,6 +134,57 @@ var queuePromises = []promise{
 		h.wantCode("purge of dead and finished tasks", err, task.Invalid)
 		h.wantCounts("q", tally{Dead: 1, Enqueued: 1})
 	}},
+	{"delete/an empty queue, and nothing of it is left", false, func(h *harness) {
+		h.setQueue("q", task.QueuePatch{MaxAttempts: ptr(int32(1))})
+		h.enqueueOne("other", task.Spec{})
+		old := h.enqueueOne("q", task.Spec{Idempotency: "k"})
+		w := h.serve(1, "q")
+		d := w.take(1)[0]
+		_, err := h.in.DeleteQueue(h.Context(), "q", false)
+		h.wantCode("delete a queue whose task runs", err, task.Conflict)
+		w.report(task.OK, complete(d, ""))
+		if n, err := h.in.DeleteQueue(h.Context(), "q", false); n != 0 || err != nil {
+			h.Fatalf("delete: got %d, %v", n, err)
+		}
+		_, err = h.in.Queues(h.Context(), []string{"q"})
+		h.wantCode("a deleted queue", err, task.NotFound)
+		h.gone(old)
+		p, err := h.in.List(h.Context(), task.Filter{})
+		if err != nil || len(p.Tasks) != 1 || p.Tasks[0].Queue != "other" {
+			h.Fatalf("listed: %+v, %v", p.Tasks, err)
+		}
+		id := h.enqueueOne("q", task.Spec{Idempotency: "k"}) // whoever serves the name gets it
+		if id == old || h.queue("q").Config.MaxAttempts != 0 {
+			h.Fatalf("made again: task %v after %v, %+v", id, old, h.queue("q"))
+		}
+		w.s.Credit(1)
+		h.wantIDs("from the new queue", w.take(1), id)
+		h.wantCounts("q", tally{Running: 1, Enqueued: 1})
+	}},
+	{"delete/one with tasks by force alone, and never what runs", false, func(h *harness) {
+		dead := h.enqueueOne("q", task.Spec{Policy: &task.Policy{MaxAttempts: 1}})
+		h.report(fail(h.lease("q", 1, 0)[0], ""), task.OK)
+		runs := h.enqueueOne("q", task.Spec{})
+		h.lease("q", 1, 0)
+		waits := h.enqueue("q", task.Spec{}, task.Spec{Delay: task.Hour})
+		_, err := h.in.DeleteQueue(h.Context(), "q", true)
+		h.wantCode("by force, while a task runs", err, task.Conflict)
+		h.change(task.VerbCancel, runs)
+		_, err = h.in.DeleteQueue(h.Context(), "q", false)
+		h.wantCode("without force", err, task.Conflict)
+		h.wantCounts("q", tally{Scheduled: 1, Ready: 1, Dead: 1, Enqueued: 4, Canceled: 1})
+		watched := h.watch(waits[0])
+		if n, err := h.in.DeleteQueue(h.Context(), "q", true); n != 3 || err != nil {
+			h.Fatalf("by force: got %d, %v, want 3", n, err)
+		}
+		h.untilDone(watched)
+		for _, id := range append(waits, dead, runs) {
+			h.gone(id)
+			h.changeCode(task.VerbRetry, id, task.NotFound)
+		}
+		_, err = h.in.DeleteQueue(h.Context(), "q", true)
+		h.wantCode("once more", err, task.NotFound)
+	}},
 	{"history/none is kept where none is wanted", false, func(h *harness) {
 		h.setQueue("q", task.QueuePatch{History: ptr(task.HistoryNone)})
 		ok := h.enqueueOne("q", task.Spec{})

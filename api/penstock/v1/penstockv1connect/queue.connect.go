@@ -45,6 +45,8 @@ const (
 	QueueServiceResumeProcedure = "/penstock.v1.QueueService/Resume"
 	// QueueServicePurgeProcedure is the fully-qualified name of the QueueService's Purge RPC.
 	QueueServicePurgeProcedure = "/penstock.v1.QueueService/Purge"
+	// QueueServiceDeleteProcedure is the fully-qualified name of the QueueService's Delete RPC.
+	QueueServiceDeleteProcedure = "/penstock.v1.QueueService/Delete"
 )
 
 // QueueServiceClient is a client for the penstock.v1.QueueService service.
@@ -57,6 +59,8 @@ type QueueServiceClient interface {
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
 	// Purge deletes waiting tasks or dead letters.
 	Purge(context.Context, *v1.PurgeRequest) (*v1.PurgeResponse, error)
+	// Delete deletes an empty queue, or by force one whose tasks do not run.
+	Delete(context.Context, *v1.QueueServiceDeleteRequest) (*v1.QueueServiceDeleteResponse, error)
 }
 
 // NewQueueServiceClient constructs a client for the penstock.v1.QueueService service. By default,
@@ -106,6 +110,12 @@ func NewQueueServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(queueServiceMethods.ByName("Purge")),
 			connect.WithClientOptions(opts...),
 		),
+		delete: connect.NewClient[v1.QueueServiceDeleteRequest, v1.QueueServiceDeleteResponse](
+			httpClient,
+			baseURL+QueueServiceDeleteProcedure,
+			connect.WithSchema(queueServiceMethods.ByName("Delete")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -117,6 +127,7 @@ type queueServiceClient struct {
 	pause  *connect.Client[v1.PauseRequest, v1.PauseResponse]
 	resume *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
 	purge  *connect.Client[v1.PurgeRequest, v1.PurgeResponse]
+	delete *connect.Client[v1.QueueServiceDeleteRequest, v1.QueueServiceDeleteResponse]
 }
 
 // List calls penstock.v1.QueueService.List.
@@ -173,6 +184,15 @@ func (c *queueServiceClient) Purge(ctx context.Context, req *v1.PurgeRequest) (*
 	return nil, err
 }
 
+// Delete calls penstock.v1.QueueService.Delete.
+func (c *queueServiceClient) Delete(ctx context.Context, req *v1.QueueServiceDeleteRequest) (*v1.QueueServiceDeleteResponse, error) {
+	response, err := c.delete.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // QueueServiceHandler is an implementation of the penstock.v1.QueueService service.
 type QueueServiceHandler interface {
 	List(context.Context, *v1.QueueServiceListRequest) (*v1.QueueServiceListResponse, error)
@@ -183,6 +203,8 @@ type QueueServiceHandler interface {
 	Resume(context.Context, *v1.ResumeRequest) (*v1.ResumeResponse, error)
 	// Purge deletes waiting tasks or dead letters.
 	Purge(context.Context, *v1.PurgeRequest) (*v1.PurgeResponse, error)
+	// Delete deletes an empty queue, or by force one whose tasks do not run.
+	Delete(context.Context, *v1.QueueServiceDeleteRequest) (*v1.QueueServiceDeleteResponse, error)
 }
 
 // NewQueueServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -228,6 +250,12 @@ func NewQueueServiceHandler(svc QueueServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(queueServiceMethods.ByName("Purge")),
 		connect.WithHandlerOptions(opts...),
 	)
+	queueServiceDeleteHandler := connect.NewUnaryHandlerSimple(
+		QueueServiceDeleteProcedure,
+		svc.Delete,
+		connect.WithSchema(queueServiceMethods.ByName("Delete")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/penstock.v1.QueueService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case QueueServiceListProcedure:
@@ -242,6 +270,8 @@ func NewQueueServiceHandler(svc QueueServiceHandler, opts ...connect.HandlerOpti
 			queueServiceResumeHandler.ServeHTTP(w, r)
 		case QueueServicePurgeProcedure:
 			queueServicePurgeHandler.ServeHTTP(w, r)
+		case QueueServiceDeleteProcedure:
+			queueServiceDeleteHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -273,4 +303,8 @@ func (UnimplementedQueueServiceHandler) Resume(context.Context, *v1.ResumeReques
 
 func (UnimplementedQueueServiceHandler) Purge(context.Context, *v1.PurgeRequest) (*v1.PurgeResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("penstock.v1.QueueService.Purge is not implemented"))
+}
+
+func (UnimplementedQueueServiceHandler) Delete(context.Context, *v1.QueueServiceDeleteRequest) (*v1.QueueServiceDeleteResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("penstock.v1.QueueService.Delete is not implemented"))
 }
