@@ -134,7 +134,7 @@ func (l *lookup) run() (found bool, err error) {
 }
 
 func (l *lookup) get() ([]byte, bool, error) {
-	value, found, err := l.r.part.Get(l.key, nil)
+	value, found, err := store.GetOne(l.r.part, l.key, nil)
 	if err != nil {
 		err = fmt.Errorf("read %x: %w", l.key, err)
 	}
@@ -171,18 +171,22 @@ func (l *lookup) dead(k queue.DeadKey) (bool, error) {
 }
 
 func (l *lookup) finished() (bool, error) {
+	var ps points
 	for _, s := range l.seen.segments {
-		l.key = record.AppendFinishedKey(l.key[:0], l.r.p, queue.FinishedKey{Segment: s, Seq: l.id.Seq})
-		value, found, err := l.get()
-		if err != nil {
-			return false, err
-		}
-		if !found {
+		p := ps.add()
+		p.Key = record.AppendFinishedKey(p.Key, l.r.p, queue.FinishedKey{Segment: s, Seq: l.id.Seq})
+	}
+	if err := l.r.read(ps.list); err != nil {
+		return false, err
+	}
+	for i := range ps.list {
+		p := &ps.list[i]
+		if !p.Found {
 			continue
 		}
-		large, err := l.dec.FinishedInfo(l.key, value, &l.info)
+		large, err := l.dec.FinishedInfo(p.Key, p.Value, &l.info)
 		if err != nil {
-			return false, l.r.unreadable(l.key, err)
+			return false, l.r.unreadable(p.Key, err)
 		}
 		if large > 0 { // its chunks went when it ended
 			l.info.PayloadKept = false
@@ -208,8 +212,11 @@ func (l *lookup) names(large int) (bool, error) {
 	if large == 0 {
 		return true, nil
 	}
-	payload, found, err := l.r.readChunks(record.PlaceOf(l.id), large)
-	l.info.Payload, l.info.PayloadKept = payload, found
+	chunks := []payload{{born: record.PlaceOf(l.id), bytes: make([]byte, large)}}
+	err := l.r.readPayloads(chunks)
+	if l.info.PayloadKept = chunks[0].whole; l.info.PayloadKept {
+		l.info.Payload = chunks[0].bytes
+	}
 	return true, err
 }
 

@@ -39,12 +39,17 @@ const (
 	progressMax     = 10_000  // tasks whose progress is remembered
 	unaryWorkersMax = 100_000 // unary leases whose holder's name is remembered
 	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver
+	readPointsMin   = 256     // records read at once for Wants, whatever their size: results may be large
+	readPointsGrow  = 16      // times as many, once it has been seen that they bring little
+	readBytesMax    = 16 << 20
+	pointKeepMax    = 16 << 10 // memory for one record that is kept for the next
 	arenaChunk      = 64 << 10
 	arenaKeepMax    = 4 << 20 // bytes of a turn's arena that are kept for the next
 	intakeKeepMax   = 16_384  // mail slots kept after a burst
 	samplesTurnMax  = 64      // waiting and running times reported of one turn
 	listBytesMax    = 4 << 20 // payloads and results on one page
 	listLanesMax    = 131_072 // lanes that a listing merges at once
+	listPointsMax   = 64      // tasks in memory whose records are read at once
 	listOpenMax     = 64      // of them read by turns without a seek
 	getTriesMax     = 3       // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20

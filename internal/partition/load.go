@@ -49,7 +49,7 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	s := &queue.Snapshot{}
 	var err error
 	key := record.AppendMetaKey(nil, r.p)
-	value, found, err := r.part.Get(key, nil)
+	value, found, err := store.GetOne(r.part, key, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read %x: %w", key, err)
 	}

@@ -66,6 +66,7 @@ type Runner struct {
 	views                []view
 	deferred             []mail
 	loaded               []queue.Loaded // answers to point wants
+	next, spare          *round         // what these need read next, and memory for what then follows
 	taken                *refill        // the refill applied in this turn
 	extra                []queue.Command
 	unsent               []task.Token
@@ -124,6 +125,8 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		free:     make(chan *turn, turnsMax),
 		begun:    make(chan *turn, turnsMax),
 		settled:  make(chan struct{}, 1),
+		next:     &round{},
+		spare:    &round{},
 		done:     make(chan struct{}),
 
 		listLanes: listLanesMax,

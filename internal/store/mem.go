@@ -288,19 +288,19 @@ func (h *memHold) view() (*node, error) {
 }
 
 // Get implements Partition.
-func (h *memHold) Get(key, buf []byte) ([]byte, bool, error) {
+func (h *memHold) Get(points []Point) error {
 	root, err := h.view()
 	if err != nil {
-		return buf, false, err
+		return err
 	}
-	if err := CheckKey(h.part.id, key); err != nil {
-		return buf, false, err
+	if err := CheckPoints(h.part.id, points); err != nil {
+		return err
 	}
-	it, ok := root.get(key)
-	if !ok {
-		return buf, false, nil
+	for i := range points {
+		it, ok := root.get(points[i].Key)
+		points[i].Value, points[i].Found = append(points[i].Value, it.value...), ok
 	}
-	return append(buf, it.value...), true, nil
+	return nil
 }
 
 // Scan implements Partition.

@@ -44,8 +44,10 @@ type Partition interface {
 	// nonce.
 	Fence() Fence
 
-	// Get returns the value appended to buf, and false when there is none.
-	Get(key, buf []byte) ([]byte, bool, error)
+	// Get reads all the points in one go, whatever their number and order; a key
+	// may be named twice. They need not show one moment. After an error none of
+	// them says anything.
+	Get(points []Point) error
 
 	// Scan pins what is visible now (every batch begun, none later) and walks
 	// keys in [from, to) in rising order.
