@@ -50,7 +50,10 @@ type hold struct {
 	over  atomic.Pointer[error] // why nothing goes any more; set with mu held
 }
 
-var _ store.Partition = (*hold)(nil)
+var (
+	_ store.Partition = (*hold)(nil)
+	_ store.Prompt    = (*hold)(nil)
+)
 
 func newHold(s *Store, id uint16, f store.Fence) *hold { return &hold{s: s, id: id, fence: f} }
 
@@ -66,6 +69,10 @@ func (h *hold) endLocked(why error) {
 		h.over.Store(&why)
 	}
 }
+
+// ShowsBegun implements store.Prompt: a batch is in the memtable when Begin
+// returns.
+func (h *hold) ShowsBegun() bool { return true }
 
 // Fence implements store.Partition.
 func (h *hold) Fence() store.Fence { return h.fence }

@@ -195,23 +195,6 @@ func testPinnedView(t *testing.T, e Engine) {
 	}
 }
 
-func testVisibleBeforeDurable(t *testing.T, e Engine) {
-	h := acquire(t, e.Store, 1)
-	var waits []func() error
-	for i := range 20 {
-		waits = append(waits, begin(h, func(b *store.Batch) { b.Set(key(1, fmt.Sprintf("k%02d", i)), []byte("v")) }))
-		want(t, h, 1, fmt.Sprintf("k%02d", i), "v")
-		if n := strings.Count(list(t, h.Scan(nil, nil)), "="); n != i+1 {
-			t.Fatalf("scan after %d begun batches: got %d keys", i+1, n)
-		}
-	}
-	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(len(waits)) { // waits may come in any order
-		if err := waits[i](); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func testDeleteRange(t *testing.T, e Engine) {
 	h := acquire(t, e.Store, 1)
 	commit(t, h, func(b *store.Batch) {
