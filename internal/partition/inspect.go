@@ -221,9 +221,9 @@ func (l *lookup) names(large int) (bool, error) {
 }
 
 // overlay adds what only memory knows of a live task.
-func (l *lookup) overlay() { overlay(&l.info, &l.seen.view, &l.r.progress) }
+func (l *lookup) overlay() { overMemory(&l.info, &l.seen.view, &l.r.progress) }
 
-func overlay(info *task.Info, v *queue.TaskView, p *progress) {
+func overMemory(info *task.Info, v *queue.TaskView, p *progress) {
 	info.State, info.Counts, info.Reason, info.MaxAttempts = v.State, v.Counts, v.Reason, v.Max
 	info.ReadyAt = v.Ready
 	if v.State == task.Running {

@@ -420,7 +420,7 @@ func (l *listing) shownBefore(i int) bool {
 func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
 	if v, ok := m.Find(info.ID.Seq); ok {
 		l.r.nameUnary(info.ID.Seq, &v)
-		overlay(info, &v, &l.r.progress)
+		overMemory(info, &v, &l.r.progress)
 		return
 	}
 	if info.ReadyAt <= now {

@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/store/overlay"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -119,7 +120,7 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		cfg.Damaged = errDamaged
 	}
 	r := &Runner{
-		cfg: cfg, part: part, p: cfg.Partition,
+		cfg: cfg, part: overlay.Over(part), p: cfg.Partition,
 		cache:    newCache(cfg.CacheBytes),
 		sessions: make(map[uint32]*Attached),
 		free:     make(chan *turn, turnsMax),
