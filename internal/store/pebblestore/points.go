@@ -11,7 +11,7 @@ import (
 
 // walkFrom is how many points are read by one iterator: for fewer it costs more to
 // make one than it saves (docs/decisions/0012).
-const walkFrom = 8
+const walkFrom = 4
 
 // Get implements store.Partition.
 func (h *hold) Get(points []store.Point) (err error) {
