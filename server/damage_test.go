@@ -189,12 +189,14 @@ func (r *rotten) Acquire(ctx context.Context, p uint16, owner string) (store.Par
 	return rottenPartition{part, r}, err
 }
 
-func (p rottenPartition) Get(key, buf []byte) ([]byte, bool, error) {
-	value, found, err := p.Partition.Get(key, buf)
-	if p.r.now.Load() && len(value) > 3 {
-		value = value[:3]
+func (p rottenPartition) Get(points []store.Point) error {
+	err := p.Partition.Get(points)
+	for i := range points {
+		if v := &points[i].Value; p.r.now.Load() && len(*v) > 3 {
+			*v = (*v)[:3]
+		}
 	}
-	return value, found, err
+	return err
 }
 
 // TestDamagedRecordWhileRunning: the same for a record that no version writes.

@@ -41,7 +41,7 @@ func layoutKey() []byte { return binary.BigEndian.AppendUint16(nil, layoutPartit
 
 // readLayout returns 0 when none was written.
 func readLayout(part store.Partition) (int, error) {
-	v, found, err := part.Get(layoutKey(), nil)
+	v, found, err := store.GetOne(part, layoutKey(), nil)
 	if err != nil {
 		return 0, fmt.Errorf("read the number of partitions: %w", err)
 	}

@@ -7,12 +7,15 @@ import (
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
 // encoder is the memory that encoding reuses.
 type encoder struct {
-	key, end, val, old []byte
+	key, end, val []byte
+	src           points        // the records that changes start from, those that are not in the cache
+	one           []store.Point // one more of them
 	// taken holds records that were put and taken back within one Apply: they
 	// reach neither store nor cache, but what became of their task starts from
 	// them.
@@ -26,6 +29,9 @@ func (r *Runner) encode(t *turn) error {
 	r.encodeDeletes(t)
 	r.encodeState(t)
 	r.encodeBirths(t)
+	if err := r.fetchSources(); err != nil {
+		return err
+	}
 	if err := r.encodeTimed(t); err != nil {
 		return err
 	}
@@ -337,36 +343,94 @@ func (r *Runner) encodeMoved(t *turn, w *queue.Timed) error {
 	return nil
 }
 
-// source finds the record that a change starts from.
-func (r *Runner) source(s *queue.Source) ([]byte, error) {
-	e := &r.enc
+// inMemory returns the record that a change starts from if it is at hand.
+func (r *Runner) inMemory(s *queue.Source) []byte {
+	if s.Finished.Seq != 0 || s.Dead.Queue != 0 {
+		return nil
+	}
+	if len(r.enc.taken) > 0 {
+		if rec, ok := r.enc.taken[s.Place.Seq]; ok {
+			return rec
+		}
+	}
+	if s.Slot != queue.NoSlot {
+		return r.cache.get(s.Slot, s.Place.Seq)
+	}
+	return nil
+}
+
+func (r *Runner) appendSourceKey(b []byte, s *queue.Source) []byte {
 	switch {
 	case s.Finished.Seq != 0:
-		e.key = record.AppendFinishedKey(e.key[:0], r.p, s.Finished)
+		return record.AppendFinishedKey(b, r.p, s.Finished)
 	case s.Dead.Queue != 0:
-		e.key = record.AppendDeadKey(e.key[:0], r.p, s.Dead)
-	default:
-		if len(e.taken) > 0 {
-			if rec, ok := e.taken[s.Place.Seq]; ok {
-				return rec, nil
-			}
-		}
-		if s.Slot != queue.NoSlot {
-			if rec := r.cache.get(s.Slot, s.Place.Seq); rec != nil {
-				return rec, nil
-			}
-		}
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, s.Place)
+		return record.AppendDeadKey(b, r.p, s.Dead)
 	}
-	var found bool
-	var err error
-	if e.old, found, err = r.part.Get(e.key, e.old[:0]); err != nil {
-		return nil, fmt.Errorf("read %x: %w", e.key, err)
+	return record.AppendPlaceKey(b, r.p, s.Place)
+}
+
+// source finds the record that a change starts from.
+func (r *Runner) source(s *queue.Source) ([]byte, error) {
+	if rec := r.inMemory(s); rec != nil {
+		return rec, nil
 	}
-	if !found {
+	e := &r.enc
+	e.key = r.appendSourceKey(e.key[:0], s)
+	p := e.src.find(e.key)
+	if p == nil { // it was in the cache when the others were fetched
+		if e.one == nil {
+			e.one = make([]store.Point, 1)
+		}
+		p = &e.one[0]
+		p.Key, p.Value = e.key, p.Value[:0]
+		if err := r.read(e.one); err != nil {
+			return nil, err
+		}
+	}
+	if !p.Found {
 		return nil, fmt.Errorf("the record %x is missing: run penstock doctor", e.key)
 	}
-	return e.old, nil
+	return p.Value, nil
+}
+
+// fetchSources reads in one go what the Output's changes start from and is not in
+// the cache, for source.
+func (r *Runner) fetchSources() error {
+	o := &r.out
+	r.enc.src.reset()
+	for i := range o.Timed {
+		r.fetch(&o.Timed[i].From)
+	}
+	for i := range o.Dead {
+		r.fetch(&o.Dead[i].From)
+	}
+	for i := range o.Finished {
+		if w := &o.Finished[i]; w.Copy || w.KeepBody {
+			r.fetch(&w.From)
+		}
+	}
+	r.enc.src.sort()
+	return r.read(r.enc.src.list)
+}
+
+// fetchLeased is fetchSources for deliveries.
+func (r *Runner) fetchLeased(leased []queue.Leased) error {
+	r.enc.src.reset()
+	for i := range leased {
+		r.fetch(&queue.Source{Slot: leased[i].Slot, Place: leased[i].Place})
+	}
+	r.enc.src.sort()
+	return r.read(r.enc.src.list)
+}
+
+// fetch notes where source will look, unless it finds the record in memory.
+func (r *Runner) fetch(s *queue.Source) {
+	e := &r.enc
+	if r.inMemory(s) != nil {
+		return
+	}
+	p := e.src.add()
+	p.Key = r.appendSourceKey(p.Key, s)
 }
 
 // encodeIndexes puts what helps to find tasks: expiries, wheres, idempotency

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
@@ -32,6 +33,9 @@ func (r *Runner) build(t *turn) error {
 	leased := r.out.Leased
 	if n := len(leased); cap(t.dels) < n {
 		t.dels = make([]task.Delivery, 0, max(n, 2*cap(t.dels)))
+	}
+	if err := r.fetchLeased(leased); err != nil {
+		return err
 	}
 	asked := 0
 	for i := range leased {
@@ -125,49 +129,79 @@ func (r *Runner) deliver(t *turn) {
 // lease is over, and the session is told by other means.
 func (r *Runner) deliverLarge(t *turn, g *group) {
 	part := make([]task.Delivery, 0, g.to-g.from)
-	bytes, sent := 0, false
+	sent := false
 	flush := func() {
 		if len(part) > 0 {
 			g.recv.Deliver(part)
-			part, bytes, sent = part[:0], 0, true
+			part, sent = part[:0], true
 		}
 	}
-	for i := g.from; i < g.to; i++ {
-		d := t.dels[i]
-		if i < len(t.large) && t.large[i] > 0 {
-			payload, ok, err := r.readChunks(record.PlaceOf(d.ID), t.large[i])
-			if err != nil {
-				r.die(err)
-				return
-			}
-			if !ok {
-				if r.stillBorn(d.ID) {
-					return
-				}
-				if g.credit != nil {
-					g.credit.Add(1) // it was drawn for this one
-				}
-				continue
-			}
-			d.Payload = payload
-			// A unary lease is answered once, with all it got.
-			if bytes += len(payload); bytes > deliverBytesMax && g.poll == nil {
-				flush()
-				bytes = len(payload)
-			}
+	for i := g.from; i < g.to; {
+		to, bytes := i, 0
+		for ; to < g.to && (to == i || bytes+t.largeOf(to) <= deliverBytesMax); to++ {
+			bytes += t.largeOf(to)
 		}
-		part = append(part, d)
+		var ok bool
+		if part, ok = r.withPayloads(t, g, part, i, to); !ok {
+			return
+		}
+		if i = to; g.poll == nil { // a unary lease is answered once, with all it got
+			flush()
+		}
 	}
 	if flush(); !sent && g.poll != nil {
 		g.recv.Deliver(nil) // nobody else would answer it
 	}
 }
 
+// withPayloads appends the turn's deliveries from … to-1 to part, with their
+// payloads; false when the partition has ended over them.
+func (r *Runner) withPayloads(t *turn, g *group, part []task.Delivery, from, to int) ([]task.Delivery, bool) {
+	var large []payload
+	for i := from; i < to; i++ {
+		if n := t.largeOf(i); n > 0 {
+			large = append(large, payload{born: record.PlaceOf(t.dels[i].ID), bytes: make([]byte, n)})
+		}
+	}
+	if err := r.readPayloads(large); err != nil {
+		r.die(err)
+		return part, false
+	}
+	for i := from; i < to; i++ {
+		d := t.dels[i]
+		if t.largeOf(i) > 0 {
+			p := large[0]
+			large = large[1:]
+			if !p.whole {
+				if r.stillBorn(d.ID) {
+					return part, false
+				}
+				if g.credit != nil {
+					g.credit.Add(1) // it was drawn for this one
+				}
+				continue
+			}
+			d.Payload = p.bytes
+		}
+		part = append(part, d)
+	}
+	return part, true
+}
+
+// largeOf is the length of the ith delivery's payload if it stands in chunks of
+// its own, and else 0.
+func (t *turn) largeOf(i int) int {
+	if i < len(t.large) {
+		return t.large[i]
+	}
+	return 0
+}
+
 // stillBorn says whether a task whose payload is gone stands where it was born:
 // then it has not ended, the payload is lost, and the partition ends.
 func (r *Runner) stillBorn(id task.ID) bool {
 	key := record.AppendPlaceKey(nil, r.p, record.PlaceOf(id))
-	_, found, err := r.part.Get(key, nil)
+	_, found, err := store.GetOne(r.part, key, nil)
 	if err == nil && found {
 		err = r.unreadable(key, errors.New("its payload is missing"))
 	}
@@ -177,25 +211,38 @@ func (r *Runner) stillBorn(id task.ID) bool {
 	return err != nil
 }
 
-// readChunks puts a large payload together; false when it is not all there.
-func (r *Runner) readChunks(born queue.Place, size int) ([]byte, bool, error) {
-	payload := make([]byte, 0, size)
-	var key []byte
-	for i := range record.ChunkCount(size) {
-		key = record.AppendChunkKey(key[:0], r.p, born, i)
-		var found bool
-		var err error
-		if payload, found, err = r.part.Get(key, payload); err != nil {
-			return nil, false, fmt.Errorf("read %x: %w", key, err)
-		}
-		if !found {
-			return nil, false, nil
+// payload is a large payload to be put together.
+type payload struct {
+	born  queue.Place
+	bytes []byte // as many as there must be
+	whole bool   // all its chunks are there
+}
+
+// readPayloads reads the chunks of all of them in one go, each to its place.
+func (r *Runner) readPayloads(ps []payload) error {
+	var chunks []store.Point
+	for i := range ps {
+		p := &ps[i]
+		for c := range record.ChunkCount(len(p.bytes)) {
+			from, to := c*record.ChunkBytes, min((c+1)*record.ChunkBytes, len(p.bytes))
+			chunks = append(chunks, store.Point{Key: record.AppendChunkKey(nil, r.p, p.born, c), Value: p.bytes[from:from:to]})
 		}
 	}
-	if len(payload) != size {
-		return nil, false, r.unreadable(key, fmt.Errorf("a payload of %d bytes has chunks of %d", size, len(payload)))
+	if err := r.read(chunks); err != nil {
+		return err
 	}
-	return payload, true, nil
+	for i := range ps {
+		p := &ps[i]
+		n := record.ChunkCount(len(p.bytes))
+		p.whole = !slices.ContainsFunc(chunks[:n], func(c store.Point) bool { return !c.Found })
+		for c := range n {
+			if x := &chunks[c]; p.whole && len(x.Value) != min(record.ChunkBytes, len(p.bytes)-c*record.ChunkBytes) {
+				return r.unreadable(x.Key, fmt.Errorf("chunk %d of a payload of %d bytes has %d", c, len(p.bytes), len(x.Value)))
+			}
+		}
+		chunks = chunks[n:]
+	}
+	return nil
 }
 
 // news sorts what the Output tells sessions besides deliveries.

@@ -38,7 +38,7 @@ func (p *gated) Begin(b *store.Batch) func() error {
 // running is a Runner that runs by itself in a bubble, over a gate.
 func running(t *testing.T) (*Runner, *gated, func() error) {
 	t.Helper()
-	mem := store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true})
+	mem := store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Shows: func(uint16, int) int { return 0 }})
 	part, err := mem.Acquire(context.Background(), 3, "test")
 	if err != nil {
 		t.Fatal(err)

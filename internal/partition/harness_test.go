@@ -3,6 +3,8 @@ package partition
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/penstock-io/penstock/internal/store"
@@ -20,6 +22,10 @@ type rig struct {
 
 func newRig(t testing.TB, o store.MemOptions, change ...func(*Config)) *rig {
 	t.Helper()
+	if o.Shows == nil { // as little as an engine may show, or some more
+		rng := rand.New(rand.NewPCG(1, uint64(crc32.ChecksumIEEE([]byte(t.Name())))))
+		o.Manual, o.Shows = true, func(_ uint16, pending int) int { return rng.IntN(pending + 1) }
+	}
 	g := &rig{t: t, mem: store.NewMem(o), now: 1_790_000_000_000}
 	g.cfg = Config{Partition: 3, Now: func() task.Time { return g.now }, Held: true, Check: true}
 	for _, c := range change {

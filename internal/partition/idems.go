@@ -5,6 +5,7 @@ import (
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -113,7 +114,7 @@ func (l *idems) isLive(id task.ID) (bool, error) {
 }
 
 func (l *idems) get() (found bool, err error) {
-	if l.val, found, err = l.r.part.Get(l.key, l.val[:0]); err != nil {
+	if l.val, found, err = store.GetOne(l.r.part, l.key, l.val[:0]); err != nil {
 		return false, fmt.Errorf("read %x: %w", l.key, err)
 	}
 	return found, nil

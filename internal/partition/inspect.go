@@ -144,7 +144,7 @@ func (l *lookup) run() (found bool, err error) {
 }
 
 func (l *lookup) get() ([]byte, bool, error) {
-	value, found, err := l.r.part.Get(l.key, nil)
+	value, found, err := store.GetOne(l.r.part, l.key, nil)
 	if err != nil {
 		err = fmt.Errorf("read %x: %w", l.key, err)
 	}
@@ -190,18 +190,22 @@ func (l *lookup) dead(k queue.DeadKey) (bool, error) {
 }
 
 func (l *lookup) finished() (bool, error) {
+	var ps points
 	for _, s := range l.seen.segments {
-		l.key = record.AppendFinishedKey(l.key[:0], l.r.p, queue.FinishedKey{Segment: s, Seq: l.id.Seq})
-		value, found, err := l.get()
-		if err != nil {
-			return false, err
-		}
-		if !found {
+		p := ps.add()
+		p.Key = record.AppendFinishedKey(p.Key, l.r.p, queue.FinishedKey{Segment: s, Seq: l.id.Seq})
+	}
+	if err := l.r.read(ps.list); err != nil {
+		return false, err
+	}
+	for i := range ps.list {
+		p := &ps.list[i]
+		if !p.Found {
 			continue
 		}
-		large, err := l.dec.FinishedInfo(l.key, value, &l.info)
+		large, err := l.dec.FinishedInfo(p.Key, p.Value, &l.info)
 		if err != nil {
-			return false, l.r.unreadable(l.key, err)
+			return false, l.r.unreadable(p.Key, err)
 		}
 		if large > 0 { // its chunks went when it ended
 			l.info.PayloadKept = false
@@ -227,15 +231,18 @@ func (l *lookup) names(large int) (bool, error) {
 	if large == 0 {
 		return true, nil
 	}
-	payload, found, err := l.r.readChunks(record.PlaceOf(l.id), large)
-	l.info.Payload, l.info.PayloadKept = payload, found
+	chunks := []payload{{born: record.PlaceOf(l.id), bytes: make([]byte, large)}}
+	err := l.r.readPayloads(chunks)
+	if l.info.PayloadKept = chunks[0].whole; l.info.PayloadKept {
+		l.info.Payload = chunks[0].bytes
+	}
 	return true, err
 }
 
 // overlay adds what only memory knows of a live task.
-func (l *lookup) overlay() { overlay(&l.info, &l.seen.view, &l.r.progress) }
+func (l *lookup) overlay() { overMemory(&l.info, &l.seen.view, &l.r.progress) }
 
-func overlay(info *task.Info, v *queue.TaskView, p *progress) {
+func overMemory(info *task.Info, v *queue.TaskView, p *progress) {
 	info.State, info.Counts, info.Reason, info.MaxAttempts = v.State, v.Counts, v.Reason, v.Max
 	info.ReadyAt = v.Ready
 	if v.State == task.Running {

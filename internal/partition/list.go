@@ -230,27 +230,35 @@ func (l *listing) add(info *task.Info, k listKind) {
 }
 
 func (l *listing) readMemory() (ended bool, err error) {
-	var key, value []byte
-	for _, pl := range l.memory {
+	var ps points
+	for left := l.memory; len(left) > 0; {
 		if l.full() {
 			return false, nil
 		}
-		key = record.AppendPlaceKey(key[:0], l.r.p, pl)
-		var found bool
-		if value, found, err = l.r.part.Get(key, value[:0]); err != nil {
+		some := left[:min(len(left), listPointsMax, l.f.Limit-len(l.tasks), max(l.budget, l.lanes)-l.read)]
+		left = left[len(some):]
+		ps.reset()
+		for _, pl := range some {
+			p := ps.add()
+			p.Key = record.AppendPlaceKey(p.Key, l.r.p, pl)
+		}
+		if err := l.r.read(ps.list); err != nil {
 			return false, err
 		}
-		l.read++
-		l.at.rank = record.AppendSeqRank(nil, pl.Seq)
-		if !found {
-			continue // it has ended meanwhile
+		for i, pl := range some {
+			l.read++
+			l.at.rank = record.AppendSeqRank(nil, pl.Seq)
+			p := &ps.list[i]
+			if !p.Found {
+				continue // it has ended meanwhile
+			}
+			var info task.Info
+			if _, err := l.dec.LiveInfo(l.r.p, pl, p.Value, &info); err != nil {
+				return false, l.r.unreadable(p.Key, err)
+			}
+			l.r.byMachine(pl, &info)
+			l.add(&info, listMemory)
 		}
-		var info task.Info
-		if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
-			return false, l.r.unreadable(key, err)
-		}
-		l.r.byMachine(pl, &info)
-		l.add(&info, listMemory)
 	}
 	return len(l.memory) < l.f.Limit, nil
 }
@@ -422,7 +430,7 @@ func (l *listing) shownBefore(i int) bool {
 func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
 	if v, ok := m.Find(info.ID.Seq); ok {
 		l.r.nameUnary(info.ID.Seq, &v)
-		overlay(info, &v, &l.r.progress)
+		overMemory(info, &v, &l.r.progress)
 		return
 	}
 	if info.ReadyAt <= now {

@@ -35,9 +35,11 @@ func (c *counted) step() {
 	}
 }
 
-func (c *counted) Get(key, buf []byte) ([]byte, bool, error) {
-	c.step()
-	return c.Partition.Get(key, buf)
+func (c *counted) Get(points []store.Point) error {
+	for range points {
+		c.step()
+	}
+	return c.Partition.Get(points)
 }
 
 func (c *counted) Scan(from, to []byte) store.Iterator {

@@ -56,7 +56,7 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	s := &queue.Snapshot{}
 	var err error
 	key := record.AppendMetaKey(nil, r.p)
-	value, found, err := r.part.Get(key, nil)
+	value, found, err := store.GetOne(r.part, key, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read %x: %w", key, err)
 	}
@@ -131,19 +131,30 @@ func readAll[T any](ctx context.Context, r *Runner, c record.Class, decode func(
 }
 
 // readInFlight reads the records of the tasks that may be running, where lists and
-// claims say that they stand. One that is not there has ended, or moved on.
+// claims say that they stand: many in one call, since there may be as many as
+// workers have room for. One that is not there has ended, or moved on.
 func (r *Runner) readInFlight(ctx context.Context, s *queue.Snapshot) error {
-	for _, f := range s.MayRun(r.p) {
-		var a queue.Loaded
-		found, err := r.wantLive(f.Claim.Place, &a)
-		if err == nil {
-			err = ctx.Err()
+	var ps points
+	for some := range slices.Chunk(s.MayRun(r.p), openPointsMax) {
+		ps.reset()
+		for i := range some {
+			p := ps.add()
+			p.Key = record.AppendPlaceKey(p.Key, r.p, some[i].Claim.Place)
 		}
-		if err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if found {
-			f.Waiting = a.Waiting[0]
+		if err := r.read(ps.list); err != nil {
+			return err
+		}
+		for i, f := range some {
+			p := &ps.list[i]
+			if !p.Found {
+				continue
+			}
+			if err := r.dec.Named(p.Key, p.Value, &f.Waiting); err != nil {
+				return r.unreadable(p.Key, err)
+			}
 			s.InFlight = append(s.InFlight, f)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
+	"github.com/penstock-io/penstock/internal/store/overlay"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -70,6 +71,7 @@ type Runner struct {
 	views                []view
 	deferred             []mail
 	loaded               []queue.Loaded // answers to point wants
+	next, spare          *round         // what these need read next, and memory for what then follows
 	taken                *refill        // the refill applied in this turn
 	extra                []queue.Command
 	unsent               []task.Token
@@ -128,12 +130,14 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		cfg.Damaged = errDamaged
 	}
 	r := &Runner{
-		cfg: cfg, part: part, p: cfg.Partition, clock: cfg.Clock,
+		cfg: cfg, part: overlay.Over(part), p: cfg.Partition, clock: cfg.Clock,
 		cache:    newCache(cfg.CacheBytes),
 		sessions: make(map[uint32]*Attached),
 		free:     make(chan *turn, turnsMax),
 		begun:    make(chan *turn, turnsMax),
 		settled:  make(chan struct{}, 1),
+		next:     &round{},
+		spare:    &round{},
 		done:     make(chan struct{}),
 
 		listLanes: listLanesMax,

@@ -430,6 +430,7 @@ func (r *Runner) trim(tasks int, now task.Time) {
 	}
 	r.out = queue.Output{}
 	r.enc = encoder{}
+	*r.next, *r.spare = round{}, round{}
 	r.able = nil
 	r.readers.trim()
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -24,178 +25,205 @@ func (r *Runner) afterTurn() error {
 		case queue.WantIdemsDue, queue.WantIdemsLive:
 			r.startIdems(w)
 		default:
-			a := queue.Loaded{Want: *w}
-			if err := r.readWant(w, &a); err != nil {
+			r.loaded = append(r.loaded, queue.Loaded{Want: *w})
+			if err := r.readWant(len(r.loaded) - 1); err != nil {
 				return err
 			}
-			r.loaded = append(r.loaded, a)
 			r.again = true
 		}
 	}
+	return r.readRounds()
+}
+
+// readWant reads the ranges that the nth answer needs, and asks for its points.
+func (r *Runner) readWant(n int) error {
+	switch a := &r.loaded[n]; a.Want.What {
+	case queue.WantTask:
+		r.askPlace(ask{loaded: n, got: (*Runner).gotBirth}, record.PlaceOf(a.Want.ID))
+		return nil
+	case queue.WantTold:
+		r.askWhere(ask{loaded: n, got: (*Runner).gotWhere}, a.Want.Seq)
+		return nil
+	case queue.WantIdem:
+		r.askIdem(n, queue.IdemKey{Queue: a.Want.Queue, Hash: a.Want.Hash})
+		return nil
+	case queue.WantExpiries:
+		return r.wantExpiries(&a.Want, a)
+	default:
+		return fmt.Errorf("the machine wants %d, which the runner of partition %d does not know", a.Want.What, r.p)
+	}
+}
+
+// A task is looked for along the path that leads from its ID: birth key, where it
+// moved, the dead letters, the finished. Each step is a round of its own:
+//
+//	birth key ──▶ live
+//	    └─ where ──▶ place ──▶ live
+//	         │   └─▶ dead letter          each ──▶ its idempotency entry
+//	         └────────▶ finished
+
+func (r *Runner) askPlace(a ask, pl queue.Place) {
+	p := r.next.ask(a)
+	p.Key = record.AppendPlaceKey(p.Key, r.p, pl)
+}
+
+func (r *Runner) askWhere(a ask, seq task.Seq) {
+	p := r.next.ask(a)
+	p.Key = record.AppendWhereKey(p.Key, r.p, seq)
+}
+
+// askFinished asks in all segments that may hold the task; one of them does.
+func (r *Runner) askFinished(n int, seq task.Seq, segments []uint32) {
+	for _, s := range segments {
+		p := r.next.ask(ask{loaded: n, got: (*Runner).gotFinished})
+		p.Key = record.AppendFinishedKey(p.Key, r.p, queue.FinishedKey{Segment: s, Seq: seq})
+	}
+}
+
+func (r *Runner) askIdem(n int, k queue.IdemKey) {
+	p := r.next.ask(ask{loaded: n, got: (*Runner).gotIdem})
+	p.Key = record.AppendIdemKey(p.Key, r.p, k)
+}
+
+func (r *Runner) gotBirth(a ask, p *store.Point) error {
+	named, err := r.isNamed(a, p)
+	switch {
+	case err != nil:
+		return err
+	case named:
+		return r.keepLive(a, p)
+	}
+	r.askWhere(ask{loaded: a.loaded, got: (*Runner).gotWhere}, r.loaded[a.loaded].Want.ID.Seq)
 	return nil
 }
 
-func (r *Runner) readWant(w *queue.Want, a *queue.Loaded) error {
-	switch w.What {
-	case queue.WantTask:
-		return r.wantTask(w, a)
-	case queue.WantTold:
-		return r.wantMoved(w.Seq, a)
-	case queue.WantIdem:
-		return r.wantIdem(w, a)
-	case queue.WantExpiries:
-		return r.wantExpiries(w, a)
+func (r *Runner) gotWhere(a ask, p *store.Point) error {
+	if !p.Found {
+		return r.gotNone(a)
 	}
-	return fmt.Errorf("the machine wants %d, which the runner of partition %d does not know", w.What, r.p)
-}
-
-// get reads one record into the encoder's memory, under the encoder's key.
-func (r *Runner) get() (value []byte, found bool, err error) {
-	e := &r.enc
-	if e.old, found, err = r.part.Get(e.key, e.old[:0]); err != nil {
-		return nil, false, fmt.Errorf("read %x: %w", e.key, err)
+	var at queue.Where
+	if err := record.DecodeWhere(p.Key, p.Value, &at); err != nil {
+		return r.unreadable(p.Key, err)
 	}
-	return e.old, found, nil
-}
-
-// wantTask looks for a task along the path that leads from its ID: birth key,
-// where it moved, the dead letters, the finished.
-func (r *Runner) wantTask(w *queue.Want, a *queue.Loaded) error {
-	found, err := r.wantLive(record.PlaceOf(w.ID), a)
-	if err != nil || found {
-		return err
-	}
-	return r.wantMoved(w.ID.Seq, a)
-}
-
-// wantMoved looks for a task that has left its birth key.
-func (r *Runner) wantMoved(seq task.Seq, a *queue.Loaded) error {
-	e := &r.enc
-	e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
-	value, found, err := r.get()
-	if err != nil {
-		return err
-	}
-	if found {
-		var at queue.Where
-		if err := record.DecodeWhere(e.key, value, &at); err != nil {
-			return r.unreadable(e.key, err)
-		}
-		if at.Dead.Queue == 0 {
-			if found, err = r.wantLive(at.Place, a); err != nil || found {
-				return err
-			}
-		} else if found, err = r.wantDead(at.Dead, a); err != nil || found {
-			return err
-		}
-	}
-	_, err = r.wantFinished(seq, r.m.Holding(seq), a)
-	return err
-}
-
-func (r *Runner) wantLive(pl queue.Place, a *queue.Loaded) (bool, error) {
-	e := &r.enc
-	e.key = record.AppendPlaceKey(e.key[:0], r.p, pl)
-	value, found, err := r.get()
-	if err != nil || !found {
-		return false, err
-	}
-	if named, err := r.isNamed(a, value); err != nil || !named {
-		return false, err
-	}
-	a.Waiting = make([]queue.Waiting, 1)
-	if err := r.dec.Named(e.key, value, &a.Waiting[0]); err != nil {
-		return false, r.unreadable(e.key, err)
-	}
-	return true, r.wantIdemOf(a, pl.Queue, a.Waiting[0].Flags, value)
-}
-
-// isNamed says whether the record under the encoder's key is that of the task which
-// the Want names, in all that its ID says. A Want without an ID names any, and so
-// does one for an expiry entry, whose ID is where the task stood.
-func (r *Runner) isNamed(a *queue.Loaded, value []byte) (bool, error) {
-	if a.Want.ID.IsZero() || a.Want.Until != 0 {
-		return true, nil
-	}
-	born, err := r.dec.Born(r.enc.key, value)
-	if err != nil {
-		return false, r.unreadable(r.enc.key, err)
-	}
-	return record.IDOf(r.p, born) == a.Want.ID, nil
-}
-
-// wantIdemOf reads the entry of the idempotency key that a record just read
-// names, if it was asked for.
-func (r *Runner) wantIdemOf(a *queue.Loaded, queueNum uint32, flags queue.Flags, value []byte) error {
-	if !a.Want.Idem || flags&queue.FlagIdem == 0 {
+	if at.Dead.Queue == 0 {
+		r.askPlace(ask{loaded: a.loaded, got: (*Runner).gotLive}, at.Place)
 		return nil
 	}
-	name, err := r.dec.Idempotency(r.enc.key, value)
+	dead := r.next.ask(ask{loaded: a.loaded, got: (*Runner).gotDead})
+	dead.Key = record.AppendDeadKey(dead.Key, r.p, at.Dead)
+	return nil
+}
+
+// gotNone goes on to the finished: the task is nowhere else.
+func (r *Runner) gotNone(a ask) error {
+	w := &r.loaded[a.loaded].Want
+	seq := w.ID.Seq
+	if w.What == queue.WantTold {
+		seq = w.Seq
+	}
+	r.askFinished(a.loaded, seq, r.m.Holding(seq))
+	return nil
+}
+
+func (r *Runner) gotLive(a ask, p *store.Point) error {
+	named, err := r.isNamed(a, p)
+	switch {
+	case err != nil:
+		return err
+	case !named:
+		return r.gotNone(a)
+	}
+	return r.keepLive(a, p)
+}
+
+// keepLive notes a waiting task that is the one wanted.
+func (r *Runner) keepLive(a ask, p *store.Point) error {
+	l := &r.loaded[a.loaded]
+	l.Waiting = make([]queue.Waiting, 1)
+	w := &l.Waiting[0]
+	if err := r.dec.Named(p.Key, p.Value, w); err != nil {
+		return r.unreadable(p.Key, err)
+	}
+	return r.askIdemOf(a, p, w.Place.Queue, w.Flags)
+}
+
+// isNamed says whether a point is the record of the task which the Want names, in
+// all that its ID says. A Want without an ID names any, and so does one for an
+// expiry entry, whose ID is where the task stood.
+func (r *Runner) isNamed(a ask, p *store.Point) (bool, error) {
+	w := &r.loaded[a.loaded].Want
+	if !p.Found || w.ID.IsZero() || w.Until != 0 {
+		return p.Found, nil
+	}
+	born, err := r.dec.Born(p.Key, p.Value)
 	if err != nil {
-		return r.unreadable(r.enc.key, err)
+		return false, r.unreadable(p.Key, err)
 	}
-	k := queue.IdemKeyOf(queueNum, name)
-	return r.wantIdem(&queue.Want{Queue: k.Queue, Hash: k.Hash}, a)
+	return record.IDOf(r.p, born) == w.ID, nil
 }
 
-func (r *Runner) wantDead(k queue.DeadKey, a *queue.Loaded) (bool, error) {
-	e := &r.enc
-	e.key = record.AppendDeadKey(e.key[:0], r.p, k)
-	value, found, err := r.get()
-	if err != nil || !found {
-		return false, err
+// askIdemOf asks for the entry of the idempotency key that a record just read
+// names, if it was wanted.
+func (r *Runner) askIdemOf(a ask, p *store.Point, queueNum uint32, flags queue.Flags) error {
+	if !r.loaded[a.loaded].Want.Idem || flags&queue.FlagIdem == 0 {
+		return nil
 	}
-	if named, err := r.isNamed(a, value); err != nil || !named {
-		return false, err
+	name, err := r.dec.Idempotency(p.Key, p.Value)
+	if err != nil {
+		return r.unreadable(p.Key, err)
 	}
-	a.Dead, a.Revived = &queue.DeadLetter{}, &queue.Waiting{}
-	if err = r.dec.Dead(e.key, value, a.Dead); err == nil {
-		err = r.dec.Revived(e.key, value, a.Revived)
+	r.askIdem(a.loaded, queue.IdemKeyOf(queueNum, name))
+	return nil
+}
+
+func (r *Runner) gotDead(a ask, p *store.Point) error {
+	named, err := r.isNamed(a, p)
+	switch {
+	case err != nil:
+		return err
+	case !named:
+		return r.gotNone(a)
+	}
+	l := &r.loaded[a.loaded]
+	l.Dead, l.Revived = &queue.DeadLetter{}, &queue.Waiting{}
+	if err = r.dec.Dead(p.Key, p.Value, l.Dead); err == nil {
+		err = r.dec.Revived(p.Key, p.Value, l.Revived)
 	}
 	if err != nil {
-		return false, r.unreadable(e.key, err)
+		return r.unreadable(p.Key, err)
 	}
-	return true, r.wantIdemOf(a, k.Queue, a.Dead.Flags, value)
+	return r.askIdemOf(a, p, l.Dead.Key.Queue, l.Dead.Flags)
 }
 
-func (r *Runner) wantFinished(seq task.Seq, segments []uint32, a *queue.Loaded) (bool, error) {
-	e := &r.enc
-	for _, s := range segments {
-		e.key = record.AppendFinishedKey(e.key[:0], r.p, queue.FinishedKey{Segment: s, Seq: seq})
-		value, found, err := r.get()
-		if err != nil {
-			return false, err
-		}
-		if !found {
-			continue
-		}
-		if named, err := r.isNamed(a, value); err != nil || !named {
-			return false, err
-		}
-		a.Finished = &queue.Finished{}
-		if err = r.dec.Finished(e.key, value, a.Finished); err == nil && a.Finished.KeepBody {
-			a.Revived = &queue.Waiting{}
-			err = r.dec.Revived(e.key, value, a.Revived)
-		}
-		if err != nil {
-			return false, r.unreadable(e.key, err)
-		}
-		return true, r.wantIdemOf(a, a.Finished.Place.Queue, a.Finished.Flags, value)
+func (r *Runner) gotFinished(a ask, p *store.Point) error {
+	l := &r.loaded[a.loaded]
+	if l.Finished != nil {
+		return nil
 	}
-	return false, nil
-}
-
-func (r *Runner) wantIdem(w *queue.Want, a *queue.Loaded) error {
-	e := &r.enc
-	e.key = record.AppendIdemKey(e.key[:0], r.p, queue.IdemKey{Queue: w.Queue, Hash: w.Hash})
-	value, found, err := r.get()
-	if err != nil || !found {
+	if named, err := r.isNamed(a, p); err != nil || !named {
 		return err
 	}
-	a.Idem = &queue.Idem{}
-	if err := record.DecodeIdem(e.key, value, a.Idem); err != nil {
-		return r.unreadable(e.key, err)
+	l.Finished = &queue.Finished{}
+	err := r.dec.Finished(p.Key, p.Value, l.Finished)
+	if err == nil && l.Finished.KeepBody {
+		l.Revived = &queue.Waiting{}
+		err = r.dec.Revived(p.Key, p.Value, l.Revived)
 	}
+	if err != nil {
+		return r.unreadable(p.Key, err)
+	}
+	return r.askIdemOf(a, p, l.Finished.Place.Queue, l.Finished.Flags)
+}
+
+func (r *Runner) gotIdem(a ask, p *store.Point) error {
+	if !p.Found {
+		return nil
+	}
+	x := &queue.Idem{}
+	if err := record.DecodeIdem(p.Key, p.Value, x); err != nil {
+		return r.unreadable(p.Key, err)
+	}
+	r.loaded[a.loaded].Idem = x
 	return nil
 }
 

@@ -52,6 +52,17 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// TestHiddenSeeds: what an engine shows of batches that are not durable changes
+// nothing at all.
+func TestHiddenSeeds(t *testing.T) {
+	for s := uint64(2); s <= 16; s += 2 {
+		hidden, shown := Run(Options{Seed: s}), Run(Options{Seed: s, Prompt: true})
+		if hidden.Sum != shown.Sum || hidden.Delivered == 0 {
+			t.Errorf("seed %d comes to %+v over a store that hides what has begun, and else to %+v", s, hidden, shown)
+		}
+	}
+}
+
 // TestKeptSeeds runs every seed that ever failed. A file holds a seed, its steps
 // and "plain" or "steady" if it is, and says what was wrong.
 func TestKeptSeeds(t *testing.T) {

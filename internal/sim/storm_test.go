@@ -41,7 +41,8 @@ func TestStorm(t *testing.T) {
 
 func runStorm(t *testing.T, parts int) {
 	s := &storm{T: t}
-	mem := store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Fault: s.fault})
+	mem := store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Fault: s.fault,
+		Shows: func(_ uint16, pending int) int { return rand.IntN(pending + 1) }})
 	n, err := node.Open(t.Context(), node.Config{Store: mem, Name: "storm", Partitions: parts, WindowTasks: 200, Check: true,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {

@@ -38,6 +38,7 @@ type Options struct {
 	Steady bool                             // time does nothing strange: likewise
 	Tamper func(System, *store.Mem) System  // tests of the checkers
 	Torn   bool                             // likewise: the store keeps half of a torn batch
+	Prompt bool                             // reads show what has begun; else they hide some of it in every other seed
 	Log    func(format string, args ...any) // nil = no one listens
 }
 
@@ -112,8 +113,13 @@ func Run(o Options) Result {
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
 	w.deletes = w.often(25)
 	w.wide = 1 + w.rng.IntN(w.parts)
-	w.mem = store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
-		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn})
+	mo := store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
+		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn}
+	if o.Seed%2 == 0 && !o.Prompt {
+		veil := rand.New(rand.NewPCG(o.Seed, 0x9e3779b97f4a7c15))
+		mo.Shows = func(_ uint16, pending int) int { return veil.IntN(pending + 1) }
+	}
+	w.mem = store.NewMem(mo)
 	w.led.calm = w.calm
 	w.shaken = w.calm && !o.Plain && w.dice.IntN(3) > 0
 	for i := range 1 + w.rng.IntN(3) {

@@ -15,6 +15,7 @@ import (
 // crash means something here. It starts no goroutine and never blocks.
 //
 //	Begin ──▶ visible ──(wait · Sync · Acquire)──▶ durable ──Crash──▶ visible
+//	              └─ Shows: reads may see less of it
 //
 // Without Manual a batch is durable as soon as it was begun.
 type Mem struct {
@@ -41,6 +42,11 @@ type MemOptions struct {
 	PunishSingleDelete bool
 	// Nonce is the source of fences' nonces; nil means a random one.
 	Nonce func() uint64
+	// Shows makes reads show no more than the contract promises: of the batches
+	// that a partition has begun and that are not durable only so many
+	// (0 ≤ shown ≤ pending). It is asked at every read and must not call the Mem;
+	// nil means all. It needs Manual: without, nothing is ever pending.
+	Shows func(partition uint16, pending int) int
 	// Keep says how many of the batches that a partition has begun and that are
 	// not durable outlive a Tear (0 ≤ keep ≤ pending); nil means none.
 	Keep func(partition uint16, pending int) int
@@ -260,7 +266,10 @@ type memHold struct {
 	broken bool    // guarded by m.mu; a batch went wrong, later ones must too
 }
 
-var _ Partition = (*memHold)(nil)
+var (
+	_ Partition = (*memHold)(nil)
+	_ Prompt    = (*memHold)(nil)
+)
 
 // fail is called with m.mu held. The first reason stays.
 func (h *memHold) fail(why error) {
@@ -284,23 +293,47 @@ func (h *memHold) view() (*node, error) {
 			return nil, fmt.Errorf("read partition %d: %w", h.part.id, f.err())
 		}
 	}
-	return h.part.visible, nil
+	return h.shown(), nil
 }
 
+// shown is called with m.mu held.
+func (h *memHold) shown() *node {
+	m := h.m
+	if m.o.Shows == nil {
+		return h.part.visible
+	}
+	pending := 0
+	for _, c := range m.log {
+		if c.hold == h {
+			pending++
+		}
+	}
+	left, root := m.o.Shows(h.part.id, pending), h.part.durable
+	for _, c := range m.log {
+		if c.hold == h && left > 0 {
+			left, root = left-1, c.root
+		}
+	}
+	return root
+}
+
+// ShowsBegun implements Prompt.
+func (h *memHold) ShowsBegun() bool { return h.m.o.Shows == nil }
+
 // Get implements Partition.
-func (h *memHold) Get(key, buf []byte) ([]byte, bool, error) {
+func (h *memHold) Get(points []Point) error {
 	root, err := h.view()
 	if err != nil {
-		return buf, false, err
+		return err
 	}
-	if err := CheckKey(h.part.id, key); err != nil {
-		return buf, false, err
+	if err := CheckPoints(h.part.id, points); err != nil {
+		return err
 	}
-	it, ok := root.get(key)
-	if !ok {
-		return buf, false, nil
+	for i := range points {
+		it, ok := root.get(points[i].Key)
+		points[i].Value, points[i].Found = append(points[i].Value, it.value...), ok
 	}
-	return append(buf, it.value...), true, nil
+	return nil
 }
 
 // Scan implements Partition.

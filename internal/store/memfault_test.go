@@ -181,7 +181,7 @@ func TestMemFaults(t *testing.T) {
 			must(t, set(h, 1, "a", "1")())
 			m.Fail(fault)
 			w := set(h, 1, "b", "1")
-			if _, ok, err := h.Get(key(1, "b"), nil); manual && visible && (err != nil || !ok) {
+			if _, ok, err := store.GetOne(h, key(1, "b"), nil); manual && visible && (err != nil || !ok) {
 				t.Fatalf("%v: the batch is not visible: %v %v", fault, ok, err)
 			}
 			later := set(h, 1, "c", "1")
@@ -189,7 +189,7 @@ func TestMemFaults(t *testing.T) {
 			if err := later(); err == nil {
 				t.Fatalf("%v: a batch begun after the failed one went through", fault)
 			}
-			if _, _, err := h.Get(key(1, "a"), nil); err == nil {
+			if _, _, err := store.GetOne(h, key(1, "a"), nil); err == nil {
 				t.Fatalf("%v: the holder still reads", fault)
 			}
 			if fault != store.FaultCrash && fault != store.FaultCrashKept {
@@ -220,7 +220,7 @@ func TestMemFaultHook(t *testing.T) {
 	h := acquire(t, m, 1)
 	must(t, set(h, 1, "a", "1")())
 	at, fault = store.AtRead, store.FaultError
-	_, _, err := h.Get(key(1, "a"), nil)
+	_, _, err := store.GetOne(h, key(1, "a"), nil)
 	wantErr(t, "get", err, store.ErrDead)
 	wantErr(t, "scan", h.Scan(nil, nil).Close(), store.ErrDead)
 	at = store.AtAcquire

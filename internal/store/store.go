@@ -39,21 +39,32 @@ type Store interface {
 // Partition is one owner's hold on one partition. Its keys begin with the
 // partition's two big-endian bytes: keys passed in and out carry them.
 // Get and Scan may be called from any goroutine; Begin from one at a time.
+//
+// What reads show:
+//
+//	before Acquire, and batches whose Wait has returned nil │ begun since
+//	                      all of it                         │ as many of the first as the engine likes, each whole
+//
+// So a batch may be seen before it is durable, or not until its Wait has returned;
+// one read may show more than the next. Who needs exactly what has begun reads
+// through package overlay, which costs nothing over an engine that is Prompt.
 type Partition interface {
 	// Fence is the epoch (rises by one an acquisition, at least 1) and a random
 	// nonce.
 	Fence() Fence
 
-	// Get returns the value appended to buf, and false when there is none.
-	Get(key, buf []byte) ([]byte, bool, error)
+	// Get reads all the points in one go, whatever their number and order; a key
+	// may be named twice. They need not show one moment. After an error none of
+	// them says anything.
+	Get(points []Point) error
 
-	// Scan pins what is visible now (every batch begun, none later) and walks
-	// keys in [from, to) in rising order.
+	// Scan pins one moment that reads may show now, and walks keys in [from, to)
+	// in rising order. What was walked over counts once Close has returned nil.
 	Scan(from, to []byte) Iterator
 
-	// Begin starts an atomic durable commit of b and returns at once; b is
-	// visible to Get and Scan of this owner from then on. Commits take effect in
-	// the order of Begin. b must not be touched until its Wait has returned.
+	// Begin starts an atomic durable commit of b and returns at once. Commits take
+	// effect in the order of Begin. b must not be touched until its Wait has
+	// returned.
 	// Wait returns nil when b is durable; it is called once, from any goroutine.
 	// After any error, ErrFull too, the partition is not to be trusted: later
 	// batches are refused. Release it and acquire anew.
@@ -61,6 +72,13 @@ type Partition interface {
 
 	// Release gives the partition up, after the commits begun.
 	Release() error
+}
+
+// Prompt is what a Partition offers beside when its reads show a batch as soon as
+// its Begin has returned. An engine need not know it.
+type Prompt interface {
+	// ShowsBegun says whether that is so.
+	ShowsBegun() bool
 }
 
 // Fence identifies one acquisition.

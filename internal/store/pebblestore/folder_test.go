@@ -44,7 +44,7 @@ func getKey(t *testing.T, s *Store, p uint16, k string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := h.Get(key(p, k), nil)
+	v, _, err := store.GetOne(h, key(p, k), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func killChild(dir string) error {
 		return err
 	}
 	from := 0
-	if v, ok, err := h.Get(key(1, "next"), nil); err != nil {
+	if v, ok, err := store.GetOne(h, key(1, "next"), nil); err != nil {
 		return err
 	} else if ok {
 		if from, err = strconv.Atoi(string(v)); err != nil {
@@ -91,7 +91,7 @@ func TestKill(t *testing.T) {
 		if e := h.Fence().Epoch; e != uint32(2*round+2) {
 			t.Fatalf("round %d: epoch %d, want %d", round, e, 2*round+2)
 		}
-		v, _, err := h.Get(key(1, "next"), nil)
+		v, _, err := store.GetOne(h, key(1, "next"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -194,7 +194,7 @@ func TestPanic(t *testing.T) {
 		b.Set(key(1, "b"), nil)
 		return h.Begin(&b)()
 	})
-	f("get", func(h store.Partition) error { _, _, err := h.Get(key(1, "a"), nil); return err })
+	f("get", func(h store.Partition) error { _, _, err := store.GetOne(h, key(1, "a"), nil); return err })
 	f("scan", func(h store.Partition) error { return h.Scan(nil, nil).Close() })
 	f("acquire", func(h store.Partition) error {
 		_, err := h.(*hold).s.Acquire(context.Background(), 2, "test")

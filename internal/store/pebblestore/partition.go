@@ -2,12 +2,9 @@ package pebblestore
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/penstock-io/penstock/internal/store"
 )
@@ -53,7 +50,10 @@ type hold struct {
 	over  atomic.Pointer[error] // why nothing goes any more; set with mu held
 }
 
-var _ store.Partition = (*hold)(nil)
+var (
+	_ store.Partition = (*hold)(nil)
+	_ store.Prompt    = (*hold)(nil)
+)
 
 func newHold(s *Store, id uint16, f store.Fence) *hold { return &hold{s: s, id: id, fence: f} }
 
@@ -70,6 +70,10 @@ func (h *hold) endLocked(why error) {
 	}
 }
 
+// ShowsBegun implements store.Prompt: a batch is in the memtable when Begin
+// returns.
+func (h *hold) ShowsBegun() bool { return true }
+
 // Fence implements store.Partition.
 func (h *hold) Fence() store.Fence { return h.fence }
 
@@ -79,27 +83,6 @@ func (h *hold) enter() error {
 		return *over
 	}
 	return h.s.enter()
-}
-
-// Get implements store.Partition.
-func (h *hold) Get(key, buf []byte) (value []byte, ok bool, err error) {
-	if err := store.CheckKey(h.id, key); err != nil {
-		return buf, false, err
-	}
-	if err := h.enter(); err != nil {
-		return buf, false, err
-	}
-	defer h.s.gate.RUnlock()
-	defer h.s.caught(&err)
-	v, closer, err := h.s.db.Get(key)
-	if err != nil {
-		if errors.Is(err, pebble.ErrNotFound) {
-			return buf, false, nil
-		}
-		return buf, false, h.s.readError(err)
-	}
-	buf = append(buf, v...)
-	return buf, true, closer.Close()
 }
 
 // Scan implements store.Partition.

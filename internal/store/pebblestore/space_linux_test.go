@@ -254,7 +254,7 @@ func TestDiskFull(t *testing.T) {
 			if _, err := s.Acquire(context.Background(), 1, "test"); !errors.Is(err, store.ErrDead) {
 				t.Fatalf("acquire on a dead store: got %v", err)
 			}
-			if _, _, err := h.Get(key(1, "x"), nil); !errors.Is(err, store.ErrDead) {
+			if _, _, err := store.GetOne(h, key(1, "x"), nil); !errors.Is(err, store.ErrDead) {
 				t.Fatalf("get on a dead store: got %v", err)
 			}
 			if err := s.Close(); err != nil {

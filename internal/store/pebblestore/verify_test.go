@@ -181,7 +181,7 @@ func readAll(t *testing.T, s *Store, partitions, keys int) {
 			t.Fatalf("scan: got %v, want ErrCorrupt and the next step", err)
 		}
 		for i := 0; i < keys; i += 13 {
-			if _, ok, err := h.Get(key(p, fmt.Sprintf("%08d", i)), nil); err == nil && !ok {
+			if _, ok, err := store.GetOne(h, key(p, fmt.Sprintf("%08d", i)), nil); err == nil && !ok {
 				t.Fatalf("get of key %d of partition %d: absent, and no error", i, p)
 			} else if err != nil && !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("get: got %v, want ErrCorrupt", err)

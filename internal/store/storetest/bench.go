@@ -24,8 +24,11 @@ func Bench(b *testing.B, open Open) {
 			benchCallers(b, open(b), c.callers, c.partitions)
 		})
 	}
-	b.Run("GetHit", func(b *testing.B) { benchGet(b, open(b), 0) })
-	b.Run("GetMiss", func(b *testing.B) { benchGet(b, open(b), 1) })
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("GetHit/%d", n), func(b *testing.B) { benchGet(b, open(b), n, 0, true) })
+		b.Run(fmt.Sprintf("GetMiss/%d", n), func(b *testing.B) { benchGet(b, open(b), n, 1, true) })
+		b.Run(fmt.Sprintf("GetNear/%d", n), func(b *testing.B) { benchGet(b, open(b), n, 0, false) })
+	}
 	b.Run("Scan", func(b *testing.B) { benchScan(b, open(b)) })
 	b.Run("ScanOpen", func(b *testing.B) { benchScanOpen(b, open(b)) })
 }
@@ -212,19 +215,27 @@ func fillKeys(b *testing.B, e Engine) store.Partition {
 	return h
 }
 
-func benchGet(b *testing.B, e Engine, odd uint64) {
+// benchGet reads n points a call, far from each other or side by side; odd ones
+// are not there.
+func benchGet(b *testing.B, e Engine, n int, odd uint64, far bool) {
 	h := fillKeys(b, e)
 	rnd := rand.New(rand.NewPCG(1, 1))
-	var k, buf []byte
+	points := make([]store.Point, n)
 	b.ReportAllocs()
 	for b.Loop() {
-		k = benchKey(k[:0], 1, rnd.Uint64N(benchKeys)*2+odd)
-		v, ok, err := h.Get(k, buf[:0])
-		if err != nil || ok == (odd == 1) {
-			b.Fatalf("get: %v %v", ok, err)
+		first := rnd.Uint64N(benchKeys - uint64(n))
+		for i := range points {
+			p, at := &points[i], first+uint64(i)
+			if far {
+				at = rnd.Uint64N(benchKeys)
+			}
+			p.Key, p.Value = benchKey(p.Key[:0], 1, at*2+odd), p.Value[:0]
 		}
-		buf = v
+		if err := h.Get(points); err != nil || points[n-1].Found == (odd == 1) {
+			b.Fatalf("get: %v %v", points[n-1].Found, err)
+		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/point")
 }
 
 func benchScan(b *testing.B, e Engine) {

@@ -160,7 +160,7 @@ func compare(t *testing.T, step int, h store.Partition, model map[string]string)
 		if !it.Next() || string(it.Key()[2:]) != k || string(it.Value()) != model[k] {
 			t.Fatalf("step %d: scan differs from the model at %q", step, k)
 		}
-		v, ok, err := h.Get(key(1, k), nil)
+		v, ok, err := store.GetOne(h, key(1, k), nil)
 		if err != nil || !ok || string(v) != model[k] {
 			t.Fatalf("step %d: get %q: %q %v %v, want %q", step, k, v, ok, err, model[k])
 		}

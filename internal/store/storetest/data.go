@@ -37,7 +37,7 @@ func testSetGetDelete(t *testing.T, e Engine) {
 	commit(t, h, func(b *store.Batch) { b.Delete(key(1, "a")); b.Delete(key(1, "never")) })
 	want(t, h, 1, "a", "")
 	commit(t, h, func(b *store.Batch) { b.Set(key(1, "e"), nil) })
-	if v, ok, err := h.Get(key(1, "e"), nil); err != nil || !ok || len(v) != 0 {
+	if v, ok, err := store.GetOne(h, key(1, "e"), nil); err != nil || !ok || len(v) != 0 {
 		t.Fatalf("get of an empty value: got %q %v %v, want it there", v, ok, err)
 	}
 	commit(t, h, func(b *store.Batch) {
@@ -192,23 +192,6 @@ func testPinnedView(t *testing.T, e Engine) {
 	}
 	if got := list(t, after); got != "a=2 c=2" {
 		t.Fatalf("view after the batch: got %q, want a=2 c=2", got)
-	}
-}
-
-func testVisibleBeforeDurable(t *testing.T, e Engine) {
-	h := acquire(t, e.Store, 1)
-	var waits []func() error
-	for i := range 20 {
-		waits = append(waits, begin(h, func(b *store.Batch) { b.Set(key(1, fmt.Sprintf("k%02d", i)), []byte("v")) }))
-		want(t, h, 1, fmt.Sprintf("k%02d", i), "v")
-		if n := strings.Count(list(t, h.Scan(nil, nil)), "="); n != i+1 {
-			t.Fatalf("scan after %d begun batches: got %d keys", i+1, n)
-		}
-	}
-	for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(len(waits)) { // waits may come in any order
-		if err := waits[i](); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 
@@ -442,7 +425,7 @@ func testForeignKey(t *testing.T, e Engine) {
 	f("range from", func(b *store.Batch) { b.DeleteRange(key(0, ""), key(1, "a")) })
 	f("short key", func(b *store.Batch) { b.Set([]byte{0}, nil) })
 	h := acquire(t, e.Store, 1)
-	if _, _, err := h.Get(key(2, "k"), nil); err == nil {
+	if _, _, err := store.GetOne(h, key(2, "k"), nil); err == nil {
 		t.Fatal("get of another partition's key: got no error")
 	}
 }

@@ -156,7 +156,7 @@ func testRelease(t *testing.T, e Engine) {
 		t.Fatalf("wait for a batch begun before the release: %v", err)
 	}
 	wantErr(t, "begin after release", begin(h, func(b *store.Batch) { b.Set(key(1, "b"), nil) })(), store.ErrClosed)
-	_, _, err := h.Get(key(1, "a"), nil)
+	_, _, err := store.GetOne(h, key(1, "a"), nil)
 	wantErr(t, "get after release", err, store.ErrClosed)
 	it := h.Scan(nil, nil)
 	if it.Next() {
@@ -187,7 +187,7 @@ func testClose(t *testing.T, e Engine) {
 		}
 	}
 	wantErr(t, "begin after close", begin(h, func(b *store.Batch) { b.Set(key(1, "b"), nil) })(), store.ErrClosed)
-	_, _, err := h.Get(key(1, "a"), nil)
+	_, _, err := store.GetOne(h, key(1, "a"), nil)
 	wantErr(t, "get after close", err, store.ErrClosed)
 	_, err = e.Store.Acquire(context.Background(), 1, "x")
 	wantErr(t, "acquire after close", err, store.ErrClosed)

@@ -37,6 +37,9 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Empty", testEmpty},
 		{"SetGetDelete", testSetGetDelete},
+		{"GetMany", testGetMany},
+		{"GetLarge", testGetLarge},
+		{"GetOver", testGetOver},
 		{"Atomic", testAtomic},
 		{"Order", testOrder},
 		{"ScanRange", testScanRange},
@@ -45,7 +48,9 @@ func Run(t *testing.T, open Open) {
 		{"Down", testDown},
 		{"DownRandom", testDownRandom},
 		{"PinnedView", testPinnedView},
-		{"VisibleBeforeDurable", testVisibleBeforeDurable},
+		{"DurableShown", testDurableShown},
+		{"BegunShown", testBegunShown},
+		{"BegunShownWhole", testBegunShownWhole},
 		{"DeleteRange", testDeleteRange},
 		{"RangesBeforeSets", testRangesBeforeSets},
 		{"SingleDelete", testSingleDelete},
@@ -107,7 +112,7 @@ func set(t testing.TB, h store.Partition, k, v string) {
 // want checks what Get says; "" means that the key is absent.
 func want(t testing.TB, h store.Partition, p uint16, k, v string) {
 	t.Helper()
-	got, ok, err := h.Get(key(p, k), []byte("buf:"))
+	got, ok, err := store.GetOne(h, key(p, k), []byte("buf:"))
 	if err != nil {
 		t.Fatalf("get %q: %v", k, err)
 	}
