@@ -19,7 +19,7 @@ var mutants = []mutant{
 	{name: "stale-attempt", breaks: "an attempt that has ended may not end its task",
 		file: "internal/queue/told.go",
 		old:  "m.wasLast(x, t) && uint32(t.Attempt) == attemptOf(x)",
-		new:  "m.wasLast(x, t)"},
+		new:  "m.wasLast(x, t)", by: "./internal/queue ."},
 	{name: "no-claims", breaks: "a lease that is a second old is known to the next owner",
 		file: "internal/queue/dispatch.go",
 		old:  "\t\tm.armLease(i)\n\t\tm.claim(i, s)\n",
