@@ -5,6 +5,7 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 SEEDS     ?= 200
 SOAK      ?= 1h
+OF        ?= .
 BENCHARGS ?=
 
 # The race detector needs a C compiler; where there is none, "make check" says so.
@@ -25,7 +26,7 @@ PACKAGES = $(filter-out $(shell $(GO) list $(PURE) ./internal/sim),$(shell $(GO)
 AT_ONCE = -p $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 
 .DEFAULT_GOAL := help
-.PHONY: build check lint test soak bench e2e demo generate help
+.PHONY: build check lint test soak mutants bench e2e demo generate help
 
 build: ## build bin/penstock, static, without cgo
 	@mkdir -p bin
@@ -61,7 +62,13 @@ test: ## every test that needs Go and nothing else
 soak: ## simulate and fuzz for SOAK (1h), then kill -9 the real binary
 	$(GO) test ./internal/sim -timeout 0 -soak=$(SOAK)
 	$(GO) test ./internal/queue -run '^$$' -fuzz FuzzMachine -fuzztime $(SOAK)
+	@$(MAKE) --no-print-directory mutants
 	@$(MAKE) --no-print-directory e2e
+
+# Each is a fault on purpose; one that nobody sees means that a checker is blind.
+# Two build and run at once on two processors.
+mutants: ## break each promise on purpose, and see that a checker cries; OF=name for some
+	$(GO) test ./internal/sim -run 'TestMutants$$' -timeout 0 -v -parallel $(shell getconf _NPROCESSORS_ONLN) -mutants='$(OF)'
 
 bench: ## the numbers of README.md, with the machine's own limit beside them
 	$(GO) run ./bench $(BENCHARGS)

@@ -88,6 +88,12 @@ func (u *unary) wait(ctx context.Context, wait task.Millis) error {
 	if n.cfg.Manual {
 		if err := n.await(ctx, u.done); err != nil {
 			u.giveUp(nil)
+			if ctx.Err() != nil {
+				u.mu.Lock()
+				defer u.mu.Unlock()
+				n.free(u.got) // it came, and its caller had gone
+				u.got = nil
+			}
 			return ctx.Err()
 		}
 	} else {

@@ -42,6 +42,7 @@ type Config struct {
 	Observe      func(Stats)      // called from the partitions' goroutines; must not block
 	Log          *slog.Logger     // nil = slog.Default
 	Manual       bool             // no goroutines: the caller drives everything by Step
+	Drive        func(*Node) bool // of a Manual node: how a call that waits makes turns, false = there is nothing to do; nil = Step and Refill
 	Check        bool             // tests: invariants are checked all the time
 }
 
@@ -261,6 +262,15 @@ func (n *Node) Close(ctx context.Context) error {
 	return err
 }
 
+// drive makes a turn for a call that waits.
+func (n *Node) drive() bool {
+	if n.cfg.Drive != nil {
+		return n.cfg.Drive(n)
+	}
+	stepped := n.Step()
+	return n.Refill() || stepped
+}
+
 // errDamaged refuses all calls once the data have proved to be damaged.
 func (c *Config) errDamaged() *task.Error {
 	return task.Errorf(task.Unavailable, "the data are damaged, so nothing is served any more: stop the server and run %s", c.Doctor)
@@ -309,7 +319,7 @@ func (n *Node) await(ctx context.Context, done <-chan struct{}) error {
 			return nil
 		default:
 		}
-		if stepped := n.Step(); !n.Refill() && !stepped {
+		if !n.drive() {
 			select {
 			case <-done:
 				return nil

@@ -113,3 +113,6 @@ func (r *Runner) sampleWaits(t *turn) {
 		}
 	}
 }
+
+// Sizes is how much the runner's machine holds, for tests that drive it by Step.
+func (r *Runner) Sizes() queue.Sizes { return r.m.Sizes() }

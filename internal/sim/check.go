@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -16,7 +17,11 @@ func (w *world) inspect() {
 	w.checkEnds()
 	w.checkOrder()
 	w.checkCounts()
-	w.checkLeftovers()
+	if w.shape != (shape{}) && w.o.Tamper == nil && len(w.led.cries) == 0 {
+		w.afterlife()
+	} else {
+		w.checkLeftovers()
+	}
 	if n := w.mem.Misused(); n > 0 {
 		w.led.cry("resurrected", "%d single deletes brought an old value back", n)
 	}
@@ -29,6 +34,8 @@ func (w *world) checkEnds() {
 		in, err := w.sys.Get(context.Background(), k.id)
 		switch {
 		case k.deleted > 0 && task.CodeOf(err) == task.NotFound:
+			continue
+		case w.mayBeOver(k) && task.CodeOf(err) == task.NotFound:
 			continue
 		case l.sent[k.key].purged && task.CodeOf(err) == task.NotFound:
 			l.gone[l.sent[k.key].queue]++
@@ -81,10 +88,18 @@ func (k *known) check(l *ledger, in *task.Info) {
 		if x.spec.ExpireAfter == 0 && x.spec.Deadline == 0 {
 			l.cry("ended", "%s expired, and has no time to: %s", k.key, in.Reason)
 		}
+		if wait := x.firstSent.Add(x.spec.Delay + x.spec.ExpireAfter); x.spec.Deadline == 0 && x.firstSent != 0 && in.FinishedAt < wait && !k.retried && !l.stepped {
+			l.cry("ended", "%s expired %d ms before its time", k.key, wait.Sub(in.FinishedAt))
+		}
 	case task.Dead:
-		given := slices.ContainsFunc(k.outcomes, func(t told) bool { return t.Kind == task.OutcomeFail })
+		given := slices.ContainsFunc(k.outcomes, func(t told) bool { return t.Kind == task.OutcomeFail }) ||
+			x.spec.Policy != nil && x.spec.Policy.Timeout != 0 && slices.ContainsFunc(in.Attempts, func(a task.Attempt) bool { return a.Outcome == task.AttemptTimedOut })
 		if in.Counts.Crashes < task.CrashesMax && !given && !(l.leapt && in.Counts.Failures > 0) { // hours may pass between two processes, says the clock
 			l.cry("ended", "%s is dead with %+v, and no worker failed it: %s", k.key, in.Counts, in.Reason)
+		}
+		if p := x.spec.Policy; p != nil && !k.retried && in.Counts.Crashes < task.CrashesMax && in.Counts.Failures < uint32(p.MaxAttempts) &&
+			!slices.ContainsFunc(k.outcomes, func(t told) bool { return t.Permanent }) {
+			l.cry("attempts", "%s is dead after %d failures, and may fail %d times: %s", k.key, in.Counts.Failures, p.MaxAttempts, in.Reason)
 		}
 	}
 	if k.canceled == 2 && !k.retried && in.State != task.Canceled && in.State != task.Succeeded {
@@ -118,7 +133,7 @@ func (w *world) first(d task.Delivery, types []string) {
 	for _, k := range w.led.order {
 		x := w.led.sent[k.key]
 		if len(k.seen) == 0 && k.acked && k.ackedAt < w.led.step-1 && x.queue == d.Queue && x.spec.Priority > d.Priority &&
-			k.id.Partition == d.ID.Partition && (types == nil || slices.Contains(types, x.spec.Type)) {
+			k.id.Partition == d.ID.Partition && x.spec.Delay == 0 && (types == nil || slices.Contains(types, x.spec.Type)) {
 			w.led.cry("order", "%s of priority %d was delivered before %s of priority %d, answered at step %d", keyOf(d.Payload), d.Priority, k.key, x.spec.Priority, k.ackedAt)
 			return
 		}
@@ -128,7 +143,7 @@ func (w *world) first(d task.Delivery, types []string) {
 // checkOrder holds first deliveries of a calm world against first in, first out
 // and strict priority. A token's dispatch number is the order of dispatch.
 func (w *world) checkOrder() {
-	if !w.calm {
+	if !w.calm || w.clocks.set > 0 && w.shape.bursts { // the wall clock says nothing of when a task became ready
 		return
 	}
 	type line struct {
@@ -144,14 +159,26 @@ func (w *world) checkOrder() {
 		}
 		return 1
 	})
-	last := map[line]task.Seq{}
+	last := map[line]task.Delivery{}
 	for _, d := range firsts {
 		n := line{d.ID.Partition, d.Queue, d.Priority, d.Type}
-		if d.ID.Seq < last[n] {
-			w.led.cry("order", "%s of queue %q, priority %d was dispatched after a later one", keyOf(d.Payload), d.Queue, d.Priority)
+		if x, ok := last[n]; ok && w.becameReady(&d, &x) < 0 {
+			w.led.cry("order", "%s of queue %q, priority %d, ready at %d, was dispatched after %s, ready at %d", keyOf(d.Payload), d.Queue, d.Priority, readyAt(&d)-startOfTime, keyOf(x.Payload), readyAt(&x)-startOfTime)
 		}
-		last[n] = max(last[n], d.ID.Seq)
+		last[n] = d
 	}
+}
+
+// readyAt is when a task became ready for the first time.
+func readyAt(d *task.Delivery) task.Time { return max(d.EnqueuedAt, d.ID.Due) }
+
+// becameReady is the order in which tasks become ready. Without bursts a calm world
+// delays nothing.
+func (w *world) becameReady(a, b *task.Delivery) int {
+	if !w.shape.bursts {
+		return cmp.Compare(a.ID.Seq, b.ID.Seq)
+	}
+	return cmp.Or(cmp.Compare(readyAt(a), readyAt(b)), cmp.Compare(a.ID.Seq, b.ID.Seq))
 }
 
 // checkCounts wants every count to be the count of what it counts: by the
@@ -172,7 +199,7 @@ func (w *world) checkCounts() {
 		for _, k := range w.led.order {
 			if w.led.sent[k.key].queue == name {
 				known++
-				if k.deleted > 0 {
+				if k.deleted > 0 || w.mayBeOver(k) {
 					gone++
 				}
 			}
@@ -321,13 +348,4 @@ func (w *world) result() Result {
 		}
 	}
 	return r
-}
-
-// checkWatches wants that everyone who waits for a task has heard of its end.
-func (w *world) checkWatches() {
-	for _, x := range w.watches {
-		if x.life == w.life && x.calls == 0 {
-			w.led.cry("watch", "nobody told who waits for %s", w.led.tasks[x.ID].key)
-		}
-	}
 }

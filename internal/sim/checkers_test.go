@@ -384,7 +384,7 @@ func TestTornBatchIsNoticed(t *testing.T) {
 func TestCheckersCry(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.checker, func(t *testing.T) {
-			for s := uint64(1); s <= 20; s++ {
+			for s := uint64(1); s <= 100; s++ {
 				life := 0
 				r := Run(Options{Seed: s, Steps: 300, Calm: f.calm, Steady: s%2 == 0, Tamper: func(sys System, mem *store.Mem) System {
 					life++

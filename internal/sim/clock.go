@@ -16,18 +16,19 @@ const (
 // clocks is what goes wrong with time: the process stands still, and the wall clock
 // is set either way, under a process that runs or between two.
 type clocks struct {
-	w    *world
-	dice *rand.Rand
-	skew task.Millis // the wall clock less the world's time
-	most task.Millis // how far it ever was ahead
-	set  int         // how often it was set
-	last int         // step of the last time
-	lost int         // how often a start could not know how much time had passed
+	w     *world
+	dice  *rand.Rand
+	skew  task.Millis // the wall clock less the world's time
+	most  task.Millis // how far it ever was ahead
+	set   int         // how often it was set
+	last  int         // step of the last time
+	stood task.Millis // all the time that the process stood still
+	lost  int         // how often a start could not know how much time had passed
 }
 
 func (w *world) wall() task.Time { return w.now.Add(w.clocks.skew) }
 
-func (c *clocks) off() bool { return c.w.o.Plain || c.w.o.Steady }
+func (c *clocks) off() bool { return c.w == nil || c.w.o.Plain || c.w.o.Steady || c.w.shape.steady }
 
 // act lets something go wrong now and then, and looks at a task that waits.
 func (c *clocks) act() {
@@ -52,6 +53,13 @@ func (c *clocks) stall() {
 	d := task.Millis(c.dice.IntN(int(stallMax)))
 	w.log("the process stands still for %d ms", d)
 	w.now = w.now.Add(d)
+	c.stood += d
+	if w.shookLast != 0 { // who is to be back has as much more
+		w.shookLast = w.shookLast.Add(d)
+	}
+	for id, end := range w.sessions { // each has its TTL anew
+		w.sessions[id] = max(end, w.now.Add(task.DefaultSessionTTL))
+	}
 	w.node.Stall(d)
 	w.turns(2)
 }
@@ -66,6 +74,7 @@ func (c *clocks) to(skew task.Millis, when string) {
 	c.w.log("the wall clock is set %s: it is ahead by %d ms, and was by %d", when, skew, c.skew)
 	c.skew, c.most = skew, max(c.most, skew)
 	c.set++
+	c.w.led.stepped = true
 	c.last = c.w.led.step
 }
 
@@ -101,7 +110,7 @@ func (c *clocks) runAt(s *task.Spec) {
 func (c *clocks) delivered(k *known, x *sent) {
 	w := c.w
 	switch {
-	case c.off() || w.led.draining || k.canceled > 0 || k.retried:
+	case c.off() || w.led.draining || k.canceled > 0 || k.retried || x.echo:
 	case x.spec.Delay > 0 && x.lost == c.lost && w.now < x.at.Add(x.spec.Delay-clockErr):
 		w.led.cry("early", "%s was delivered %d ms after it was sent, its delay is %d", k.key, w.now.Sub(x.at), x.spec.Delay)
 	case k.id.Class == task.ClassCalendar && x.spec.RunAt > w.wall().Add(clockErr) && w.led.step > c.last+1:
@@ -118,7 +127,7 @@ func (c *clocks) look() {
 	}
 	k := w.led.tasks[id]
 	x := w.led.sent[k.key]
-	if !k.acked || len(k.seen) > 0 || k.canceled+k.deleted > 0 || k.retried || x.purged {
+	if !k.acked || len(k.seen) > 0 || k.canceled+k.deleted > 0 || k.retried || x.purged || x.echo {
 		return
 	}
 	w.turns(3) // a wall clock that was set is noticed by the next turn

@@ -16,9 +16,12 @@ type sent struct {
 	times int
 
 	purged bool // perhaps
+	echo   bool // its key is used again: there may be several tasks of it
 
-	at   task.Time // when it was first sent
-	lost int       // clocks.lost at that time
+	at                  task.Time // when it was made
+	lost                int       // clocks.lost at that time
+	firstSent, lastSent task.Time
+	deadline            task.Time // the last one asked for
 }
 
 // known is what has been seen of one task.
@@ -34,7 +37,13 @@ type known struct {
 	deleted   int  // likewise
 	purged    bool // surely; see sent
 	retried   bool
-	completed *told // the first completion that was accepted
+	completed *told      // the first completion that was accepted
+	held      *hold      // the last lease
+	shakes    int        // when that was given
+	notFrom   task.Time  // when a retry was asked for,
+	notBefore task.Time  // and when it may come
+	shown     task.State // by the last read
+	endedBy   task.Time  // when an end that was accepted was on its way; 0 = none is known
 }
 
 // told is an outcome that was reported, and what came back.
@@ -62,7 +71,9 @@ type ledger struct {
 	purged   map[string]int64  // by queue, what the purges counted
 	gone     map[string]int64  // by queue, tasks known that are missing at the end for a purge
 	unsure   map[string]bool   // by queue: a purge was not answered, or deletes took part of it
+	forgets  bool              // what has ended is not kept for long
 	leapt    bool              // a start could not know how much time had passed
+	stepped  bool              // the clock on the wall was set
 	draining bool              // those who had tasks before it are gone
 	held     bool              // the clock is moved by the world alone, and never set
 	calm     bool
@@ -124,7 +135,7 @@ func (l *ledger) acked(x *sent, r task.Enqueued) {
 
 // same holds that one key is one task: checker "duplicated".
 func (l *ledger) same(id task.ID, key string) {
-	if other, ok := l.byKey[key]; ok && other != id {
+	if other, ok := l.byKey[key]; ok && other != id && !l.sent[key].echo {
 		l.cry("duplicated", "%s is both %v and %v", key, other, id)
 	}
 	l.byKey[key] = id
@@ -254,7 +265,7 @@ func (l *ledger) changed(id task.ID, v task.Verb, err error) {
 		}
 	case v == task.VerbDelete && code == task.OK:
 		k.deleted = 2
-	case code == task.NotFound && (k.deleted > 0 || l.sent[k.key].purged):
+	case code == task.NotFound && (k.deleted > 0 || l.sent[k.key].purged || l.forgets):
 	case code == task.NotFound:
 		l.cry("lost", "%s (%v) is not found by a change", k.key, id)
 	case code != task.OK && code != task.Conflict && code != task.Unavailable:

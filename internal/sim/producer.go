@@ -87,6 +87,7 @@ func (p *producer) spec() task.Spec {
 	r := p.w.rng
 	s := task.Spec{Type: typeNames[r.IntN(2)], Priority: []uint8{1, 5, 5, 9}[r.IntN(4)]}
 	if p.w.calm {
+		p.w.widen(&s)
 		return s
 	}
 	switch k := r.IntN(10); {
@@ -105,6 +106,7 @@ func (p *producer) spec() task.Spec {
 	if r.IntN(4) == 0 {
 		s.Policy = &task.Policy{MaxAttempts: int32(1 + r.IntN(3)), Backoff: &task.Backoff{Kind: task.BackoffKind(r.IntN(3)), Base: task.Millis(1 + r.IntN(3000))}}
 	}
+	p.w.widen(&s)
 	return s
 }
 
@@ -125,6 +127,7 @@ func (p *producer) send(numbers []uint64) {
 		if s.Deadline != 0 && s.Deadline <= w.wall() {
 			s.Deadline = w.wall() + 1000 // an SDK would give up; here it goes on with a later one
 		}
+		p.open[n].note(w.now, s.Deadline)
 		b.Specs = append(b.Specs, s)
 		p.open[n].times++
 	}
@@ -135,6 +138,14 @@ func (p *producer) send(numbers []uint64) {
 		}
 	}
 	w.sys.Enqueue(b)
+}
+
+// note notes that it is sent, once more perhaps.
+func (x *sent) note(now, deadline task.Time) {
+	if x.firstSent == 0 {
+		x.firstSent = now
+	}
+	x.lastSent, x.deadline = now, deadline
 }
 
 func (p *producer) answered(b *task.EnqueueBatch, numbers []uint64) {

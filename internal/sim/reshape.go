@@ -44,6 +44,7 @@ func (w *world) purge(queue string) {
 	for _, x := range w.led.sent {
 		x.purged = x.purged || x.queue == queue
 	}
+	w.last = states
 	w.led.purges[queue]++
 	n, err := w.sys.Purge(context.Background(), queue, states)
 	w.log("purge %v of queue %q: %d, %v", states, queue, n, err)
@@ -60,6 +61,10 @@ func (w *world) purge(queue string) {
 // purgeAtRest purges while nothing else happens: then it is known which tasks go.
 func (w *world) purgeAtRest(queue string) {
 	w.rest()
+	if !w.o.Plain && !w.o.Narrow { // what is late already is done a moment later
+		w.now++
+		w.rest()
+	}
 	before, found := w.infoOf(queue)
 	if !found {
 		return
@@ -80,9 +85,14 @@ func (w *world) purgeAtRest(queue string) {
 	w.purge(queue)
 	sum = w.led.purged[queue] - sum
 	after, _ := w.infoOf(queue)
-	if live(before)+before.Dead-live(after)-after.Dead != sum || !roomOnly(before, after) ||
+	if live(before)+before.Dead-live(after)-after.Dead != sum || after.Running < before.Running || !roomOnly(before, after) && w.shakes == 0 ||
 		before.Enqueued != after.Enqueued || before.Succeeded != after.Succeeded || before.Canceled != after.Canceled || before.Expired != after.Expired {
 		w.led.cry("purged", "a purge of %d tasks of queue %q made %+v of %+v", sum, queue, after, before)
+	}
+	if what := w.last; slices.Contains(what, task.Ready) && slices.Contains(what, task.Scheduled) && live(after) > after.Running && w.restful() {
+		if after, _ = w.infoOf(queue); live(after) > after.Running {
+			w.led.cry("purged", "a purge of %v in queue %q left %+v", what, queue, after)
+		}
 	}
 	for i, k := range some {
 		in, err := w.sys.Get(context.Background(), k.id)
@@ -96,6 +106,7 @@ func (w *world) purgeAtRest(queue string) {
 		case err == nil && states[i] == task.Scheduled: // read now that there is room
 		case err == nil && states[i] == task.Ready && in.State == task.Running && (k.id.Class.Timed() || in.Counts != (task.Counts{})):
 			// It was due and in the store alone, where the timed count as scheduled.
+		case err == nil && (in.State == task.Blocked || states[i] == task.Blocked) && w.now < w.shookLast.Add(adoptFor+graceFor): // likewise, and it may be running
 		default:
 			w.led.cry("purged", "%s was %v before a purge and is %v after it, %v", k.key, states[i], in.State, err)
 		}
@@ -165,7 +176,7 @@ func (w *world) checkPurged(queue string, c tally, gone, known int64) {
 	switch {
 	case unknown < 0 || unknown > unheard:
 		l.cry("counts", "queue %q: %d were enqueued, %d are known of, of %d nothing was heard", queue, c.enqueued, known, unheard)
-	case l.unsure[queue] || w.deletes:
+	case l.unsure[queue] || w.deletes || w.shape.keep != 0:
 	case gone+unknown != l.purged[queue]:
 		l.cry("purged", "queue %q: %d were purged, %d are missing", queue, l.purged[queue], gone+unknown)
 	case ended+gone+unknown != c.enqueued:

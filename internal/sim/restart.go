@@ -15,6 +15,7 @@ func (w *world) shake() {
 	switch w.dice.IntN(3) {
 	case 0:
 		w.log("restart in order")
+		w.fell(true)
 		if err := w.sys.Close(context.Background()); err != nil {
 			w.led.cry("broke", "close: %v", err)
 		}
@@ -28,6 +29,7 @@ func (w *world) shake() {
 		w.torn += w.mem.Pending()
 		w.mem.Tear()
 	}
+	w.fell(false)
 	w.sys = nil
 	for _, k := range w.workers {
 		k.cutOff()

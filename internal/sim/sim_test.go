@@ -11,17 +11,19 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "run this seed alone, with a log of all that happens")
-	seeds = flag.Int("seeds", 200, "how many seeds")
-	first = flag.Uint64("first", 1, "the first of them")
-	steps = flag.Int("steps", stepsDefault, "steps a seed")
-	plain = flag.Bool("plain", false, "no purges, no changes of width, nothing under way in a crash")
-	soak  = flag.Duration("soak", 0, "run new seeds for so long")
+	seed      = flag.Uint64("seed", 0, "run this seed alone, with a log of all that happens")
+	seeds     = flag.Int("seeds", 200, "how many seeds")
+	first     = flag.Uint64("first", 1, "the first of them")
+	steps     = flag.Int("steps", stepsDefault, "steps a seed")
+	narrow    = flag.Bool("narrow", false, "nothing of what shapes bring")
+	plain     = flag.Bool("plain", false, "no purges, no changes of width, nothing under way in a crash")
+	stopFirst = flag.Bool("stop", false, "end with the first seed that fails")
+	soak      = flag.Duration("soak", 0, "run new seeds for so long")
 )
 
 func TestSeeds(t *testing.T) {
 	if *seed != 0 {
-		r := run(Options{Seed: *seed, Steps: *steps, Plain: *plain, Log: func(format string, args ...any) { t.Logf(format, args...) }})
+		r := run(Options{Seed: *seed, Steps: *steps, Plain: *plain, Narrow: *narrow, Log: func(format string, args ...any) { t.Logf(format, args...) }})
 		t.Logf("%+v", r)
 		for _, f := range r.Faults {
 			t.Error(f)
@@ -44,6 +46,9 @@ func TestSeeds(t *testing.T) {
 		sum.Broken += r.Broken
 		sum.Torn += r.Torn
 		sum.Purged += r.Purged
+		if *stopFirst && t.Failed() {
+			return
+		}
 	}
 	t.Logf("%d seeds: %d tasks sent, %d deliveries, %d completed, %d purged, %d answered to a repeat, %d never answered and there, %d restarts, %d batches torn, %d faults of the store",
 		n, sum.Sent, sum.Delivered, sum.Completed, sum.Purged, sum.Repeats, sum.Recovered, sum.Restarts, sum.Torn, sum.Broken)
@@ -64,7 +69,7 @@ func TestHiddenSeeds(t *testing.T) {
 }
 
 // TestKeptSeeds runs every seed that ever failed. A file holds a seed, its steps
-// and "plain" or "steady" if it is, and says what was wrong.
+// and "plain", "steady" or "shaped" if it is, and says what was wrong.
 func TestKeptSeeds(t *testing.T) {
 	files, err := filepath.Glob("testdata/seeds/*.txt")
 	if err != nil {
@@ -81,7 +86,7 @@ func TestKeptSeeds(t *testing.T) {
 		if _, err := fmt.Sscanf(line, "seed %d steps %d", &s, &n); err != nil {
 			t.Fatalf("%s: %q: %v", f, line, err)
 		}
-		o := Options{Seed: s, Steps: n, Plain: strings.HasSuffix(line, " plain"), Steady: strings.HasSuffix(line, " steady")}
+		o := Options{Seed: s, Steps: n, Plain: strings.HasSuffix(line, " plain"), Steady: strings.HasSuffix(line, " steady"), Narrow: !strings.HasSuffix(line, " shaped")}
 		if r := Run(o); len(r.Faults) > 0 {
 			fail(t, o, r)
 		}
@@ -116,7 +121,7 @@ func run(o Options) (r Result) {
 
 func try(t *testing.T, s uint64) Result {
 	t.Helper()
-	o := Options{Seed: s, Steps: *steps, Plain: *plain}
+	o := Options{Seed: s, Steps: *steps, Plain: *plain, Narrow: *narrow}
 	r := run(o)
 	if len(r.Faults) > 0 {
 		fail(t, o, r)
@@ -128,8 +133,11 @@ func try(t *testing.T, s uint64) Result {
 func fail(t *testing.T, o Options, r Result) {
 	t.Helper()
 	plain := ""
-	if o.Plain {
+	switch {
+	case o.Plain:
 		plain = " -plain"
+	case o.Narrow:
+		plain = " -narrow"
 	}
 	t.Errorf("seed %d\n\tgo test ./internal/sim -run TestSeeds -v -seed=%d -steps=%d%s\n\t%s", o.Seed, o.Seed, o.Steps, plain, strings.Join(r.Faults, "\n\t"))
 }

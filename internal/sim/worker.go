@@ -24,7 +24,11 @@ type worker struct {
 	running []task.Delivery
 	pending []task.Outcome // decided, and not yet answered
 	beaten  task.Time
-	silent  task.Time // it hangs until then
+
+	heard     task.Time // when the node last heard of it for sure,
+	heardLife int       // and which process that was
+	shaken    task.Time // the first fault or restart since; 0 = none
+	silent    task.Time // it hangs until then
 }
 
 // connection is one attachment of a worker: what an earlier one still hears
@@ -56,6 +60,10 @@ func (c *connection) Deliver(ds []task.Delivery) {
 	for _, d := range ds {
 		d.Payload = slices.Clone(d.Payload)
 		k.credit--
+		if x := k.w.led.sent[keyOf(d.Payload)]; x != nil {
+			k.w.led.taskOf(d.ID, x.key)
+		}
+		k.w.leased(d, k)
 		k.w.delivered(d, k.id())
 		if k.w.calm && !k.w.led.draining {
 			k.w.first(d, k.types)
@@ -80,9 +88,10 @@ func (w *world) delivered(d task.Delivery, who string) {
 }
 
 // Revoke is task.Sink's.
-func (c *connection) Revoke(ts []task.Token, _ task.Code) {
+func (c *connection) Revoke(ts []task.Token, why task.Code) {
 	if c.live() {
 		c.k.revoked(ts)
+		c.k.w.revoked(c.k, ts, why)
 		c.k.running = slices.DeleteFunc(c.k.running, func(d task.Delivery) bool { return slices.Contains(ts, d.Token) })
 	}
 }
@@ -177,6 +186,7 @@ func (k *worker) attach() {
 	c := &connection{k: k, life: w.life}
 	k.at, k.credit = c, 0
 	s, err := w.sys.Attach(context.Background(), o, c)
+	w.sessions[k.id()] = w.now.Add(k.lasts()) // it may be open somewhere, whatever is said
 	if w.died() {
 		return
 	}
@@ -186,6 +196,8 @@ func (k *worker) attach() {
 		return
 	}
 	k.s, k.beaten = s, w.now
+	w.resumed(k)
+	k.contact()
 }
 
 // beat sends a heartbeat when one is due.
@@ -201,6 +213,11 @@ func (k *worker) beat() {
 	if err := k.s.Heartbeat(); err != nil {
 		k.w.log("%s: heartbeat: %v", k.id(), err)
 		k.cutOff()
+		return
+	}
+	k.w.sessions[k.id()] = k.w.now.Add(k.lasts())
+	if k.shaken == 0 && k.w.now < k.heard.Add(k.lasts()) { // else nobody may hear it, or it has lapsed
+		k.contact()
 	}
 }
 
@@ -255,10 +272,12 @@ func (k *worker) send(via func(*task.OutcomeBatch)) {
 	}
 	b := &task.OutcomeBatch{Outcomes: slices.Clone(k.pending)}
 	life, born := k.w.life, k.born
+	judge := k.w.sending(b.Outcomes)
 	b.Done = func(b *task.OutcomeBatch) {
 		if k.w.life != life {
 			return
 		}
+		judge(b)
 		k.w.log("%s: %d outcomes: %v %v", k.id(), len(b.Outcomes), b.Codes, b.Err)
 		k.w.led.reported(b)
 		if b.Err == nil && k.born == born {
@@ -272,9 +291,10 @@ func (k *worker) send(via func(*task.OutcomeBatch)) {
 
 // curl is a program that leases without a session, and may forget what it has.
 type curl struct {
-	w     *world
-	held  []task.Delivery
-	ended []task.Delivery // failed, or released for later, to the end
+	w         *world
+	held      []task.Delivery
+	ended     []task.Delivery // failed, or released for later, to the end
+	forgotten []task.Delivery // its outcomes may come late
 }
 
 func (c *curl) act() {
@@ -297,17 +317,29 @@ func (c *curl) act() {
 		}
 		for _, d := range ds {
 			d.Payload = slices.Clone(d.Payload)
+			if x := w.led.sent[keyOf(d.Payload)]; x != nil {
+				w.led.taskOf(d.ID, x.key)
+			}
+			w.leased(d, nil)
 			w.delivered(d, "curl")
 			c.held = append(c.held, d)
 		}
 	case k < 6:
 		w.sys.Extend(ctx, []task.Extension{{Token: c.held[0].Token, TTL: 5000}})
+		if t := w.led.tasks[c.held[0].ID]; t.held != nil { // it may have become shorter
+			t.held.d.LeaseEnd = min(t.held.d.LeaseEnd, w.wall().Add(5000))
+		}
 		w.died()
 	case k < 7:
-		c.held = c.held[1:] // forgotten
-	default:
-		d := c.held[0]
+		c.forgotten = append(c.forgotten, c.held[0])
 		c.held = c.held[1:]
+	default:
+		from := &c.held
+		if n := len(c.forgotten); w.shape.late && n > 0 && w.more.IntN(2) == 0 {
+			from = &c.forgotten
+		}
+		d := (*from)[0]
+		*from = (*from)[1:]
 		c.report(d, w.outcome(d, false))
 	}
 }
@@ -315,12 +347,13 @@ func (c *curl) act() {
 func (c *curl) report(d task.Delivery, o task.Outcome) {
 	w := c.w
 	b := &task.OutcomeBatch{Outcomes: []task.Outcome{o}}
-	life := w.life
+	life, judge := w.life, w.sending(b.Outcomes)
 	b.Done = func(b *task.OutcomeBatch) {
 		if w.life != life {
 			return
 		}
 		w.log("curl: %v %v", b.Codes, b.Err)
+		judge(b)
 		w.led.reported(b)
 		if b.Err == nil && b.Codes[0] == task.OK && (o.Kind == task.OutcomeFail || o.Kind == task.OutcomeRelease && o.Delay > 0) {
 			c.ended = append(c.ended, d)

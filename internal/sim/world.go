@@ -34,8 +34,9 @@ type Options struct {
 	Seed   uint64
 	Steps  int                              // 0 = 500
 	Calm   bool                             // no faults and nobody misbehaves, so that order is exact
-	Plain  bool                             // no purge, no change of width, nothing under way in a crash: as seeds were run before
-	Steady bool                             // time does nothing strange: likewise
+	Plain  bool                             // no purge, no change of width, nothing under way in a crash: as the first seeds were run
+	Steady bool                             // time does nothing strange: as seeds were run after that
+	Narrow bool                             // nothing of a shape: likewise
 	Tamper func(System, *store.Mem) System  // tests of the checkers
 	Torn   bool                             // likewise: the store keeps half of a torn batch
 	Prompt bool                             // reads show what has begun; else they hide some of it in every other seed
@@ -92,6 +93,21 @@ type world struct {
 	deletes       bool // people delete tasks
 	wide          int  // partitions of the first queue
 
+	shape     shape
+	more      *rand.Rand      // for what only shapes have
+	old       System          // an earlier owner that was paused
+	shakes    int             // faults and restarts
+	shookLast task.Time       // when the last one was
+	quiet     task.Time       // when no commit was under way
+	rested    task.Time       // when the node was last seen at rest
+	paused    map[string]bool // queues that are paused for sure
+	claims    map[string]bool // queues that write each lease first, for sure
+	last      []task.State    // what was purged last
+	meddled   task.ID         // is canceled while a call waits
+	nudged    *worker         // reports while a call waits
+	echoed    []*echoKey
+	sessions  map[string]task.Time // by ID, when its TTL is over
+
 	led       *ledger
 	watches   []*watching
 	producers []*producer
@@ -107,12 +123,15 @@ func Run(o Options) Result {
 	w := &world{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0x5851f42d4c957f2d)), now: startOfTime, led: newLedger()}
 	w.dice = rand.New(rand.NewPCG(o.Seed, 0x2545f4914f6cdd1d))
 	w.clocks = clocks{w: w, dice: rand.New(rand.NewPCG(o.Seed, 0x9fb21c651e98df25))}
-	w.led.log, w.led.now, w.led.held = w.log, func() task.Time { return w.now }, w.clocks.off()
+	w.paused, w.claims, w.sessions = map[string]bool{}, map[string]bool{}, map[string]task.Time{}
 	w.calm = o.Calm || w.rng.IntN(5) == 0
 	w.parts = []int{1, 1, 1, 2, 3}[w.rng.IntN(5)]
 	w.window = []int{16, 60, 400, 100_000}[w.rng.IntN(4)]
 	w.deletes = w.often(25)
 	w.wide = 1 + w.rng.IntN(w.parts)
+	w.drawShape()
+	w.led.forgets = w.shape.keep != 0
+	w.led.log, w.led.now, w.led.held = w.log, func() task.Time { return w.now }, w.clocks.off()
 	mo := store.MemOptions{Manual: true, PunishSingleDelete: true, Nonce: w.rng.Uint64, Fault: w.fault,
 		Keep: func(_ uint16, pending int) int { return w.dice.IntN(pending + 1) }, KeepTorn: o.Torn}
 	if o.Seed%2 == 0 && !o.Prompt {
@@ -131,7 +150,7 @@ func Run(o Options) Result {
 	if !w.calm {
 		w.curls = append(w.curls, &curl{w: w})
 	}
-	w.log("seed %d: calm %v, %d partitions, window %d, %d producers, %d workers", o.Seed, w.calm, w.parts, w.window, len(w.producers), len(w.workers))
+	w.log("seed %d: calm %v, %d partitions, window %d, %d producers, %d workers, %+v", o.Seed, w.calm, w.parts, w.window, len(w.producers), len(w.workers), w.shape)
 	w.play()
 	return w.result()
 }
@@ -145,6 +164,7 @@ func (w *world) play() {
 			if _, err := w.sys.SetQueue(context.Background(), q, task.QueuePatch{Claims: &durable}); err != nil {
 				w.led.cry("answer", "claims of %q: %v", q, err)
 			}
+			w.claims[q] = true
 		}
 	}
 	if w.wide > 1 && !w.calm {
@@ -152,11 +172,15 @@ func (w *world) play() {
 			w.led.cry("answer", "width %d: %v", w.wide, err)
 		}
 	}
+	w.setUp()
 	w.faulty = !w.calm
 	for i := 0; i < w.o.Steps && len(w.led.cries) == 0; i++ {
 		w.led.step++
 		w.act()
 		w.clocks.act()
+		if w.shape != (shape{}) && w.sys != nil && len(w.led.cries) == 0 {
+			w.restless()
+		}
 		w.turns(w.rng.IntN(4))
 	}
 	w.faulty = false
@@ -240,6 +264,9 @@ func (w *world) turns(n int) {
 		if w.sys == nil {
 			return
 		}
+		if w.mem.Pending() == 0 {
+			w.quiet = w.now
+		}
 		busy := false
 		if !w.o.Plain && w.dice.IntN(2) == 0 {
 			busy = w.sys.Begin()
@@ -282,6 +309,7 @@ func (w *world) fault(at store.FaultPoint, _ uint16) store.Fault {
 		return store.FaultNone
 	}
 	w.broken++
+	w.fell(false)
 	if at != store.AtBegin {
 		w.log("the store fails at point %d", at)
 		return store.FaultError
@@ -337,7 +365,7 @@ func (w *world) open() bool {
 	for range openMax {
 		n, err := node.Open(context.Background(), node.Config{
 			Store: w.mem, Name: "sim", Partitions: w.parts, Now: w.wall, Steady: func() task.Time { return w.now }, WindowTasks: w.window,
-			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}),
+			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}), Drive: w.driver(),
 		})
 		if err == nil {
 			w.sys, w.node = System(n), n
@@ -352,6 +380,7 @@ func (w *world) open() bool {
 			return false
 		}
 		w.mem.Reopen()
+		w.fell(true) // partitions that could be opened were closed again
 		w.now++
 	}
 	w.led.cry("stuck", "the node could not be opened in %d tries", openMax)
@@ -363,6 +392,7 @@ func (w *world) open() bool {
 func (w *world) crash() {
 	if w.often(20) {
 		w.log("restart in order")
+		w.fell(true)
 		if err := w.sys.Close(context.Background()); err != nil {
 			w.log("close: %v", err)
 		}
@@ -372,6 +402,11 @@ func (w *world) crash() {
 	}
 	if w.often(50) {
 		w.mirror()
+		return
+	}
+	w.fell(false)
+	if w.shape.owners && w.more.IntN(2) == 0 {
+		w.takeOver()
 		return
 	}
 	if w.o.Plain {
@@ -398,6 +433,7 @@ func (w *world) reborn(why string) {
 		w.log("%s", why)
 	}
 	w.restart++
+	w.fell(false)
 	w.sys = nil
 	for _, k := range w.workers {
 		k.cutOff()
@@ -420,7 +456,14 @@ func (w *world) mirror() {
 	if !ok {
 		return
 	}
+	if !w.o.Plain && !w.o.Narrow && w.restful() {
+		w.checkClaims()
+		if before, ok = w.counts(); !ok {
+			return
+		}
+	}
 	w.mem.Sync()
+	w.fell(false)
 	w.log("crash at rest: %v", before)
 	w.restart++
 	w.mem.Crash(0)
@@ -467,83 +510,6 @@ func (w *world) counts() (map[string]tally, bool) {
 	return out, true
 }
 
-// operate is what people do: cancel, retry, pause, resume, change settings.
-func (w *world) operate() {
-	ctx := context.Background()
-	switch w.rng.IntN(6) {
-	case 0, 1:
-		if id, ok := w.led.anyID(w.rng); ok {
-			life := w.life
-			v := task.VerbCancel
-			switch k := w.rng.IntN(10); {
-			case k < 4:
-				v = task.VerbRetry
-			case k < 6 && w.deletes:
-				v = task.VerbDelete
-			}
-			w.led.changing(id, v)
-			err := w.sys.Change(ctx, v, []task.ID{id})[0]
-			w.log("verb %d on %v: %v", v, id, err)
-			if w.dying || w.life != life {
-				w.led.changed(id, v, task.ErrUnavailable)
-				break
-			}
-			w.led.changed(id, v, err)
-		}
-	case 2, 3:
-		paused := w.often(30)
-		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{Paused: &paused})
-		w.log("paused %v: %v", paused, err)
-	case 4:
-		claims := task.ClaimsMode(w.rng.IntN(2))
-		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{Claims: &claims})
-		w.log("claims %d: %v", claims, err)
-	default:
-		n := int32(1 + w.rng.IntN(6))
-		_, err := w.sys.SetQueue(ctx, queueNames[w.rng.IntN(2)], task.QueuePatch{MaxAttempts: &n})
-		w.log("attempts %d: %v", n, err)
-	}
-	w.died()
-}
-
-// watching is someone who waits for the end of a task.
-type watching struct {
-	task.Watch
-	life  int
-	calls int
-}
-
-// watch has someone wait for the end of a task.
-func (w *world) watch() {
-	id, ok := w.led.anyID(w.rng)
-	if !ok {
-		return
-	}
-	x := &watching{life: w.life}
-	x.ID = id
-	k := w.led.tasks[id]
-	x.Done = func(*task.Watch) {
-		x.calls++
-		w.log("who waits for %s hears %v %v", k.key, x.Info.State, x.Err) // the order of watches is no promise: not in the sum
-		switch {
-		case x.calls > 1:
-			w.led.cry("watch", "the watch of %s ended %d times", k.key, x.calls)
-		case x.Err != nil && x.Err.Code == task.Unavailable:
-		case x.Err != nil:
-			if k.deleted == 0 && !w.led.sent[k.key].purged {
-				w.led.cry("watch", "the watch of %s ended with %v", k.key, x.Err)
-			}
-		case !x.Info.State.Final() || x.Info.ID != id:
-			w.led.cry("watch", "the watch of %s ended with %v of %v", k.key, x.Info.State, x.Info.ID)
-		case k.completed != nil && x.Info.State != task.Succeeded:
-			w.led.cry("watch", "the watch of %s, which was completed, ended with %v", k.key, x.Info.State)
-		}
-	}
-	w.log("someone waits for %s", k.key)
-	w.sys.Watch(&x.Watch)
-	w.watches = append(w.watches, x)
-}
-
 // drain heals the world and lets it come to rest: every number is answered, every
 // task ends.
 func (w *world) drain() bool {
@@ -552,6 +518,8 @@ func (w *world) drain() bool {
 		c.to(c.most, "for the drain")
 	}
 	w.led.draining = true
+	clear(w.paused)
+	w.old = nil
 	for _, k := range w.workers {
 		k.cutOff()
 	}
