@@ -6,7 +6,7 @@ import "github.com/penstock-io/penstock/internal/task"
 // queues, each exact in itself. A share that n cuts short goes on next time.
 func (m *Machine) dispatchTo(no uint32, n int) {
 	s := m.sessionOf(no)
-	if s == nil || s.detached {
+	if s == nil || s.detached || s.beat.Add(s.ttl) <= m.now { // what lapses in this very Apply gets nothing in it
 		return
 	}
 	if m.careful(s) {

@@ -321,9 +321,9 @@ func (t *modelTask) finisherGone(s *Store) bool {
 
 func (m *Model) dispatched(no uint32, n int) error {
 	s := m.sessions[no]
-	if s == nil || s.detached {
+	if s == nil || s.detached || s.beat.Add(s.ttl) <= m.rig.Now {
 		if len(m.rig.Leased) > 0 {
-			return fmt.Errorf("session %d is not there and got %d tasks", no, len(m.rig.Leased))
+			return fmt.Errorf("session %d is not there, or past its TTL, and got %d tasks", no, len(m.rig.Leased))
 		}
 		return nil
 	}
