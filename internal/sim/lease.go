@@ -154,7 +154,7 @@ func (w *world) sending(os []task.Outcome) func(b *task.OutcomeBatch) {
 		d      task.Delivery
 		shakes int
 	}
-	seen, sent := map[task.Token]newer{}, w.now
+	seen := map[task.Token]newer{}
 	for i := range os {
 		o := &os[i]
 		t := w.led.bySeq[seqKey(o.Token.Partition, o.Token.Seq)]
@@ -163,6 +163,9 @@ func (w *world) sending(os []task.Outcome) func(b *task.OutcomeBatch) {
 		}
 		if t.held != nil && t.held.d.Token == o.Token {
 			t.held.over = true
+		}
+		if t.saidUnder != o.Token {
+			t.saidUnder, t.saidAt = o.Token, w.now
 		}
 		if n := len(t.seen); n > 0 && t.seen[n-1].Token.Fence() > o.Token.Fence() {
 			seen[o.Token] = newer{t.seen[n-1], t.shakes}
@@ -176,7 +179,8 @@ func (w *world) sending(os []task.Outcome) func(b *task.OutcomeBatch) {
 			o := &b.Outcomes[i]
 			n, stale := seen[o.Token]
 			t := w.led.bySeq[seqKey(o.Token.Partition, o.Token.Seq)]
-			if t != nil && b.Codes[i] == task.OK && !stale {
+			if t != nil && b.Codes[i] == task.OK && !stale && t.saidUnder == o.Token {
+				sent := t.saidAt // a repeat is answered as the first was, whose answer was lost
 				if t.notFrom, t.notBefore = sent, w.retryFrom(w.led.sent[t.key], o, sent); o.Kind == task.OutcomeComplete && t.endedBy == 0 {
 					t.endedBy = sent
 				}

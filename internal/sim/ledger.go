@@ -40,6 +40,8 @@ type known struct {
 	completed *told      // the first completion that was accepted
 	held      *hold      // the last lease
 	shakes    int        // when that was given
+	saidUnder task.Token // the lease under which an outcome was sent last,
+	saidAt    task.Time  // and when the first under it was
 	notFrom   task.Time  // when a retry was asked for,
 	notBefore task.Time  // and when it may come
 	shown     task.State // by the last read

@@ -204,7 +204,7 @@ func (w *world) checkLate(in *task.Info) {
 	}
 	// Whose time came while it ran, under an owner that is gone, has its entry again
 	// when it is read.
-	end := max(x.lastSent.Add(x.spec.Delay), x.spec.RunAt).Add(x.spec.ExpireAfter)
+	end := max(max(x.lastSent, t.at).Add(x.spec.Delay), x.spec.RunAt).Add(x.spec.ExpireAfter)
 	if x.spec.ExpireAfter != 0 && x.lastSent != 0 && (w.shakes == 0 || w.shookLast < end) && w.now >= end.Add(sweepLate) {
 		w.led.cry("overdue", "%s is %v, %d ms past its expiry", t.key, in.State, w.now.Sub(end))
 	}
