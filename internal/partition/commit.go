@@ -46,7 +46,8 @@ func (r *Runner) encode(t *turn) error {
 	return nil
 }
 
-// encodeDeletes leaves out what the same batch puts anew: a key is named once.
+// encodeDeletes relies on the machine to name a key once: what is put anew is not
+// dropped as well.
 func (r *Runner) encodeDeletes(t *turn) {
 	o, e, b := &r.out, &r.enc, &t.batch
 	for i := range o.DropMarks {
@@ -62,10 +63,9 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendChunkPrefix(e.key[:0], r.p, pl)
 		r.deletePrefix(t)
 	}
-	dropped := without(o.DropTimed, o.Timed, func(w *queue.Timed) queue.Place { return w.Place })
-	sortPlaces(dropped)
-	for i := range dropped {
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, dropped[i])
+	sortPlaces(o.DropTimed)
+	for i := range o.DropTimed {
+		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropTimed[i])
 		b.Delete(e.key)
 	}
 	for i := range o.Purges {
@@ -79,11 +79,11 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.end = record.AppendChunkPrefix(e.end[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.To})
 		b.DeleteRange(e.key, e.end)
 	}
-	for _, k := range without(o.DropExpiries, o.Expiries, func(w *queue.Expiry) queue.ExpiryKey { return w.Key }) {
+	for _, k := range o.DropExpiries {
 		e.key = record.AppendExpiryKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
-	for _, seq := range without(o.DropWheres, o.Wheres, func(w *queue.Where) task.Seq { return w.Seq }) {
+	for _, seq := range o.DropWheres {
 		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
@@ -106,11 +106,11 @@ func (r *Runner) deleteLast(t *turn) {
 		e.key = record.AppendProducerKey(e.key[:0], r.p, p.Queue, p.Producer)
 		b.Delete(e.key)
 	}
-	for _, s := range without(o.DropSessions, o.Sessions, func(w *queue.SessionState) string { return w.Session }) {
+	for _, s := range o.DropSessions {
 		e.key = record.AppendSessionKey(e.key[:0], r.p, s)
 		b.Delete(e.key)
 	}
-	for _, k := range without(o.DropDead, o.Dead, func(w *queue.DeadLetter) queue.DeadKey { return w.Key }) {
+	for _, k := range o.DropDead {
 		e.key = record.AppendDeadKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
@@ -121,7 +121,7 @@ func (r *Runner) deleteLast(t *turn) {
 	for i := range o.DropQueues {
 		r.deleteQueue(t, &o.DropQueues[i])
 	}
-	for _, k := range without(o.DropFinished, o.Finished, func(w *queue.Finished) queue.FinishedKey { return w.Key }) {
+	for _, k := range o.DropFinished {
 		e.key = record.AppendFinishedKey(e.key[:0], r.p, k)
 		b.Delete(e.key)
 	}
@@ -131,7 +131,7 @@ func (r *Runner) deleteLast(t *turn) {
 		e.key = record.AppendSegmentKey(e.key[:0], r.p, s)
 		b.Delete(e.key)
 	}
-	for _, seq := range without(o.DropClaims, o.Claims, func(w *queue.Claim) task.Seq { return w.Seq }) {
+	for _, seq := range o.DropClaims {
 		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
 		b.Delete(e.key)
 	}
@@ -139,24 +139,6 @@ func (r *Runner) deleteLast(t *turn) {
 		e.key = record.AppendListKey(e.key[:0], r.p, k)
 		b.SingleDelete(e.key) // written once
 	}
-}
-
-// without returns the dropped keys that no put of the same batch names.
-func without[K comparable, W any](dropped []K, puts []W, keyOf func(*W) K) []K {
-	if len(dropped) == 0 || len(puts) == 0 {
-		return dropped
-	}
-	again := make(map[K]struct{}, len(puts))
-	for i := range puts {
-		again[keyOf(&puts[i])] = struct{}{}
-	}
-	left := dropped[:0]
-	for _, k := range dropped {
-		if _, put := again[k]; !put {
-			left = append(left, k)
-		}
-	}
-	return left
 }
 
 // deletePrefix deletes every key that begins with the encoder's key.
