@@ -193,53 +193,45 @@ func (m *Machine) dropFromSessions(q *queueOf) {
 }
 
 // resume gives the session the leases it says it holds, where they are still
-// good; the others are lost.
+// good; the others are lost. What the machine had leased to it besides, an attempt
+// at the same task too, was never received, and goes back without blame.
 func (m *Machine) resume(s *session, o *Open) {
+	kept := make(map[uint32]struct{}, len(o.Options.Running))
 	for _, t := range o.Options.Running {
-		if !m.resumeOne(s, t) {
+		if i, ok := m.resumeOne(s, t); ok {
+			kept[i] = struct{}{}
+		} else {
 			o.Lost = append(o.Lost, t)
 		}
 	}
-	// What the machine had leased to it and it does not name was never received.
-	if len(o.Options.Running) > 0 || s.running > 0 {
-		m.dropUnnamed(s, o.Options.Running)
-	}
-	m.restart.back(m, s.opts.ID)
-}
-
-func (m *Machine) resumeOne(s *session, t task.Token) bool {
-	i, ok := m.index.get(t.Seq)
-	if !ok {
-		return false
-	}
-	x := m.slab.at(i)
-	if x.told != toldNone || !m.wasLast(x, &t) {
-		return false
-	}
-	switch x.state {
-	case slotRunning:
-		return x.session == s.no
-	case slotHeld, slotReady:
-		// A lease of an earlier owner, or one that lapsed and was not given out again.
-		m.takeBack(i, s)
-		return true
-	}
-	return false
-}
-
-// dropUnnamed hands back, without blame, what is leased to s but not named.
-func (m *Machine) dropUnnamed(s *session, named []task.Token) {
-	have := make(map[task.Seq]struct{}, len(named))
-	for _, t := range named {
-		have[t.Seq] = struct{}{}
-	}
 	for i := s.head; i != NoSlot; {
 		next := m.slab.at(i).next
-		if _, ok := have[m.slab.at(i).seq]; !ok {
+		if _, ok := kept[i]; !ok {
 			m.giveBack(i)
 		}
 		i = next
 	}
+	m.restart.back(m, s.opts.ID)
+}
+
+func (m *Machine) resumeOne(s *session, t task.Token) (uint32, bool) {
+	i, ok := m.index.get(t.Seq)
+	if !ok {
+		return NoSlot, false
+	}
+	x := m.slab.at(i)
+	if x.told != toldNone || !m.wasLast(x, &t) {
+		return NoSlot, false
+	}
+	switch x.state {
+	case slotRunning:
+		return i, x.session == s.no
+	case slotHeld, slotReady:
+		// A lease of an earlier owner, or one that lapsed and was not given out again.
+		m.takeBack(i, s)
+		return i, true
+	}
+	return NoSlot, false
 }
 
 // closeSession ends a session in order: its leases go back without blame.
