@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-func runStorm(t *testing.T, parts int, through func(*storm) (calm func())) {
+func runStorm(t *testing.T, parts int, through func(*storm) (calm func(), quiet func() bool)) {
 	s := &storm{T: t}
 	mem := store.NewMem(store.MemOptions{Manual: true, PunishSingleDelete: true, Fault: s.fault,
 		Shows: func(_ uint16, pending int) int { return rand.IntN(pending + 1) }})
@@ -54,9 +55,9 @@ func runStorm(t *testing.T, parts int, through func(*storm) (calm func())) {
 	s.w = &world{sys: steady{n}, mem: mem, parts: parts, led: newLedger()}
 	s.w.led.log = func(string, ...any) {}
 	s.faulty.Store(true)
-	calm := func() {}
+	calm, quiet := func() {}, func() bool { return s.broken.Load() == 0 }
 	if through != nil {
-		calm = through(s)
+		calm, quiet = through(s)
 	}
 
 	var producers, workers sync.WaitGroup
@@ -75,6 +76,12 @@ func runStorm(t *testing.T, parts int, through func(*storm) (calm func())) {
 		d *= 20
 	}
 	<-time.After(d)
+	for range 20 { // too little has happened to show anything
+		if !quiet() {
+			break
+		}
+		<-time.After(d)
+	}
 	s.faulty.Store(false)
 	calm()
 	s.calm.Store(true)
@@ -92,6 +99,11 @@ func runStorm(t *testing.T, parts int, through func(*storm) (calm func())) {
 	})
 	close(stop)
 	workers.Wait()
+	s.until("every worker session has ended", func() bool { // one that was between two connections lapses
+		return !slices.ContainsFunc(n.Sizes(), func(z string) bool {
+			return !strings.Contains(z, " Sessions:0 ") || !strings.Contains(z, " Away:0 ")
+		})
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.w.inspect()
@@ -271,10 +283,6 @@ func (h *hand) serve(ses task.Session, stop chan struct{}) {
 	}
 	beat := time.NewTicker(500 * time.Millisecond)
 	defer beat.Stop()
-	var anew <-chan time.Time
-	if h.s.wire && !on("a lease nobody runs") {
-		anew = time.After(time.Minute)
-	}
 	for {
 		select {
 		case d := <-h.in:
@@ -289,9 +297,6 @@ func (h *hand) serve(ses task.Session, stop chan struct{}) {
 			}
 			h.report(ses)
 		case <-h.lost:
-			return
-		case <-anew: // what it is said to run and does not goes back
-			ses.Close()
 			return
 		case <-stop:
 			ses.Close()

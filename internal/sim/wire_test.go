@@ -20,7 +20,7 @@ func TestStormOverALossyWire(t *testing.T) {
 }
 
 // overWire puts a client, a lossy network and a server before the storm's node.
-func overWire(s *storm) (calm func()) {
+func overWire(s *storm) (calm func(), quiet func() bool) {
 	net := newPipes()
 	srv, err := handler.New(handler.Options{Broker: s.n, Inspector: s.n})
 	if err != nil {
@@ -47,5 +47,5 @@ func overWire(s *storm) (calm func()) {
 	})
 	s.br, s.wire = conn, true
 	net.lossy.Store(true)
-	return net.mend
+	return net.mend, func() bool { return net.lost.Load() == 0 || s.broken.Load() == 0 }
 }
