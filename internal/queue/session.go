@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -148,10 +149,10 @@ func (m *Machine) unawait(s *session) {
 	}
 }
 
-// adoptQueue lets the sessions that name a new queue serve it. Each is a matter of
-// its own: their order does not count.
+// adoptQueue lets the sessions that name a new queue serve it, in the order of
+// their numbers: in that its types come to be known.
 func (m *Machine) adoptQueue(q *queueOf) {
-	for no := range m.awaited[q.state.Name] {
+	for _, no := range slices.Sorted(maps.Keys(m.awaited[q.state.Name])) {
 		s := m.sessionOf(no)
 		x := sessionQueue{q, s.weights[q.state.Name]}
 		i, _ := slices.BinarySearchFunc(s.queues, x, bySessionQueue)

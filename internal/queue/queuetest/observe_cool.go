@@ -24,19 +24,17 @@ func (m *Model) openedSession(o *queue.Open) error {
 	if s.ttl == 0 {
 		s.ttl = task.DefaultSessionTTL
 	}
-	named := map[*modelTask]bool{}
+	kept := map[*modelTask]bool{}
 	for _, k := range o.Options.Running {
 		t := m.tasks[k.Seq]
 		lost := slices.Contains(o.Lost, k)
-		if t != nil {
-			named[t] = true
-		}
 		if m.resumed(s, o.Session, t, k) == lost {
 			return fmt.Errorf("session %q resumes %+v: lost is %v", o.Options.ID, k, lost)
 		}
+		kept[t] = !lost || kept[t]
 	}
 	for _, t := range slices.Clone(s.leases) {
-		if !named[t] {
+		if !kept[t] {
 			m.back(t)
 		}
 	}
