@@ -180,9 +180,18 @@ func (r *Runner) readRefill(l *refill) {
 func (r *Runner) readStretch(l *refill, want *queue.LaneWant, end []byte) bool {
 	waiting := l.loaded.Waiting
 	s := queue.Stretch{Load: want.Load, From: len(waiting)}
-	for len(waiting) < s.From+want.Limit {
+	for {
 		if !l.it.Next() || bytes.Compare(l.it.Key(), end) >= 0 {
 			s.End = true
+			break
+		}
+		if len(waiting) == s.From+want.Limit {
+			var next queue.Waiting
+			if err := l.dec.Waiting(l.it.Key(), l.it.Value(), &next); err != nil {
+				l.err = r.unreadable(l.it.Key(), err)
+				return false
+			}
+			s.Next, s.Ready = next.Place, next.Enqueued
 			break
 		}
 		waiting = append(waiting, queue.Waiting{})

@@ -22,6 +22,8 @@ type checker struct {
 	m      *Machine
 	lanes  map[*lane]*laneTally
 	queues map[*queueOf]*queueTally
+
+	inTurnSum int // of lanes that have something for workers that are here
 }
 
 func (c *checker) run() error {
@@ -75,6 +77,9 @@ func (c *checker) run() error {
 		if err := c.queue(q); err != nil {
 			return fmt.Errorf("queue %q: %w", q.state.Name, err)
 		}
+	}
+	if c.inTurnSum != m.inTurn {
+		return fmt.Errorf("lanes in turn for workers that are here: %d counted, %d found", m.inTurn, c.inTurnSum)
 	}
 	return c.sessions()
 }
@@ -301,6 +306,9 @@ func (c *checker) queue(q *queueOf) error {
 			types[l.group.typ] += n
 		}
 	}
+	if err := c.inTurn(q); err != nil {
+		return err
+	}
 	if open != q.open {
 		return fmt.Errorf("to be dispatched: %d counted, %d found", q.open, open)
 	}
@@ -312,6 +320,29 @@ func (c *checker) queue(q *queueOf) error {
 	if !more && (st.Births != t.births || st.Timed != t.timed) {
 		return fmt.Errorf("all in memory: %d births and %d timed, but counted %d and %d", t.births, t.timed, st.Births, st.Timed)
 	}
+	return nil
+}
+
+// inTurn counts the queue's lanes that have something to dispatch.
+func (c *checker) inTurn(q *queueOf) error {
+	all, named := 0, 0
+	for _, t := range q.typeList {
+		n := 0
+		for g := t.groups; g != nil; g = g.next {
+			n += g.lanes.len()
+		}
+		if n != t.inTurn {
+			return fmt.Errorf("lanes in turn of type %q: %d counted, %d found", t.name, t.inTurn, n)
+		}
+		all += n
+		if t.served > 0 {
+			named += n
+		}
+	}
+	if all != q.inTurn || named != q.inNamed {
+		return fmt.Errorf("lanes in turn: %d, %d of them of types that are named, counted; %d and %d found", q.inTurn, q.inNamed, all, named)
+	}
+	c.inTurnSum += q.servedInTurn()
 	return nil
 }
 

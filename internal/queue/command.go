@@ -150,12 +150,16 @@ type LaneWant struct {
 	Limit int
 }
 
-// Stretch is what was read of a LaneWant: Loaded.Waiting[From:To]. End says that
-// the lane has none behind them in this class.
+// Stretch is what was read of a LaneWant: Loaded.Waiting[From:To]. Next is the place
+// of the record behind them, and Ready since when it is ready if it is a birth; End
+// says that the lane has none behind them in this class. Without Next a lane would
+// have to be read again only to know when it is next.
 type Stretch struct {
 	Load     uint32
 	From, To int
 	End      bool
+	Next     Place
+	Ready    task.Time
 }
 
 // Loaded answers a Want. Exactly one group of fields is used, by Want.What.

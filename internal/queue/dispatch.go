@@ -124,7 +124,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		}
 		m.use(l)
 		if l.stored {
-			m.urge(l.group)
+			m.urge(l, sv)
 			return got
 		}
 		i := m.first(l)

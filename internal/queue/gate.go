@@ -31,6 +31,7 @@ func (m *Machine) park(l *lane) bool {
 			continue
 		}
 		m.countOpen(l, -int(l.ready)-btoi(l.stored))
+		m.countInTurn(l.group.typ, -1)
 		l.group.lanes.remove(int(l.pos - 1))
 		m.fixGroup(l.group)
 		l.gate = uint8(i + 1)

@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"iter"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // queueOf is a queue: settings, exact counts, lanes, and who serves them.
 //
@@ -22,6 +26,8 @@ type queueOf struct {
 	lastLane *lane            // the one asked for last: producers repeat themselves
 	paused   parked
 
+	inTurn    int       // lanes that have something to dispatch,
+	inNamed   int       // and those of types that sessions name
 	servedAll int       // sessions that serve every type
 	lastAll   task.Time // when the last one was here
 	workers   int       // sessions that serve any
@@ -49,6 +55,7 @@ type typeOf struct {
 	groups *group // one a priority, through next
 	list   int    // in the queue's list + 1
 	lanes  int    // of all groups
+	inTurn int    // lanes that have something to dispatch
 	served int    // sessions that name it
 	last   task.Time
 	open   int // as the queue's
@@ -198,29 +205,40 @@ func (m *Machine) pick(q *queueOf, sv *serves) *lane {
 	return nil
 }
 
-// pickGroup is the first group of a level that sv serves. It looks at what is
-// fewer: the types served, or those that have something.
+// pickGroup is the first group of a level that sv serves.
 func (m *Machine) pickGroup(q *queueOf, prio uint8, sv *serves) *group {
 	var best *group
-	lv := &q.levels[prio]
-	if len(lv.items) <= len(sv.names) {
-		for _, g := range lv.items {
-			if (best == nil || groupOrder{}.less(g, best)) && sv.has(g.typ.name) {
-				best = g
-			}
-		}
-		return best
-	}
-	for _, name := range sv.names {
-		t := q.types[name]
-		if t == nil || t.open == 0 {
-			continue
-		}
-		if g := t.at(prio); g != nil && g.pos != 0 && (best == nil || groupOrder{}.less(g, best)) {
+	for g := range q.groups(prio, sv) {
+		if best == nil || (groupOrder{}).less(g, best) {
 			best = g
 		}
 	}
 	return best
+}
+
+// groups are those of a level that sv, which names types, serves, in no order
+// that counts. It looks at what is fewer: the types served, or those that have
+// something.
+func (q *queueOf) groups(prio uint8, sv *serves) iter.Seq[*group] {
+	return func(yield func(*group) bool) {
+		if lv := &q.levels[prio]; len(lv.items) <= len(sv.names) {
+			for _, g := range lv.items {
+				if sv.has(g.typ.name) && !yield(g) {
+					return
+				}
+			}
+			return
+		}
+		for _, name := range sv.names {
+			t := q.types[name]
+			if t == nil || t.open == 0 {
+				continue
+			}
+			if g := t.at(prio); g != nil && g.pos != 0 && !yield(g) {
+				return
+			}
+		}
+	}
 }
 
 // openFor is how much could be dispatched to a worker that serves sv, up to most.
@@ -257,6 +275,8 @@ func (m *Machine) countServing(s *session, n int) {
 
 func (m *Machine) countServingIn(s *session, q *queueOf, n int) {
 	q.workers += n
+	m.inTurn -= q.servedInTurn()
+	defer func() { m.inTurn += q.servedInTurn() }()
 	if s.serves.all {
 		q.servedAll += n
 		q.lastAll = m.now
@@ -264,11 +284,36 @@ func (m *Machine) countServingIn(s *session, q *queueOf, n int) {
 	}
 	for _, name := range s.serves.names {
 		t := m.typeNamed(q, name)
+		was := t.served > 0
 		t.served += n
+		if is := t.served > 0; is != was {
+			q.inNamed += t.inTurn * (btoi(is) - btoi(was))
+		}
 		t.last = m.now
 		if n < 0 {
 			m.dropType(t)
 		}
+	}
+}
+
+// servedInTurn is how many lanes of the queue have something for workers that are
+// here.
+func (q *queueOf) servedInTurn() int {
+	if q.servedAll > 0 {
+		return q.inTurn
+	}
+	return q.inNamed
+}
+
+// countInTurn counts lanes of a type that come to have something to dispatch.
+func (m *Machine) countInTurn(t *typeOf, n int) {
+	t.inTurn += n
+	t.queue.inTurn += n
+	if t.served > 0 {
+		t.queue.inNamed += n
+	}
+	if t.isServed() {
+		m.inTurn += n
 	}
 }
 

@@ -64,7 +64,7 @@ type lane struct {
 	waiting        int32  // in memory and not running: ready, scheduled or held
 	ready          int32  // ready in memory
 	window         int32  // how many tasks the lane may keep in memory
-	chunk          int32  // how many are read at once at most, while memory is short
+	chunk          int32  // how many it may have beyond its share: it grows when a worker has to wait for the lane
 	period         uint32 // in which a worker took from it last
 	sinceMark      int32  // dispatches since its marks were written
 	markedIn       uint32 // Apply that put a mark of it last
@@ -226,11 +226,13 @@ func (m *Machine) fixLane(l *lane) {
 	switch {
 	case any && l.pos == 0:
 		l.at = at
+		m.countInTurn(g.typ, 1)
 		g.lanes.push(l)
 	case any && l.at != at:
 		l.at = at
 		g.lanes.fix(int(l.pos - 1))
 	case !any && l.pos != 0:
+		m.countInTurn(g.typ, -1)
 		g.lanes.remove(int(l.pos - 1))
 	default:
 		return
@@ -425,7 +427,7 @@ func (m *Machine) makeLane(q *queueOf, prio uint8, n Names, calendar bool) *lane
 // addLane makes the in-memory side of a lane whose number is known.
 func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names, calendar bool) *lane {
 	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, calendar: calendar, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
-		window: int32(min(laneWindowMin, m.cfg.WindowTasks)), chunk: laneWindowIdle}
+		window: int32(min(laneWindowMin, m.cfg.WindowTasks))}
 	l.group.typ.lanes++
 	l.group.held++
 	if len(n.Limits) > 0 {

@@ -20,7 +20,8 @@ const (
 	loadsMax            = 4                       // reads of tasks under way; each
 	loadLanesMax        = 1_024                   // goes to so many lanes,
 	loadTasksMax        = 65_536                  // and brings so many tasks, at most
-	urgedMax            = 64                      // lanes behind one that is next and has to be read, that are read with it
+	urgedMax            = 1_024                   // lanes behind one that is next and has to be read, that are read with it,
+	lookaheadMax        = 4_096                   // of so many that are next
 	evictLanesMax       = 1_024                   // lanes looked at, in one Apply, for tasks that need not be in memory
 	evictTasksMax       = 8_192                   // tasks that leave it then
 	fadingMax           = 1_024                   // lanes without tasks that wait for the tick to go

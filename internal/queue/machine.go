@@ -35,18 +35,23 @@ type Machine struct {
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
 	dirtyList []*queueOf
 
-	lanes     []*lane // by no; nil = free
-	freeLanes []uint32
-	fading    []*lane                // they may have no more tasks
-	low       line                   // they run low in memory and have more in the store
-	urged     line                   // they are next and have to be read
-	period    uint32                 // of now, in lanePeriods
-	active    [2]int                 // lanes that workers took from in this period, and in the last
-	wakes     heap[*lane, wakeOrder] // those whose timed tasks will have to be read
-	hand      int                    // of the eviction, in lanes
-	loads     map[uint32]*load       // under way
-	reserved  int                    // tasks that they may bring
-	reading   int                    // Wants that are not answered
+	lanes      []*lane // by no; nil = free
+	freeLanes  []uint32
+	fading     []*lane                // they may have no more tasks
+	low        line                   // they run low in memory and have more in the store
+	urged      line                   // they are next and have to be read
+	period     uint32                 // of now, in lanePeriods
+	active     [2]int                 // lanes that workers took from in this period, and in the last
+	wakes      heap[*lane, wakeOrder] // those whose timed tasks will have to be read
+	hand       int                    // of the eviction, in lanes
+	loads      map[uint32]*load       // under way
+	reserved   int                    // tasks that they may bring
+	budget     int                    // tasks that may be in memory (measure)
+	share      int                    // of one lane, while memory is short
+	evictLooks int                    // lanes looked at, in this Apply, for tasks that need not be in memory
+	inTurn     int                    // lanes that have something for workers that are here
+	lookahead  lookahead
+	reading    int // Wants that are not answered
 
 	stopped    task.Time // when the owner itself was last stopped for a while
 	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply
@@ -108,6 +113,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.counter = cfg.First
 	m.producers.init(snap.Producers)
 	m.idems.init(m.now, snap.NextIdem)
+	m.measure()
 	m.loadQueues(snap)
 	m.history.init(snap)
 	m.loadRestart(snap)
@@ -124,6 +130,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	m.out = out
 	m.batch++
 	m.tell(now, m.meta.Offset)
+	m.measure()
 	out.Batch, out.Now = m.batch, m.now
 	if m.lostMarks != nil {
 		out.DropMarks = append(out.DropMarks, m.lostMarks...)

@@ -11,9 +11,6 @@ type streamKey struct {
 
 func (a streamKey) less(b streamKey) bool { return a.due < b.due || a.due == b.due && a.seq < b.seq }
 
-// after is the least key greater than a.
-func (a streamKey) after() streamKey { return streamKey{a.due, a.seq + 1} }
-
 // stream is one of a lane's two sorted runs of records in the store: its births,
 // or its timed tasks. What stands before next is in memory; what stands there or
 // behind may be in the store alone.
@@ -28,9 +25,10 @@ type stream struct {
 	first streamKey // the least that did so in that Apply,
 	count int       // and how many
 
-	load   *load
-	min    streamKey // least key that went to the store alone since the load under way began
-	minSet bool
+	load     *load
+	min      streamKey // least key that went to the store alone since the load under way began,
+	minReady task.Time // and since when that is ready
+	minSet   bool
 }
 
 // behind says whether a record with this key has to stay in the store alone,
@@ -55,7 +53,7 @@ func (s *stream) back(k streamKey, ready task.Time) {
 		s.more, s.next, s.ready = true, k, ready
 	}
 	if s.load != nil && (!s.minSet || k.less(s.min)) {
-		s.min, s.minSet = k, true
+		s.min, s.minReady, s.minSet = k, ready, true
 	}
 }
 
@@ -65,16 +63,15 @@ func (s *stream) birthAt() position { return position{s.ready, s.next.seq} }
 // begin notes that a load is under way.
 func (s *stream) begin(ld *load) { s.load, s.minSet = ld, false }
 
-// filled takes the end of a load: last is the key of the last record that it
-// brought, if n > 0; end says that there was none behind it.
-func (s *stream) filled(n int, last streamKey, ready task.Time, end bool) {
-	s.load = nil
-	if n > 0 {
-		s.next, s.ready = last.after(), ready
+// filled takes the end of a load: next is the key of the record behind what it
+// brought, and ready since when that is ready; end says that there was none.
+func (s *stream) filled(next streamKey, ready task.Time, end bool) {
+	s.load, s.more = nil, !end
+	if s.more {
+		s.next, s.ready = next, ready
 	}
-	s.more = !end
 	if s.minSet && (!s.more || s.min.less(s.next)) {
-		s.more, s.next = true, s.min
+		s.more, s.next, s.ready = true, s.min, s.minReady
 	}
 	s.minSet = false
 }

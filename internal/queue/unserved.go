@@ -40,7 +40,8 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 		for left > 0 && g.lanes.len() > 0 {
 			l := g.lanes.items[0]
 			if l.stored {
-				m.urge(g)
+				sv := newServes([]string{t.name})
+				m.urge(l, &sv)
 				break
 			}
 			i := m.first(l)

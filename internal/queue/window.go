@@ -66,7 +66,7 @@ func (m *Machine) runLow(l *lane) {
 }
 
 func (m *Machine) wantsBirths(l *lane) bool {
-	return l.moreBirths() && l.born.load == nil && (l.waiting < l.window/2 || l.stored && l.at == l.born.birthAt())
+	return l.moreBirths() && l.born.load == nil && (l.waiting < m.windowOf(l)/2 || l.stored && l.at == l.born.birthAt())
 }
 
 func (m *Machine) wantsTimed(l *lane) bool {
@@ -74,7 +74,7 @@ func (m *Machine) wantsTimed(l *lane) bool {
 		return false
 	}
 	t := &l.side.timed
-	return t.next.due <= m.clockOf(l).Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == m.timedAt(l))
+	return t.next.due <= m.clockOf(l).Add(timedLead) && (l.waiting < m.windowOf(l)/2 || l.stored && l.at == m.timedAt(l))
 }
 
 // use notes that a worker takes from the lane, or waits for it.
@@ -94,10 +94,14 @@ func (m *Machine) use(l *lane) {
 // isActive says whether workers took from the lane lately.
 func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.period != 0 }
 
-// budget is how many tasks may be in memory: so many that the records of all are
-// kept as well, by the size of those that came in lately.
-func (m *Machine) budget() int {
-	return min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
+// measure sets, for this Apply, how many tasks may be in memory, so many that the
+// records of all are kept as well, by the size of those that came in lately; and
+// how many each lane may have while memory is short, so that each of those that
+// have something for a worker that is here can have as many.
+func (m *Machine) measure() {
+	m.budget = min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
+	m.share = max(m.budget/max(m.active[0], m.active[1], m.inTurn, 1), 1)
+	m.evictLooks = 0
 }
 
 // noteSize follows the size of the tasks that come into memory.
@@ -108,36 +112,29 @@ func (m *Machine) noteSize(size uint32) {
 // sizeShift: a 64th of each task's size goes into the mean.
 const sizeShift = 6
 
-// share is how many tasks a lane may have read at once while memory is short: so
-// that each of those that workers take from, or that wait for it, can have as many.
-func (m *Machine) share() int {
-	return max(m.budget()/max(m.active[0], m.active[1], m.low.len(), 1), 1)
+// windowOf is how many tasks the lane may have in memory now.
+func (m *Machine) windowOf(l *lane) int32 {
+	if m.isShort() {
+		return min(l.window, max(int32(m.share), l.chunk))
+	}
+	return l.window
 }
 
-// urge has the first lane of a group read, however full memory is, and with it
-// those that come after it and have to be read too: a worker waits.
-func (m *Machine) urge(g *group) {
-	for _, l := range g.lanes.items[:min(urgedMax, g.lanes.len())] {
-		if l.stored && !l.urged && (m.wantsBirths(l) || m.wantsTimed(l)) {
-			m.use(l)
-			l.urged = true
-			m.urged.push(l)
-		}
-	}
-}
+// isWanted says whether workers take from the lane, or could.
+func (m *Machine) isWanted(l *lane) bool { return m.isActive(l) || l.group.typ.isServed() }
 
 // isShort says that half of what memory may hold is in use: then it is for those
 // lanes that workers take from.
-func (m *Machine) isShort() bool { return m.waiting+m.reserved >= m.budget()/2 }
+func (m *Machine) isShort() bool { return m.waiting+m.reserved >= m.budget/2 }
 
 // room says whether the lane may take a new task into memory. While memory is
 // short, those that nobody takes from may have a few only.
 func (m *Machine) room(l *lane) bool {
 	used := m.waiting + m.reserved
-	if used >= m.budget() || l.waiting >= l.window {
+	if used >= m.budget || l.waiting >= l.window {
 		return false
 	}
-	return !m.isShort() || m.isActive(l) || l.waiting < laneWindowIdle
+	return !m.isShort() || l.waiting < laneWindowIdle || m.isWanted(l) && l.waiting < int32(m.share)
 }
 
 // refills is what one Apply asks to be read.
@@ -151,29 +148,26 @@ func (r *refills) timedOf(l *lane) *Want {
 }
 
 // isFull says that no more may be asked for now.
-func (r *refills) isFull(m *Machine) bool {
-	return m.reading+btoi(r.births.Lanes != nil)+btoi(r.timed.Lanes != nil)+btoi(r.calendar.Lanes != nil) >= loadsMax ||
-		full(&r.births) || full(&r.timed) || full(&r.calendar)
-}
+func (r *refills) isFull() bool { return full(&r.births) || full(&r.timed) || full(&r.calendar) }
 
 // wantRefills asks for the next tasks of lanes: first those that workers wait
 // for, then, as far as memory reaches, those that run low, in turn.
 func (m *Machine) wantRefills() {
-	if m.urged.len() == 0 && m.low.len() == 0 {
+	if m.reading >= loadsMax || m.urged.len() == 0 && m.low.len() == 0 {
 		return
 	}
 	r := refills{Want{What: WantBirths}, Want{What: WantTimed}, Want{What: WantTimed}}
-	for m.urged.len() > 0 && !r.isFull(m) {
+	for m.urged.len() > 0 && !r.isFull() {
 		l := m.urged.front()
 		m.urged.pop()
 		if l.urged = false; !l.gone {
-			m.refillLane(l, &r, min(laneWindowTiny, m.share()))
+			m.refillLane(l, &r, min(laneWindowTiny, m.share))
 		}
 	}
-	for n := m.low.len(); n > 0 && m.waiting+m.reserved < m.budget() && !r.isFull(m); n-- {
+	for n := m.low.len(); n > 0 && m.waiting+m.reserved < m.budget && !r.isFull(); n-- {
 		l := m.low.front()
 		m.low.pop()
-		if l.low = false; !l.gone && (m.isActive(l) || !m.isShort()) { // else it is read when a worker waits for it
+		if l.low = false; !l.gone && (!m.isShort() || m.isWanted(l)) { // else it is read when a worker waits for it
 			m.refillLane(l, &r, 0)
 		}
 	}
@@ -205,13 +199,10 @@ func (m *Machine) refillLane(l *lane, r *refills, least int) {
 
 // refillSize is how many tasks the lane may take in.
 func (m *Machine) refillSize(l *lane, least int) int {
-	free := m.budget() - m.waiting - m.reserved
-	n := int(l.window - l.waiting)
-	if m.isShort() {
-		n = min(n, m.share(), int(l.chunk))
-	}
+	free := m.budget - m.waiting - m.reserved
+	n := min(int(m.windowOf(l)-l.waiting), max(m.share, int(l.chunk)))
 	if n <= 0 { // others of it fill its window, and this one is first
-		n = laneWindowTiny
+		n = min(laneWindowTiny, m.share)
 	}
 	if n > free && least > 0 {
 		free += m.evict(n - max(free, 0))
@@ -234,18 +225,20 @@ func (m *Machine) ask(l *lane, w *Want, c task.Class, s *stream, n int) {
 	w.Limit += n
 }
 
-// evict makes room for n tasks: waiting ones of idle lanes are left to the store. It returns for how many.
+// evict makes room for n tasks: waiting ones of idle lanes are left to the store,
+// and of others what is beyond their share. It returns for how many.
 func (m *Machine) evict(n int) int {
 	n = min(n, evictTasksMax)
 	got := 0
-	for range min(evictLanesMax, 2*len(m.lanes)) {
-		if got >= n {
-			break
-		}
+	for ; got < n && m.evictLooks < min(evictLanesMax, 2*len(m.lanes)); m.evictLooks++ {
 		m.hand = (m.hand + 1) % len(m.lanes)
-		l := m.lanes[m.hand]
-		if l != nil && l.waiting > 0 && !m.isActive(l) {
+		switch l := m.lanes[m.hand]; {
+		case l == nil || l.waiting == 0:
+		case !m.isActive(l):
 			got += m.evictLane(l, n-got)
+		case int(l.waiting) > m.share:
+			l.chunk /= 2
+			got += m.evictLane(l, min(n-got, int(l.waiting)-m.share))
 		}
 	}
 	return got
@@ -391,15 +384,7 @@ func (m *Machine) refill(s *Stretch, ws []Waiting, view uint64) {
 	for k := range ws { // the load is under way until the end: what is put alone meanwhile is noted
 		m.out.Taken = append(m.out.Taken, m.takeIn(l, ld, &ws[k]))
 	}
-	var last streamKey
-	var ready task.Time
-	if n := len(ws); n > 0 {
-		last, ready = streamKey{ws[n-1].Place.Due, ws[n-1].Place.Seq}, ws[n-1].Enqueued
-	}
-	if !s.End {
-		l.chunk = min(4*l.chunk, laneWindowMax)
-	}
-	st.filled(len(ws), last, ready, s.End)
+	st.filled(streamKey{s.Next.Due, s.Next.Seq}, s.Ready, s.End)
 	m.tailChanged(l)
 }
 

@@ -56,12 +56,19 @@ func namesOf(r *Record) queue.Names {
 func (s *Store) answerRefill(a *queue.Loaded) {
 	for _, w := range a.Want.Lanes {
 		from := len(a.Waiting)
+		t := queue.Stretch{Load: w.Load, From: from, End: true}
 		for _, r := range s.lane(laneOf(w.From), w.From.Class) {
-			if !placeLess(r.Place, w.From) && len(a.Waiting) < from+w.Limit {
-				a.Waiting = append(a.Waiting, waiting(r))
+			if placeLess(r.Place, w.From) {
+				continue
 			}
+			if len(a.Waiting) == from+w.Limit {
+				t.End, t.Next, t.Ready = false, r.Place, waiting(r).Enqueued
+				break
+			}
+			a.Waiting = append(a.Waiting, waiting(r))
 		}
-		a.Stretches = append(a.Stretches, queue.Stretch{Load: w.Load, From: from, To: len(a.Waiting), End: len(a.Waiting) < from+w.Limit})
+		t.To = len(a.Waiting)
+		a.Stretches = append(a.Stretches, t)
 	}
 }
 
