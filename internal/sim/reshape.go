@@ -161,17 +161,22 @@ func (w *world) changeWidth(queue string) {
 	w.led.cry("answer", "queue %q can't be given width %d", queue, width)
 }
 
+// unheard counts the tasks that were sent to a queue and never heard of again.
+func (l *ledger) unheard(queue string) (n int64) {
+	for key, x := range l.sent {
+		if _, ok := l.byKey[key]; !ok && x.queue == queue {
+			n++
+		}
+	}
+	return n
+}
+
 // checkPurged wants what is missing at the end to be what the purges counted.
 // gone are the tasks known that went with one.
 func (w *world) checkPurged(queue string, c tally, gone, known int64) {
 	l := w.led
 	unknown := c.enqueued - known // never answered, and purged before anybody saw them
-	unheard := int64(0)
-	for key, x := range l.sent {
-		if _, ok := l.byKey[key]; !ok && x.queue == queue {
-			unheard++
-		}
-	}
+	unheard := l.unheard(queue)
 	ended := c.succeeded + c.dead + c.canceled + c.expired
 	switch {
 	case unknown < 0 || unknown > unheard:

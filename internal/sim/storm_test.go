@@ -75,11 +75,7 @@ func runStorm(t *testing.T, parts int, through func(*storm) (calm func(), quiet 
 	if s.wire {
 		d *= 20
 	}
-	<-time.After(d)
-	for range 20 { // too little has happened to show anything
-		if !quiet() {
-			break
-		}
+	for n := 0; n == 0 || n < 20 && quiet(); n++ { // too little has happened to show anything
 		<-time.After(d)
 	}
 	s.faulty.Store(false)
