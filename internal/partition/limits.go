@@ -32,6 +32,7 @@ const (
 
 	refillsMax      = 2       // refills read at once
 	lookupsMax      = 4       // tasks and pages read at once for people
+	refillStepsMax  = 12      // records passed, one by one, on the way to the next lane, before it is looked up
 	refillKeepMax   = 4 << 20 // bytes of records that a refill brings along for the cache
 	watchesMax      = 100_000 // tasks watched in one partition
 	pollsMax        = 10_000  // unary leases that wait in one partition

@@ -14,6 +14,7 @@ import (
 // the loop; it is read beside later turns and handed over through the mailbox.
 type refill struct {
 	it     store.Iterator
+	here   bool // it stands at a record
 	loaded queue.Loaded
 	dec    record.Decoder
 	recs   []byte // the records read, one after another, as far as they are kept
@@ -159,11 +160,12 @@ func (r *Runner) laneEnd(b []byte, pl *queue.Place) []byte {
 func (r *Runner) readRefill(l *refill) {
 	var key, end []byte
 	l.loaded.Waiting = l.loaded.Waiting[:0]
+	l.here = l.it.Next()
 	for i := range l.loaded.Want.Lanes {
 		w := &l.loaded.Want.Lanes[i]
 		if i > 0 {
 			key = record.AppendPlaceKey(key[:0], r.p, w.From)
-			l.it.SeekGE(key)
+			l.advance(key)
 		}
 		end = r.laneEnd(end[:0], &w.From)
 		if !r.readStretch(l, w, end) {
@@ -176,38 +178,43 @@ func (r *Runner) readRefill(l *refill) {
 	l.it = nil
 }
 
-// readStretch reads the stretch of one lane.
+// advance goes on to the first record at or after key, which is not behind where
+// the iterator stands. Lanes that are next to each other are often short, and a few
+// steps cost less than a seek.
+func (l *refill) advance(key []byte) {
+	for range refillStepsMax {
+		if !l.here || bytes.Compare(l.it.Key(), key) >= 0 {
+			return
+		}
+		l.here = l.it.Next()
+	}
+	l.it.SeekGE(key)
+	l.here = l.it.Next()
+}
+
+// readStretch reads the stretch of one lane, and where what follows it stands.
 func (r *Runner) readStretch(l *refill, want *queue.LaneWant, end []byte) bool {
-	waiting := l.loaded.Waiting
-	s := queue.Stretch{Load: want.Load, From: len(waiting)}
-	for {
-		if !l.it.Next() || bytes.Compare(l.it.Key(), end) >= 0 {
-			s.End = true
-			break
-		}
-		if len(waiting) == s.From+want.Limit {
-			var next queue.Waiting
-			if err := l.dec.Waiting(l.it.Key(), l.it.Value(), &next); err != nil {
-				l.err = r.unreadable(l.it.Key(), err)
-				return false
-			}
-			s.Next, s.Ready = next.Place, next.Enqueued
-			break
-		}
-		waiting = append(waiting, queue.Waiting{})
+	s := queue.Stretch{Load: want.Load, From: len(l.loaded.Waiting), End: true}
+	for ; l.here && bytes.Compare(l.it.Key(), end) < 0; l.here = l.it.Next() {
+		waiting := append(l.loaded.Waiting, queue.Waiting{})
 		w := &waiting[len(waiting)-1]
 		value := l.it.Value()
 		if err := l.dec.Waiting(l.it.Key(), value, w); err != nil {
 			l.err = r.unreadable(l.it.Key(), err)
 			return false
 		}
+		if len(l.loaded.Waiting) == s.From+want.Limit {
+			s.End, s.Next, s.Ready = false, w.Place, w.Enqueued
+			break
+		}
+		l.loaded.Waiting = waiting
 		if w.Cached = len(l.recs)+len(value) <= refillKeepMax && len(value) <= cacheOneMax-cacheHead; w.Cached {
 			l.recs = append(l.recs, value...)
 		}
 		l.ends = append(l.ends, len(l.recs))
 	}
-	s.To = len(waiting)
-	l.loaded.Waiting, l.loaded.Stretches = waiting, append(l.loaded.Stretches, s)
+	s.To = len(l.loaded.Waiting)
+	l.loaded.Stretches = append(l.loaded.Stretches, s)
 	return true
 }
 
