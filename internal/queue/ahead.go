@@ -1,5 +1,10 @@
 package queue
 
+import (
+	"cmp"
+	"slices"
+)
+
 // ahead is what has to be looked at next on the way through a level in the order
 // of its lanes: a group of the level's heap, or a lane of its group's.
 type ahead struct {
@@ -18,8 +23,9 @@ func (aheadOrder) placed(ahead, int)    {}
 // lookahead walks the lanes of a level that some worker serves, in the order in
 // which they are next, and takes as much time as it finds lanes.
 type lookahead struct {
-	heap heap[ahead, aheadOrder]
-	all  *level // the worker serves every type: its groups are found on the way
+	heap  heap[ahead, aheadOrder]
+	all   *level  // the worker serves every type: its groups are found on the way
+	found []ahead // lanes to be read, by where that begins
 }
 
 func (k *lookahead) start(q *queueOf, prio uint8, sv *serves) {
@@ -68,30 +74,97 @@ func (k *lookahead) next() *lane {
 }
 
 // urge has a lane read that is next, however full memory is, and with it those
-// that come after it and have to be read too: a worker waits.
+// that have to be read soon after: a worker waits.
 func (m *Machine) urge(first *lane, sv *serves) {
 	if !m.mayUrge(first) { // it is being read, and those after it too
 		return
 	}
-	first.chunk = min(max(4*first.chunk, laneWindowIdle), laneWindowMax)
+	if first.chunk > 0 { // too little of it was read
+		first.chunk = min(max(4*first.chunk, laneWindowIdle), laneWindowMax)
+		m.chunk = min(m.chunk+2, laneWindowTiny)
+	}
 	k := &m.lookahead
 	k.start(first.queue(), first.prio(), sv)
-	left := urgedMax
+	k.found = k.found[:0]
 	for range lookaheadMax {
 		l := k.next()
-		if l == nil || left == 0 {
+		if l == nil {
 			break
 		}
 		if m.mayUrge(l) {
-			m.use(l)
-			l.urged = true
+			k.found = append(k.found, ahead{at: m.storedAt(l), lane: l})
+		}
+	}
+	slices.SortFunc(k.found, func(a, b ahead) int { return a.at.compare(b.at) })
+	first.urged = urgedFirst
+	m.urged.push(first)
+	for _, x := range k.found[:min(urgedMax, len(k.found))] {
+		if l := x.lane; l != first {
+			l.urged = urgedNext
 			m.urged.push(l)
-			left--
 		}
 	}
 	clear(k.heap.items)
+	clear(k.found)
 }
 
+// Why a lane is in Machine.urged: a worker waits for it, or it comes soon after.
+const (
+	urgedNot uint8 = iota
+	urgedFirst
+	urgedNext
+)
+
 func (m *Machine) mayUrge(l *lane) bool {
-	return l.stored && !l.urged && (m.wantsBirths(l) || m.wantsTimed(l))
+	return l.urged == urgedNot && (m.wantsBirths(l) || m.wantsTimed(l))
+}
+
+// room is a lane whose waiting tasks need not all be in memory.
+type room struct {
+	lane *lane
+	idle bool     // no worker takes from it
+	at   position // of the last of them
+}
+
+// makeRoom leaves tasks to the store that come late, so that those can be read that
+// a worker waits for: first what no worker takes, then the last ones of some lanes,
+// whichever come last, but none of a busy lane that comes before what is waited for.
+func (m *Machine) makeRoom(l *lane) {
+	m.rooms = m.rooms[:0]
+	for range min(evictLanesMax, len(m.lanes)) {
+		m.hand = (m.hand + 1) % len(m.lanes)
+		x := m.lanes[m.hand]
+		if x == nil || x.waiting == 0 {
+			continue
+		}
+		r := room{lane: x, idle: !m.isWanted(x), at: x.at}
+		if x.tail != NoSlot {
+			s := m.slab.at(x.tail)
+			r.at = position{s.ready, s.seq}
+		}
+		if r.idle || !m.isActive(x) || x.prio() < l.prio() || x.prio() == l.prio() && l.at.less(r.at) {
+			m.rooms = append(m.rooms, r)
+		}
+	}
+	slices.SortFunc(m.rooms, func(a, b room) int {
+		return cmp.Or(btoi(b.idle)-btoi(a.idle), cmp.Compare(a.lane.prio(), b.lane.prio()), b.at.compare(a.at))
+	})
+	n := min(evictTasksMax, m.budget/4+1)
+	tooMuch := false
+	for i := 0; i < len(m.rooms) && n > 0; i++ {
+		r := &m.rooms[i]
+		after := l.at
+		if r.idle || !m.isActive(r.lane) || r.lane.prio() < l.prio() {
+			after = position{}
+		}
+		got := m.evictLane(r.lane, min(n, int(r.lane.waiting+1)/2), after)
+		if n -= got; got > 0 && r.lane.waiting > 0 { // more of it was read than was of use
+			r.lane.chunk /= 2
+			tooMuch = tooMuch || !r.idle
+		}
+	}
+	if tooMuch {
+		m.chunk = max(m.chunk-1, 0)
+	}
+	clear(m.rooms)
 }

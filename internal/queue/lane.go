@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -52,6 +53,7 @@ type lane struct {
 	born  *stream // births in the store alone; nil: there never were any
 	same  *lane   // the next one whose names have the same hash
 	at    position
+	lowAt position // where the first of those in the store stands; kept while it is in Machine.low
 
 	no   uint32 // index in Machine.lanes
 	num  uint32 // in store keys, among those of its queue
@@ -64,16 +66,16 @@ type lane struct {
 	waiting        int32  // in memory and not running: ready, scheduled or held
 	ready          int32  // ready in memory
 	window         int32  // how many tasks the lane may keep in memory
-	chunk          int32  // how many it may have beyond its share: it grows when a worker has to wait for the lane
+	chunk          int32  // how many are read at once at least: it grows when a worker has to wait for the lane
 	period         uint32 // in which a worker took from it last
 	sinceMark      int32  // dispatches since its marks were written
+	lowPos         int32  // in Machine.low + 1
 	markedIn       uint32 // Apply that put a mark of it last
 
 	calendar bool  // its tasks are timed by the wall clock (clock.go)
 	gate     uint8 // that it is parked at, + 1
 	stored   bool  // its first task is in the store alone
-	low      bool  // in Machine.low
-	urged    bool  // in Machine.urged
+	urged    uint8 // in Machine.urged: urgedFirst or urgedNext
 	fading   bool  // in Machine.fading: it may have no more tasks
 	marked   bool  // a mark of it is in the store
 	gone     bool  // let go of
@@ -102,6 +104,10 @@ type position struct {
 
 func (a position) less(b position) bool {
 	return a.ready < b.ready || a.ready == b.ready && a.seq < b.seq
+}
+
+func (a position) compare(b position) int {
+	return cmp.Or(cmp.Compare(a.ready, b.ready), cmp.Compare(a.seq, b.seq))
 }
 
 // readyOrder is the order of tasks that are ready.
@@ -494,6 +500,9 @@ func (m *Machine) dropLane(l *lane) {
 	}
 	if l.side != nil && l.side.wakePos != 0 {
 		m.wakes.remove(l.side.wakePos - 1)
+	}
+	if l.lowPos != 0 {
+		m.low.remove(int(l.lowPos - 1))
 	}
 	m.unname(q, l)
 	last := len(q.lanes) - 1

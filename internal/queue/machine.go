@@ -35,23 +35,24 @@ type Machine struct {
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
 	dirtyList []*queueOf
 
-	lanes      []*lane // by no; nil = free
-	freeLanes  []uint32
-	fading     []*lane                // they may have no more tasks
-	low        line                   // they run low in memory and have more in the store
-	urged      line                   // they are next and have to be read
-	period     uint32                 // of now, in lanePeriods
-	active     [2]int                 // lanes that workers took from in this period, and in the last
-	wakes      heap[*lane, wakeOrder] // those whose timed tasks will have to be read
-	hand       int                    // of the eviction, in lanes
-	loads      map[uint32]*load       // under way
-	reserved   int                    // tasks that they may bring
-	budget     int                    // tasks that may be in memory (measure)
-	share      int                    // of one lane, while memory is short
-	evictLooks int                    // lanes looked at, in this Apply, for tasks that need not be in memory
-	inTurn     int                    // lanes that have something for workers that are here
-	lookahead  lookahead
-	reading    int // Wants that are not answered
+	lanes     []*lane // by no; nil = free
+	freeLanes []uint32
+	fading    []*lane                // they may have no more tasks
+	low       heap[*lane, lowOrder]  // they run low in memory and have more in the store
+	chunk     int                    // how many tasks of a lane are read at once at least
+	urged     line                   // they are next and have to be read
+	period    uint32                 // of now, in lanePeriods
+	active    [2]int                 // lanes that workers took from in this period, and in the last
+	wakes     heap[*lane, wakeOrder] // those whose timed tasks will have to be read
+	hand      int                    // of the eviction, in lanes
+	loads     map[uint32]*load       // under way
+	reserved  int                    // tasks that they may bring
+	budget    int                    // tasks that may be in memory (measure)
+	share     int                    // of one lane, while memory is short
+	inTurn    int                    // lanes that have something for workers that are here
+	rooms     []room                 // scratch of makeRoom
+	lookahead lookahead
+	reading   int // Wants that are not answered
 
 	stopped    task.Time // when the owner itself was last stopped for a while
 	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply

@@ -1,9 +1,6 @@
 package queue
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -144,5 +141,4 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 	for _, l := range m.lanes {
 		m.tailChanged(l)
 	}
-	slices.SortStableFunc(m.low.lanes, func(a, b *lane) int { return cmp.Compare(a.at.ready, b.at.ready) })
 }

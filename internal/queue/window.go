@@ -53,20 +53,51 @@ func (m *Machine) tailChanged(l *lane) {
 		m.setWake(l)
 	}
 	m.fixLane(l)
+	if l.lowPos != 0 && (l.moreBirths() || l.moreTimed()) {
+		if at := m.storedAt(l); at != l.lowAt {
+			l.lowAt = at
+			m.low.fix(int(l.lowPos - 1))
+		}
+	}
 	m.runLow(l)
 	m.fade(l)
 }
 
+// lowOrder is the order in which lanes are read that have more in the store: by
+// priority, then by where the first of that stands. So those are read first that
+// would be waited for first, however tasks are spread over lanes.
+type lowOrder struct{}
+
+func (lowOrder) less(a, b *lane) bool {
+	return a.prio() > b.prio() || a.prio() == b.prio() && a.lowAt.less(b.lowAt)
+}
+func (lowOrder) placed(l *lane, pos int) { l.lowPos = int32(pos) }
+
 // runLow notes a lane that has room and more in the store.
 func (m *Machine) runLow(l *lane) {
-	if !l.low && (m.wantsBirths(l) || m.wantsTimed(l)) {
-		l.low = true
+	if l.lowPos == 0 && (m.wantsBirths(l) || m.wantsTimed(l)) {
+		l.lowAt = m.storedAt(l)
 		m.low.push(l)
 	}
 }
 
+// storedAt is where the first task that the lane has in the store alone stands.
+func (m *Machine) storedAt(l *lane) position {
+	switch {
+	case !l.moreTimed():
+		return l.born.birthAt()
+	case !l.moreBirths():
+		return m.timedAt(l)
+	}
+	b, t := l.born.birthAt(), m.timedAt(l)
+	if t.less(b) {
+		return t
+	}
+	return b
+}
+
 func (m *Machine) wantsBirths(l *lane) bool {
-	return l.moreBirths() && l.born.load == nil && (l.waiting < m.windowOf(l)/2 || l.stored && l.at == l.born.birthAt())
+	return l.moreBirths() && l.born.load == nil && (l.waiting < l.window/2 || l.stored && l.at == l.born.birthAt())
 }
 
 func (m *Machine) wantsTimed(l *lane) bool {
@@ -74,7 +105,7 @@ func (m *Machine) wantsTimed(l *lane) bool {
 		return false
 	}
 	t := &l.side.timed
-	return t.next.due <= m.clockOf(l).Add(timedLead) && (l.waiting < m.windowOf(l)/2 || l.stored && l.at == m.timedAt(l))
+	return t.next.due <= m.clockOf(l).Add(timedLead) && (l.waiting < l.window/2 || l.stored && l.at == m.timedAt(l))
 }
 
 // use notes that a worker takes from the lane, or waits for it.
@@ -101,7 +132,6 @@ func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.pe
 func (m *Machine) measure() {
 	m.budget = min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
 	m.share = max(m.budget/max(m.active[0], m.active[1], m.inTurn, 1), 1)
-	m.evictLooks = 0
 }
 
 // noteSize follows the size of the tasks that come into memory.
@@ -112,16 +142,10 @@ func (m *Machine) noteSize(size uint32) {
 // sizeShift: a 64th of each task's size goes into the mean.
 const sizeShift = 6
 
-// windowOf is how many tasks the lane may have in memory now.
-func (m *Machine) windowOf(l *lane) int32 {
-	if m.isShort() {
-		return min(l.window, max(int32(m.share), l.chunk))
-	}
-	return l.window
-}
-
 // isWanted says whether workers take from the lane, or could.
-func (m *Machine) isWanted(l *lane) bool { return m.isActive(l) || l.group.typ.isServed() }
+func (m *Machine) isWanted(l *lane) bool {
+	return l.gate == 0 && (m.isActive(l) || l.group.typ.isServed())
+}
 
 // isShort says that half of what memory may hold is in use: then it is for those
 // lanes that workers take from.
@@ -157,17 +181,21 @@ func (m *Machine) wantRefills() {
 		return
 	}
 	r := refills{Want{What: WantBirths}, Want{What: WantTimed}, Want{What: WantTimed}}
+	if m.urged.len() > 0 && m.waiting+m.reserved > m.budget-m.budget/4 {
+		m.makeRoom(m.urged.front())
+	}
 	for m.urged.len() > 0 && !r.isFull() {
 		l := m.urged.front()
 		m.urged.pop()
-		if l.urged = false; !l.gone {
-			m.refillLane(l, &r, min(laneWindowTiny, m.share))
+		least := btoi(l.urged == urgedFirst)
+		if l.urged = urgedNot; !l.gone {
+			m.refillLane(l, &r, least)
 		}
 	}
-	for n := m.low.len(); n > 0 && m.waiting+m.reserved < m.budget && !r.isFull(); n-- {
-		l := m.low.front()
-		m.low.pop()
-		if l.low = false; !l.gone && (!m.isShort() || m.isWanted(l)) { // else it is read when a worker waits for it
+	for m.low.len() > 0 && m.waiting+m.reserved < m.budget && !r.isFull() {
+		l := m.low.items[0]
+		m.low.remove(0)
+		if !m.isShort() || m.isWanted(l) { // else it is read when a worker waits for it
 			m.refillLane(l, &r, 0)
 		}
 	}
@@ -182,8 +210,8 @@ func (m *Machine) wantRefills() {
 
 func full(w *Want) bool { return len(w.Lanes) >= loadLanesMax || w.Limit >= loadTasksMax }
 
-// refillLane adds the lane's stretches to what is read. least is what it gets
-// even if memory has no room.
+// refillLane adds the lane's stretches to what is read. least is what it gets even
+// if memory has no room.
 func (m *Machine) refillLane(l *lane, r *refills, least int) {
 	if m.wantsBirths(l) {
 		if l.head == NoSlot && l.born.batch < m.batch && m.isActive(l) {
@@ -200,12 +228,9 @@ func (m *Machine) refillLane(l *lane, r *refills, least int) {
 // refillSize is how many tasks the lane may take in.
 func (m *Machine) refillSize(l *lane, least int) int {
 	free := m.budget - m.waiting - m.reserved
-	n := min(int(m.windowOf(l)-l.waiting), max(m.share, int(l.chunk)))
+	n := min(int(l.window-l.waiting), max(m.share, m.chunk, int(l.chunk)))
 	if n <= 0 { // others of it fill its window, and this one is first
 		n = min(laneWindowTiny, m.share)
-	}
-	if n > free && least > 0 {
-		free += m.evict(n - max(free, 0))
 	}
 	return max(min(n, free), least)
 }
@@ -225,28 +250,9 @@ func (m *Machine) ask(l *lane, w *Want, c task.Class, s *stream, n int) {
 	w.Limit += n
 }
 
-// evict makes room for n tasks: waiting ones of idle lanes are left to the store,
-// and of others what is beyond their share. It returns for how many.
-func (m *Machine) evict(n int) int {
-	n = min(n, evictTasksMax)
-	got := 0
-	for ; got < n && m.evictLooks < min(evictLanesMax, 2*len(m.lanes)); m.evictLooks++ {
-		m.hand = (m.hand + 1) % len(m.lanes)
-		switch l := m.lanes[m.hand]; {
-		case l == nil || l.waiting == 0:
-		case !m.isActive(l):
-			got += m.evictLane(l, n-got)
-		case int(l.waiting) > m.share:
-			l.chunk /= 2
-			got += m.evictLane(l, min(n-got, int(l.waiting)-m.share))
-		}
-	}
-	return got
-}
-
 // evictLane leaves up to n of the lane's waiting births to the store, the last
-// ones first, and then all its timed ones.
-func (m *Machine) evictLane(l *lane, n int) int {
+// ones first, and then all its timed ones, as far as they come after that position.
+func (m *Machine) evictLane(l *lane, n int, after position) int {
 	if l.born != nil && l.born.load != nil || l.side != nil && l.side.timed.load != nil {
 		return 0
 	}
@@ -254,7 +260,7 @@ func (m *Machine) evictLane(l *lane, n int) int {
 	for got < n && l.tail != NoSlot {
 		i := l.tail
 		s := m.slab.at(i)
-		if !m.mayEvict(s) {
+		if !m.mayEvict(s) || !after.less(position{s.ready, s.seq}) {
 			break
 		}
 		m.unorderFrom(l, s.seq)
@@ -263,7 +269,7 @@ func (m *Machine) evictLane(l *lane, n int) int {
 		got++
 	}
 	if got < n && l.tail == NoSlot && l.side != nil {
-		got += m.evictTimed(l)
+		got += m.evictTimed(l, after)
 	}
 	if got > 0 {
 		m.tailChanged(l)
@@ -283,14 +289,14 @@ func (m *Machine) unorderFrom(l *lane, seq task.Seq) {
 	}
 }
 
-func (m *Machine) evictTimed(l *lane) int {
+func (m *Machine) evictTimed(l *lane, after position) int {
 	got := 0
 	for k := l.side.returned.len() - 1; k >= 0 && !l.calendar; k-- { // of a calendar they have their place by an earlier clock
 		if k >= l.side.returned.len() {
 			continue
 		}
 		i := l.side.returned.items[k]
-		if s := m.slab.at(i); m.mayEvict(s) && s.class.Timed() {
+		if s := m.slab.at(i); m.mayEvict(s) && s.class.Timed() && after.less(position{s.ready, s.seq}) {
 			l.side.timed.back(streamKey{s.due, s.seq}, 0)
 			m.letGo(l, i)
 			got++
@@ -299,7 +305,7 @@ func (m *Machine) evictTimed(l *lane) int {
 	for i := l.side.scheduled; i != NoSlot; {
 		s := m.slab.at(i)
 		next := s.next
-		if m.mayEvict(s) {
+		if m.mayEvict(s) && after.less(position{s.ready, s.seq}) {
 			l.side.timed.back(streamKey{s.due, s.seq}, 0)
 			m.letGo(l, i)
 			got++
@@ -383,6 +389,10 @@ func (m *Machine) refill(s *Stretch, ws []Waiting, view uint64) {
 	}
 	for k := range ws { // the load is under way until the end: what is put alone meanwhile is noted
 		m.out.Taken = append(m.out.Taken, m.takeIn(l, ld, &ws[k]))
+	}
+	l.chunk = max(l.chunk, 1)
+	if s.End && 2*len(ws) < ld.limit { // lanes are shorter than they were taken for
+		m.chunk -= (m.chunk + 7) / 8
 	}
 	st.filled(streamKey{s.Next.Due, s.Next.Seq}, s.Ready, s.End)
 	m.tailChanged(l)
