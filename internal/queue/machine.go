@@ -227,12 +227,12 @@ func (m *Machine) finishApply() {
 	}
 	m.dirtyList = m.dirtyList[:0]
 	m.putWheres()
-	m.keyOnce()
-	m.producers.put(m)
-	m.history.put(m)
 	if len(m.fading) >= fadingMax {
 		m.dropLanes()
 	}
+	m.keyOnce()
+	m.producers.put(m)
+	m.history.put(m)
 	m.putLists()
 	if m.dirty {
 		m.dirty = false

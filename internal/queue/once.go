@@ -31,6 +31,9 @@ func (m *Machine) keyOnce() {
 			return twice
 		})
 	}
+	if len(o.Covers) > 0 {
+		m.keyOnceCovered()
+	}
 	if len(o.DropExpiries) > 0 {
 		o.DropExpiries = dropsLeft(o.DropExpiries, len(o.Expiries), func(i int) ExpiryKey { return o.Expiries[i].Key })
 	}
@@ -49,6 +52,22 @@ func (m *Machine) keyOnce() {
 	if len(o.DropWheres) > 0 {
 		o.DropWheres = dropsLeft(o.DropWheres, len(o.Wheres), func(i int) task.Seq { return o.Wheres[i].Seq })
 	}
+}
+
+// keyOnceCovered leaves to the ranges over lanes that are gone what this very Apply
+// has taken from them: a range counts for all keys in it.
+func (m *Machine) keyOnceCovered() {
+	o := m.out
+	lanes := make(map[Place]struct{}, len(o.Covers))
+	for i := range o.Covers {
+		lanes[o.Covers[i].From] = struct{}{}
+	}
+	covered := func(p Place) bool {
+		_, yes := lanes[Place{Class: p.Class, Prio: p.Prio, Queue: p.Queue, Lane: p.Lane}]
+		return yes
+	}
+	o.DropBirths = slices.DeleteFunc(o.DropBirths, covered)
+	o.DropTimed = slices.DeleteFunc(o.DropTimed, covered)
 }
 
 // dropsLeft is drops without those that are put, each once.

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -257,4 +258,40 @@ func TestChangeBesideAPurge(t *testing.T) {
 		b.report(task.Outcome{Token: b.lease(1, task.Hour)[0], Kind: task.OutcomeFail, Permanent: true})
 		return id
 	})
+}
+
+// Many lanes lost their last task in one Apply, one of them with a mark that the
+// same Apply put, or that was in the store: a batch may name no key twice, and a
+// range counts for all keys in it.
+func TestManyLanesEndAtOnce(t *testing.T) {
+	const block, lanes = 1_024, 1_100 // dispatches between two marks; more than may wait for the tick
+	f := func(apart bool) {
+		t.Helper()
+		b := newBench(t, 0)
+		ids := b.enqueue(make([]task.Spec, block)...)
+		more := make([]task.Spec, lanes)
+		for i := range more {
+			more[i].Key = fmt.Sprint("k", i)
+		}
+		ids = append(ids, b.enqueue(more...)...)
+		b.lease(block-1, task.Hour)
+		last := []queue.Command{
+			{Op: queue.OpLease, Lease: &queue.Lease{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 1, TTL: task.Hour}},
+			{Op: queue.OpChange, Change: &queue.Change{Verb: task.VerbCancel, IDs: ids, Errs: make([]*task.Error, len(ids))}},
+		}
+		if apart {
+			b.apply(last[0])
+			last = last[1:]
+		}
+		if err := b.Apply(last...); err != nil {
+			t.Fatal(err)
+		}
+		b.Now += 2_000
+		b.apply(queue.Command{Op: queue.OpTick})
+		if got := b.M.Sizes().Lanes; got != 0 {
+			t.Errorf("apart %v: %d lanes are left", apart, got)
+		}
+	}
+	f(false)
+	f(true)
 }

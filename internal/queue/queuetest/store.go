@@ -228,8 +228,15 @@ func (b *batch) deletes() {
 	for _, g := range o.Purges {
 		s.purged = true
 		for p := range maps.Clone(s.live) {
-			if p.Class == g.From.Class && comparePlaces(p, g.From) >= 0 && comparePlaces(p, g.To) < 0 {
+			if in(p, g) {
 				dropLive("purged", p)
+			}
+		}
+	}
+	for _, g := range o.Covers {
+		for p := range maps.Clone(s.live) {
+			if in(p, g) {
+				dropLive("covered", p)
 			}
 		}
 	}
@@ -426,12 +433,19 @@ func (n *names) add(k any) {
 	n.seen[k] = true
 }
 
+// in says whether a range counts for a place.
+func in(p queue.Place, g queue.Range) bool {
+	return p.Class == g.From.Class && comparePlaces(p, g.From) >= 0 && comparePlaces(p, g.To) < 0
+}
+
 func (n *names) tasks(o *queue.Output) {
-	for _, p := range o.DropBirths {
+	for _, p := range append(slices.Clone(o.DropBirths), o.DropTimed...) {
 		n.add(p)
-	}
-	for _, p := range o.DropTimed {
-		n.add(p)
+		for _, g := range append(slices.Clone(o.Purges), o.Covers...) {
+			if in(p, g) {
+				n.s.fault("one batch drops %+v and the range %+v", p, g)
+			}
+		}
 	}
 	for i := range o.Births {
 		if o.Births[i].Place.Queue != queue.Void {
