@@ -150,6 +150,9 @@ func (m *Model) retried(t *modelTask, want func(task.Code) error) error {
 	case task.Expired:
 		t.queue.expired--
 	}
+	if t.state != task.Dead {
+		t.told = nil // a finished record keeps no outcome that did not finish it
+	}
 	t.revived = true
 	t.counts, t.known, t.finisher, t.expires, t.excused = task.Counts{}, false, task.Token{}, 0, false
 	return m.moved(t, 0, 0)
