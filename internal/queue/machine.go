@@ -112,7 +112,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.meta = snap.Meta
 	m.tell(now, snap.Meta.Offset)
 	m.counter = cfg.First
-	m.producers.init(snap.Producers)
+	m.producers.init(snap.Producers, m.now)
 	m.idems.init(m.now, snap.NextIdem)
 	m.measure()
 	m.loadQueues(snap)

@@ -46,13 +46,16 @@ func clientOf(producer string) string {
 	return producer
 }
 
-func (ps *producers) init(states []ProducerState) {
+// init takes over what an earlier owner knew. Nobody could be heard since, and how
+// long that was the wall clock may tell wrongly: each session has its time anew.
+func (ps *producers) init(states []ProducerState, now task.Time) {
 	ps.find, ps.clients = map[producerKey]*producer{}, map[string]*ring{}
 	ps.seen.of = func(p *producer) *links { return &p.all }
 	ps.evicted.of = ps.seen.of
 	states = slices.Clone(states)
 	slices.SortStableFunc(states, func(a, b ProducerState) int { return cmp.Compare(a.Seen, b.Seen) })
 	for _, st := range states {
+		st.Seen = max(st.Seen, now)
 		ps.add(st)
 	}
 }

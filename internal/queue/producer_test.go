@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/queue/queuetest"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -107,4 +108,47 @@ func TestProducersOfOneClient(t *testing.T) {
 	if _, err := number(m, &out, 3, "big.2000", 2, 0); task.CodeOf(err) != task.Conflict {
 		t.Errorf("its own oldest: %v", err)
 	}
+}
+
+// A start that found the wall clock an hour ahead forgot every producer session as
+// idle, while their producers were repeating what was not answered: a queue of many
+// partitions, which can't tell a new session from one it has forgotten, took that
+// for new.
+func TestRepeatAfterAStartThatFindsTheClockAhead(t *testing.T) {
+	f := func(wide bool) {
+		t.Helper()
+		r := queuetest.NewRig(queue.Config{Partition: 1}, 1_000_000)
+		send := func(number uint64) task.Enqueued {
+			t.Helper()
+			b := &task.EnqueueBatch{Queue: "q", Producer: "p.1", AckBelow: number, Wide: wide, Specs: []task.Spec{{Type: "t", Number: number}}, Results: make([]task.Enqueued, 1)}
+			if err := r.Apply(queue.Command{Op: queue.OpEnqueue, Enqueue: b}); err != nil {
+				t.Fatal(err)
+			}
+			if b.Err != nil {
+				t.Fatalf("number %d: %v", number, b.Err)
+			}
+			return b.Results[0]
+		}
+		send(1)
+		first := send(2)
+		r.Now = r.Now.Add(67 * task.Minute)
+		if err := r.Reopen(false); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Apply(queue.Command{Op: queue.OpTick}); err != nil {
+			t.Fatal(err)
+		}
+		if again := send(2); again.ID != first.ID || !again.Existing {
+			t.Errorf("wide %v: number 2 was %v, and its repeat is %+v", wide, first.ID, again)
+		}
+		r.Now = r.Now.Add(task.ProducerIdleMax + 2*task.Second)
+		if err := r.Apply(queue.Command{Op: queue.OpTick}); err != nil {
+			t.Fatal(err)
+		}
+		if n := r.M.Info().Producers; n != 0 {
+			t.Errorf("wide %v: %d sessions are known after their time", wide, n)
+		}
+	}
+	f(true)
+	f(false)
 }
