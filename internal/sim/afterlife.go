@@ -43,7 +43,7 @@ func (w *world) afterlife() {
 	if len(w.led.cries) > 0 {
 		return
 	}
-	if s, ok := w.sys.(sized); ok && on("sizes") {
+	if s, ok := w.sys.(sized); ok {
 		for p, got := range s.Sizes() {
 			if want := fmt.Sprintf("%+v", queue.Sizes{}); got != want {
 				w.led.cry("leftovers", "partition %d has nothing to do and holds %s", p, got)
@@ -70,7 +70,7 @@ func (w *world) checkStore() {
 			return
 		}
 		for _, c := range record.Classes {
-			if c == record.ClassMeta || c == record.ClassQueue || !on("left "+c.String()) {
+			if c == record.ClassMeta || c == record.ClassQueue {
 				continue
 			}
 			from := record.AppendPrefix(nil, p, c)

@@ -113,15 +113,11 @@ func (w *world) resumed(k *worker) {
 // was written down.
 func (w *world) fell(inOrder bool) {
 	for _, k := range w.workers {
-		was := k.shaken != 0
-		if !was {
+		if k.shaken == 0 {
 			k.shaken = w.now
 		}
 		if !k.remote && k.s == nil { // it is recorded nowhere, and not attached
 			k.heard = 0
-		}
-		if was && inOrder && !on("hold over an end in order") {
-			k.heard = 0 // nothing is promised of its leases until it is back
 		}
 	}
 	for _, t := range w.led.order {
@@ -140,7 +136,7 @@ func (w *world) revoked(k *worker, ts []task.Token, why task.Code) {
 		if t == nil || t.held == nil || t.held.d.Token != tok || t.held.k != k {
 			continue
 		}
-		if w.promised(t.held) && (k.shaken == 0 || on("adopt what is not read")) {
+		if w.promised(t.held) {
 			w.led.cry("lease", "%s lost %s after %d ms (%v), and was heard of %d ms ago, %d ms before a fault", k.id(), t.key, w.now.Sub(t.held.since), why, w.now.Sub(k.heard), max(0, k.shaken.Sub(k.heard)))
 		}
 		t.held.over = true
@@ -181,7 +177,7 @@ func (w *world) sending(os []task.Outcome) func(b *task.OutcomeBatch) {
 			t := w.led.bySeq[seqKey(o.Token.Partition, o.Token.Seq)]
 			if t != nil && b.Codes[i] == task.OK && !stale && t.saidUnder == o.Token {
 				sent := t.saidAt // a repeat is answered as the first was, whose answer was lost
-				if t.notFrom, t.notBefore = sent, w.retryFrom(w.led.sent[t.key], o, sent); o.Kind == task.OutcomeComplete && t.endedBy == 0 {
+				if t.notBefore = w.retryFrom(w.led.sent[t.key], o, sent); o.Kind == task.OutcomeComplete && t.endedBy == 0 {
 					t.endedBy = sent
 				}
 			}
@@ -240,17 +236,12 @@ func (w *world) checkAllowed(t *known, d *task.Delivery) {
 	if w.clocks.set > 0 {
 		return
 	}
-	if from := x.firstSent; from != 0 && w.now < from.Add(x.spec.Delay) && w.calmSince(from) {
+	if from := x.firstSent; from != 0 && w.now < from.Add(x.spec.Delay) {
 		w.led.cry("early", "%s came %d ms after it was sent, with a delay of %d", t.key, w.now.Sub(from), x.spec.Delay)
 	}
-	if w.now < t.notBefore && w.calmSince(t.notFrom) {
+	if w.now < t.notBefore {
 		w.led.cry("early", "%s came %d ms before its retry was due", t.key, t.notBefore.Sub(w.now))
 	}
-}
-
-// calmSince says that what is due may be judged: see notYet.
-func (w *world) calmSince(at task.Time) bool {
-	return on("early after a restart") || w.shookLast == 0 || w.shookLast.Add(adoptFor+graceFor) < at
 }
 
 // retryFrom is when a task may run again by the outcome that was accepted.

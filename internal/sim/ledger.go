@@ -42,8 +42,7 @@ type known struct {
 	shakes    int        // when that was given
 	saidUnder task.Token // the lease under which an outcome was sent last,
 	saidAt    task.Time  // and when the first under it was
-	notFrom   task.Time  // when a retry was asked for,
-	notBefore task.Time  // and when it may come
+	notBefore task.Time  // when a retry that was asked for may come
 	shown     task.State // by the last read
 	endedBy   task.Time  // when an end that was accepted was on its way; 0 = none is known
 }

@@ -15,7 +15,6 @@ func (w *world) operate() {
 	switch w.rng.IntN(6) {
 	case 0, 1:
 		if id, ok := w.led.anyID(w.rng); ok {
-			life := w.life
 			v := task.VerbCancel
 			switch k := w.rng.IntN(10); {
 			case k < 4:
@@ -23,16 +22,7 @@ func (w *world) operate() {
 			case k < 6 && w.deletes:
 				v = task.VerbDelete
 			}
-			told := w.toBeTold(id, v)
-			w.led.changing(id, v)
-			err := w.sys.Change(ctx, v, []task.ID{id})[0]
-			w.log("verb %d on %v: %v", v, id, err)
-			if w.dying || w.life != life {
-				w.led.changed(id, v, task.ErrUnavailable)
-				break
-			}
-			w.led.changed(id, v, err)
-			told(err)
+			w.change(id, v)
 		}
 	case 2, 3:
 		paused := w.often(30)
@@ -56,6 +46,22 @@ func (w *world) operate() {
 	w.died()
 }
 
+// change has somebody change a task, and waits for the answer.
+func (w *world) change(id task.ID, v task.Verb) error {
+	life := w.life
+	told := w.toBeTold(id, v)
+	w.led.changing(id, v)
+	err := w.sys.Change(context.Background(), v, []task.ID{id})[0]
+	w.log("verb %d on %v: %v", v, id, err)
+	if w.dying || w.life != life {
+		w.led.changed(id, v, task.ErrUnavailable)
+		return task.ErrUnavailable
+	}
+	w.led.changed(id, v, err)
+	told(err)
+	return err
+}
+
 // watching is someone who waits for the end of a task.
 type watching struct {
 	task.Watch
@@ -65,11 +71,29 @@ type watching struct {
 
 func (w *world) watch() { w.watchOne(w.rng) }
 
+// watchGone has someone wait for a task that somebody deletes, and wants them to be
+// told by the time that is answered, of that or of a fault.
+func (w *world) watchGone() {
+	x := w.watchOne(w.more)
+	if x == nil {
+		return
+	}
+	if w.turns(1); x.calls > 0 || x.life != w.life {
+		return
+	}
+	if err := w.change(x.ID, task.VerbDelete); err != nil || w.died() {
+		return
+	}
+	if w.turns(1); x.calls == 0 && x.life == w.life {
+		w.led.cry("watch", "%s was deleted, and who waits for it was not told", w.led.tasks[x.ID].key)
+	}
+}
+
 // watchOne has someone wait for the end of a task.
-func (w *world) watchOne(r *rand.Rand) {
+func (w *world) watchOne(r *rand.Rand) *watching {
 	id, ok := w.led.anyID(r)
 	if !ok {
-		return
+		return nil
 	}
 	x := &watching{life: w.life}
 	x.ID = id
@@ -98,6 +122,7 @@ func (w *world) watchOne(r *rand.Rand) {
 	w.log("someone waits for %s", k.key)
 	w.sys.Watch(&x.Watch)
 	w.watches = append(w.watches, x)
+	return x
 }
 
 // checkWatches wants that everyone who waits for a task has heard of its end.

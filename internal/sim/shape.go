@@ -129,8 +129,13 @@ func (w *world) restless() {
 	switch k := w.more.IntN(12); {
 	case k < 5 && s.reads:
 		w.read()
-		if w.more.IntN(6) == 0 {
+		switch w.more.IntN(12) {
+		case 0, 1:
 			w.watchOne(w.more)
+		case 2:
+			if w.deletes && !w.calm {
+				w.watchGone()
+			}
 		}
 	case k < 6 && s.reads && w.more.IntN(4) == 0:
 		w.calmly(w.lookOver)
