@@ -211,7 +211,8 @@ func (w *world) checkLate(in *task.Info) {
 	}
 }
 
-// checkSessions wants no session to be known that was not heard of for its TTL.
+// checkSessions wants no session to be known that was not heard of for its TTL, and
+// none to be given what its worker has never got: nobody would run that.
 func (w *world) checkSessions() {
 	n, err := w.sys.Node(context.Background())
 	if err != nil || w.clocks.set > 0 {
@@ -220,6 +221,11 @@ func (w *world) checkSessions() {
 	for _, x := range n.Workers {
 		if end, known := w.sessions[x.ID]; known && w.now >= end.Add(sweepLate) {
 			w.led.cry("lapse", "%s is still known, %d ms past its TTL, and has %d tasks", x.ID, w.now.Sub(end), x.Running)
+		}
+		for _, k := range w.workers {
+			if has := len(k.running) + len(k.pending); k.s != nil && k.id() == x.ID && x.Running > has {
+				w.led.cry("unowned", "%s is said to run %d tasks, and has %d", x.ID, x.Running, has)
+			}
 		}
 	}
 }

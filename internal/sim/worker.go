@@ -142,6 +142,10 @@ func (k *worker) act() {
 		w.log("%s hangs", k.id())
 		k.silent = w.now.Add(task.Millis(w.rng.IntN(30_000)))
 	case n < 92:
+		if w.shape.late && w.more.IntN(2) == 0 {
+			k.handBackUnheard()
+			break
+		}
 		w.log("%s loses its connection", k.id())
 		if w.often(50) {
 			k.s.Detach()
@@ -161,6 +165,31 @@ func (k *worker) act() {
 		// Some outcomes go outside the session.
 		k.finish()
 		k.send(w.sys.Report)
+	}
+}
+
+// handBackUnheard hands back what runs and loses the connection before the answer:
+// when it is back it presents leases that are over, and may have been given the
+// same tasks again meanwhile without ever hearing of it.
+func (k *worker) handBackUnheard() {
+	w := k.w
+	for _, d := range k.running {
+		o := task.Outcome{Token: d.Token, Kind: task.OutcomeRelease}
+		w.led.decided(d, o)
+		k.pending = append(k.pending, o)
+	}
+	k.running = nil
+	b := &task.OutcomeBatch{Outcomes: slices.Clone(k.pending), Done: func(*task.OutcomeBatch) {}}
+	w.sending(b.Outcomes)
+	if k.credit == 0 {
+		k.allow(1)
+	}
+	w.log("%s hands back what it runs, and loses its connection before the answer", k.id())
+	k.s.Report(b)
+	k.cutOff()
+	w.turns(3)
+	if w.more.IntN(2) == 0 && w.sys != nil {
+		k.attach()
 	}
 }
 
