@@ -204,6 +204,9 @@ func (w *world) checkCounts() {
 				}
 			}
 		}
+		if unknown := c.enqueued - known; w.shape.keep != 0 && unknown > 0 && unknown <= w.led.unheard(name) { // with a short history some ended, and were over, before anybody saw them
+			known, gone = known+unknown, gone+unknown
+		}
 		if w.led.purges[name] > 0 {
 			w.checkPurged(name, c, w.led.gone[name], known)
 			gone += w.led.gone[name] + c.enqueued - known
@@ -220,8 +223,7 @@ func (w *world) checkCounts() {
 			gone == 0 && (listed.succeeded != c.succeeded || listed.canceled != c.canceled || listed.expired != c.expired) {
 			w.led.cry("counts", "queue %q counts %+v and lists %+v, %d may be deleted", name, c, listed, gone)
 		}
-		unknown := c.enqueued - known // with a short history some ended, and were over, before anybody saw them
-		if unknown != 0 && (w.shape.keep == 0 || unknown < 0 || unknown > w.led.unheard(name)) {
+		if known != c.enqueued {
 			w.led.cry("counts", "queue %q: %d were enqueued, %d are known of", name, c.enqueued, known)
 		}
 	}
