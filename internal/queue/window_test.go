@@ -3,6 +3,7 @@ package queue_test
 import (
 	"testing"
 
+	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -29,4 +30,52 @@ func TestFullWindowIsReadOn(t *testing.T) {
 		}
 	}
 	t.Errorf("it is ready and not dispatched: %+v", b.info())
+}
+
+// Births that went back to the store stood before one that still ran, and came back
+// behind it: a mark taken from the first of them would have been too high.
+func TestEvictedBeforeOneThatRuns(t *testing.T) {
+	b := newBench(t, 8)
+	b.enqueue(make([]task.Spec, 6)...)
+	ts := b.take(b.open("w"), 3)
+	for _, k := range ts[:2] {
+		if c := b.report(task.Outcome{Token: k, Kind: task.OutcomeRelease}); c != task.OK {
+			t.Fatal(c)
+		}
+	}
+	for range 3 { // the third is claimed, and no list tells of the others any more
+		b.Now = b.Now.Add(task.Second)
+		b.settle()
+	}
+	b.reopen(false)
+	o := b.open("w", ts[2]) // the third of the lane runs on, the first two are read with the others
+	if v, ok := b.M.Find(ts[0].Seq); !ok || v.State != task.Ready || len(o.Lost) > 0 {
+		t.Fatalf("the first: %+v, %v; lost are %v", v, ok, o.Lost)
+	}
+	b.Now = b.Now.Add(30 * task.Second) // nobody takes from the lane
+	other := &task.EnqueueBatch{Queue: "r", Specs: make([]task.Spec, 40), Results: make([]task.Enqueued, 40)}
+	for i := range other.Specs {
+		other.Specs[i].Type = "t"
+	}
+	b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: other})
+	evicted := false
+	for range 20 {
+		b.apply(queue.Command{Op: queue.OpLease, Lease: &queue.Lease{Queues: []task.QueueWeight{{Queue: "r"}}, Max: 10, TTL: task.Minute}})
+		_, here := b.M.Find(ts[0].Seq)
+		evicted = evicted || !here
+		for b.Refills() > 0 {
+			b.Refill(0)
+			b.apply(queue.Command{})
+		}
+	}
+	if !evicted {
+		t.Fatal("nothing made room")
+	}
+	var got []task.Token
+	for range 10 {
+		got = append(got, b.take(o, 5-len(got))...)
+	}
+	if len(got) != 5 || got[0].Seq != ts[0].Seq || got[1].Seq != ts[1].Seq {
+		t.Errorf("got %v, want the five that wait, in order", got)
+	}
 }
