@@ -52,8 +52,10 @@ func (c *clocks) stall() {
 	w := c.w
 	d := task.Millis(c.dice.IntN(int(stallMax)))
 	w.log("the process stands still for %d ms", d)
+	before := w.now
 	w.now = w.now.Add(d)
 	c.stood += d
+	w.giveTime(before, d)
 	if w.shookLast != 0 { // who is to be back has as much more
 		w.shookLast = w.shookLast.Add(d)
 	}
@@ -62,6 +64,29 @@ func (c *clocks) stall() {
 	}
 	w.node.Stall(d)
 	w.turns(2)
+}
+
+// giveTime notes that everybody who depends on the owner has the time back for which
+// it stood still.
+func (w *world) giveTime(before task.Time, d task.Millis) {
+	for _, k := range w.workers {
+		if before < k.heard.Add(k.lasts()) {
+			if k.heard = k.heard.Add(d); !k.spared {
+				k.heard, k.spared = w.now, true
+			}
+		}
+		if k.shaken != 0 && before < k.shaken.Add(adoptFor) {
+			k.shaken = k.shaken.Add(d)
+		}
+	}
+	for _, t := range w.led.order {
+		if h := t.held; h != nil && !h.over && h.shaken == 0 {
+			h.stood += d
+			if h.end != 0 {
+				h.end = h.end.Add(d)
+			}
+		}
+	}
 }
 
 // step sets the wall clock.

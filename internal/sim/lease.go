@@ -27,12 +27,14 @@ type hold struct {
 	life   int     // of the process that gave it
 	broken int     // faults of the store until then
 	since  task.Time
-	began  task.Time // not before then
-	from   task.Time // since when this owner has known of it
-	over   bool      // reported, revoked or given up
-	shaken task.Time // the first fault or restart since; 0 = none
-	known  bool      // it was written before that
-	late   bool      // of one who hands it back at once
+	began  task.Time   // not before then
+	from   task.Time   // since when this owner has known of it
+	over   bool        // reported, revoked or given up
+	shaken task.Time   // the first fault or restart since; 0 = none
+	known  bool        // it was written before that
+	late   bool        // of one who hands it back at once
+	end    task.Time   // of a unary one; 0 = the wall clock was set, it can't be told
+	stood  task.Millis // its owner stood still for so long since, until a fault
 }
 
 // leased judges a delivery by the lease that was before it.
@@ -48,6 +50,8 @@ func (w *world) leased(d task.Delivery, k *worker) {
 	h := &hold{d: d, k: k, life: w.life, broken: w.broken, since: w.now, from: w.now, began: w.quiet}
 	if k != nil {
 		h.born = k.born
+	} else if w.clocks.set == 0 || w.led.step > w.clocks.last+1 {
+		h.end = w.now.Add(d.LeaseEnd.Sub(w.wall()))
 	}
 	t.held = h
 	w.checkWritten(t, h)
@@ -65,12 +69,12 @@ func (h *hold) who() string {
 func (w *world) promised(h *hold) bool {
 	t := w.led.tasks[h.d.ID]
 	x := w.led.sent[t.key]
-	if h.over || w.led.draining || w.clocks.set > 0 || t.touched(x) || x.spec.ExpireAfter != 0 || x.spec.Deadline != 0 ||
-		h.d.Timeout != 0 && w.now >= h.began.Add(h.d.Timeout) {
+	if h.over || w.led.draining || w.clocks.set > 0 && h.shaken != 0 || t.touched(x) || x.spec.ExpireAfter != 0 || x.spec.Deadline != 0 ||
+		h.d.Timeout != 0 && w.now >= h.began.Add(h.d.Timeout+h.stood) {
 		return false
 	}
 	if h.k == nil {
-		return w.wall() < h.d.LeaseEnd && (h.shaken == 0 || h.known)
+		return w.now < h.end && (h.shaken == 0 || h.known)
 	}
 	k := h.k
 	if k.born != h.born || w.now >= k.heard.Add(k.lasts()) || !k.remote && k.heardLife != w.life {
@@ -95,7 +99,7 @@ func (k *worker) lasts() task.Millis {
 // contact notes that the node has heard of the worker.
 func (k *worker) contact() {
 	k.w.sessions[k.id()] = k.w.now.Add(k.lasts())
-	k.heard, k.heardLife, k.shaken = k.w.now, k.w.life, 0
+	k.heard, k.heardLife, k.shaken, k.spared = k.w.now, k.w.life, 0, false
 }
 
 // resumed notes that a worker is back, before it counts as heard of.
@@ -122,6 +126,7 @@ func (w *world) fell(inOrder bool) {
 	}
 	for _, t := range w.led.order {
 		if h := t.held; h != nil && !h.over && h.shaken == 0 {
+			h.stood = 0 // that is nowhere written
 			h.shaken, h.known = w.now, inOrder || w.rested >= h.since.Add(claimAfter)
 		}
 	}

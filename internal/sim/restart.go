@@ -38,6 +38,9 @@ func (w *world) shake() {
 	if !w.open() {
 		return
 	}
+	if !w.clocks.off() && w.more.IntN(3) == 0 { // who is to be back has as much more time
+		w.clocks.stall()
+	}
 	for _, i := range w.dice.Perm(len(w.workers)) {
 		w.turns(w.dice.IntN(3))
 		w.advance(task.Millis(w.dice.IntN(1000)))

@@ -19,6 +19,7 @@ type shape struct {
 	late     bool // unary leases whose caller goes away, and outcomes that come late
 	echoes   bool // idempotency keys that are used again
 	reads    bool // people look on, and are judged by what is durable
+	handing  bool // workers of a calm world hand tasks back, and end in order
 	owners   bool // at times a process that was only paused goes on beside its successor
 	steady   bool // time does nothing strange, so that more can be wanted of it
 	keep     task.Millis
@@ -43,6 +44,7 @@ func (w *world) drawShape() {
 	s.reads = often(60)
 	defer func() { s.steady = often(60) }()
 	if w.calm {
+		s.handing = often(50)
 		return
 	}
 	s.timeouts, s.late, s.echoes, s.owners = often(30), often(50), often(30), often(30)
@@ -99,7 +101,7 @@ func (w *world) drive(n *node.Node) bool {
 		k := w.nudged
 		w.nudged = nil
 		if k.s != nil && k.silent <= w.now {
-			for len(k.running) > 0 {
+			for range len(k.running) {
 				k.finish()
 			}
 			k.report()

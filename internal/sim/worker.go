@@ -27,6 +27,7 @@ type worker struct {
 
 	heard     task.Time // when the node last heard of it for sure,
 	heardLife int       // and which process that was
+	spared    bool      // it has its TTL anew for a gap, and was not heard of since
 	shaken    task.Time // the first fault or restart since; 0 = none
 	silent    task.Time // it hangs until then
 }
@@ -67,8 +68,8 @@ func (c *connection) Deliver(ds []task.Delivery) {
 		k.w.delivered(d, k.id())
 		if k.w.calm && !k.w.led.draining {
 			k.w.first(d, k.types)
-			if d.Counts.Crashes > 0 {
-				k.w.led.cry("blamed", "%s was lost %d times, and nobody did wrong", keyOf(d.Payload), d.Counts.Crashes)
+			if d.Counts.Crashes+d.Counts.Failures > 0 {
+				k.w.led.cry("blamed", "%s comes with %+v, and nobody did wrong", keyOf(d.Payload), d.Counts)
 			}
 		}
 		k.running = append(k.running, d)
@@ -138,6 +139,11 @@ func (k *worker) act() {
 		}
 		k.report()
 	case w.calm:
+		if w.shape.handing && w.more.IntN(3) == 0 {
+			w.log("%s closes", k.id())
+			k.s.Close()
+			k.reborn()
+		}
 	case n < 88:
 		w.log("%s hangs", k.id())
 		k.silent = w.now.Add(task.Millis(w.rng.IntN(30_000)))
@@ -266,6 +272,9 @@ func (k *worker) finish() {
 	r := k.w.rng
 	i := r.IntN(len(k.running))
 	d := k.running[i]
+	if !k.honest && k.w.shape.timeouts && d.Timeout < task.Minute && d.ID.Seq%3 == 0 { // its handler is stuck, and the worker goes on
+		return
+	}
 	k.running = slices.Delete(k.running, i, i+1)
 	k.pending = append(k.pending, k.w.outcome(d, k.honest))
 }
@@ -275,6 +284,8 @@ func (w *world) outcome(d task.Delivery, honest bool) task.Outcome {
 	o := task.Outcome{Token: d.Token, Started: true}
 	k := w.rng.IntN(100)
 	switch {
+	case w.calm && !honest && w.shape.handing && w.more.IntN(8) == 0:
+		o.Kind, o.Started = task.OutcomeRelease, w.more.IntN(2) == 0
 	case honest || w.calm || k < 70:
 		o.Result = fmt.Appendf(nil, "%s by %d", keyOf(d.Payload), d.Token.Fence())
 	case k < 82:
@@ -356,7 +367,7 @@ func (c *curl) act() {
 	case k < 6:
 		w.sys.Extend(ctx, []task.Extension{{Token: c.held[0].Token, TTL: 5000}})
 		if t := w.led.tasks[c.held[0].ID]; t.held != nil { // it may have become shorter
-			t.held.d.LeaseEnd = min(t.held.d.LeaseEnd, w.wall().Add(5000))
+			t.held.end = min(t.held.end, w.now.Add(5000))
 		}
 		w.died()
 	case k < 7:
