@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"time"
 )
 
@@ -19,7 +20,7 @@ const stopMax = 30 * time.Second // a server that needs longer to stop is killed
 
 // child is a server in a process of its own. It serves until its stdin ends,
 // so that it can't outlive its parent, and answers each line on stdin with what
-// it has used so far.
+// it has used so far: askUsage as it stands, askSettled after a whole collection.
 type child struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -28,18 +29,23 @@ type child struct {
 	started time.Time // before the process was made
 }
 
+const (
+	askUsage   = "usage"
+	askSettled = "settled"
+)
+
 // hello is a child's first line.
 type hello struct {
 	URL   string `json:"url"`
 	Error string `json:"error,omitempty"`
 }
 
-func startChild(ctx context.Context, dir, cpuProfile string) (*child, error) {
+func startChild(ctx context.Context, dir, cpuProfile string, s settings) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(exe, serveCommand, dir, cpuProfile)
+	cmd := exec.Command(exe, serveCommand, dir, cpuProfile, strconv.FormatInt(s.historyBytes, 10), strconv.FormatInt(s.memory, 10))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -76,9 +82,12 @@ func (c *child) read(v any) error {
 	return json.Unmarshal(c.out.Bytes(), v)
 }
 
-func (c *child) usage() (usage, error) {
+func (c *child) usage() (usage, error)   { return c.ask(askUsage) }
+func (c *child) settled() (usage, error) { return c.ask(askSettled) }
+
+func (c *child) ask(what string) (usage, error) {
 	var u usage
-	if _, err := io.WriteString(c.in, "usage\n"); err != nil {
+	if _, err := io.WriteString(c.in, what+"\n"); err != nil {
 		return u, err
 	}
 	return u, c.read(&u)
@@ -96,8 +105,16 @@ func (c *child) close() error {
 
 // serve is the child's side.
 func serve(args []string) error {
-	if len(args) != 2 {
+	if len(args) != 4 {
 		return errors.New("serve is for this program's own use")
+	}
+	var set settings
+	var err error
+	if set.historyBytes, err = strconv.ParseInt(args[2], 10, 64); err == nil {
+		set.memory, err = strconv.ParseInt(args[3], 10, 64)
+	}
+	if err != nil {
+		return err
 	}
 	stopProfile, err := profileCPU(args[1])
 	if err != nil {
@@ -105,7 +122,7 @@ func serve(args []string) error {
 	}
 	defer stopProfile()
 	out := json.NewEncoder(os.Stdout)
-	h, url, err := openServer(args[0])
+	h, url, err := openServer(args[0], set)
 	if err != nil {
 		return out.Encode(hello{Error: err.Error()})
 	}
@@ -114,7 +131,11 @@ func serve(args []string) error {
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		u, err := h.usage()
+		read := h.usage
+		if lines.Text() == askSettled {
+			read = h.settled
+		}
+		u, err := read()
 		if err == nil {
 			err = out.Encode(u)
 		}

@@ -17,6 +17,7 @@ type env struct {
 	quick      bool
 	warm       time.Duration // before a window: Pebble starts with small memtables, a connection with small frames
 	measured   time.Duration
+	asked      time.Duration // by -duration; 0 = nothing
 	cpuProfile string
 	raw        map[rawKind]row
 	drains     map[int64]float64 // drain rate by depth of the queue
@@ -43,7 +44,7 @@ func newEnv(o options) (*env, error) {
 		e.warm, e.measured = 500*time.Millisecond, 1500*time.Millisecond
 	}
 	if o.duration > 0 {
-		e.measured = o.duration
+		e.measured, e.asked = o.duration, o.duration
 	}
 	return e, nil
 }

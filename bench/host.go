@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http/httptest"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +15,18 @@ import (
 // here is a server in this process.
 type here struct{ srv *server.Server }
 
+// settings are where a workload's server differs from the default.
+type settings struct {
+	historyBytes, memory int64 // 0 = the default
+}
+
+func (s settings) config(dir string) server.Config {
+	return server.Config{Dir: dir, HistoryBytes: s.historyBytes, Memory: s.memory}
+}
+
 // openHere opens a server with no port.
-func openHere(dir string) (host, *penstock.Client, error) {
-	srv, err := server.Open(server.Config{Dir: dir})
+func openHere(dir string, s settings) (host, *penstock.Client, error) {
+	srv, err := server.Open(s.config(dir))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,8 +34,10 @@ func openHere(dir string) (host, *penstock.Client, error) {
 }
 
 // openServer opens a server on a free loopback port.
-func openServer(dir string) (host, string, error) {
-	srv, err := server.Open(server.Config{Dir: dir, HTTP: "127.0.0.1:0"})
+func openServer(dir string, s settings) (host, string, error) {
+	cfg := s.config(dir)
+	cfg.HTTP = "127.0.0.1:0"
+	srv, err := server.Open(cfg)
 	if err != nil {
 		return nil, "", err
 	}
@@ -36,6 +48,13 @@ func (h here) close() error { return h.srv.Close() }
 
 // storagePrefix begins the metrics of the storage engine.
 const storagePrefix = "penstock_storage_"
+
+// settled is usage once all garbage has gone, and its memory has gone back to the
+// system: what is left is held.
+func (h here) settled() (usage, error) {
+	debug.FreeOSMemory()
+	return h.usage()
+}
 
 func (h here) usage() (usage, error) {
 	u := selfUsage()

@@ -184,7 +184,8 @@ func (r *rawDB) measure(ctx context.Context, e *env, callers, batch int,
 	})
 	out, err := e.window(ctx, &lat, func() (usage, error) {
 		u := selfUsage()
-		u.Fsyncs, u.Tasks, u.DiskBytes = r.fs.syncs.Load(), done.Load(), diskBytes(r.dir)
+		u.Fsyncs, u.Tasks = r.fs.syncs.Load(), done.Load()
+		u.DiskBytes, u.Files = diskBytes(r.dir)
 		return u, nil
 	}, nil)
 	return out, errors.Join(err, all.close())

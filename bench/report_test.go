@@ -60,6 +60,39 @@ func TestTableTellsVerdictAndDetail(t *testing.T) {
 	}
 }
 
+// TestTrend: waves are flat, and what grows by more than a tenth and the slack is not.
+func TestTrend(t *testing.T) {
+	f := func(want bool, at func(i int) float64) {
+		t.Helper()
+		flat := trend{name: "x", slack: 5}
+		for i := range 90 {
+			flat.samples = append(flat.samples, at(i))
+		}
+		if got := flat.flat(); got != want {
+			first, last := flat.ends()
+			t.Errorf("flat = %v for %v … %v", got, first, last)
+		}
+	}
+	f(true, func(int) float64 { return 40 })
+	f(true, func(i int) float64 { return 40 + 20*float64(i%10) })
+	f(true, func(i int) float64 { return 40 + float64(i)/15 })
+	f(false, func(i int) float64 { return 40 + float64(i)/5 })
+	f(false, func(i int) float64 { return float64(i) })
+	var r row
+	trends{{name: "a", samples: []float64{1, 1, 1}}, {name: "b", samples: []float64{1, 2, 3}}}.tell(&r)
+	if *r.OK || !strings.Contains(r.Floor, "rising: b") || r.Detail["b_first"] != 1 || r.Detail["b_last"] != 3 {
+		t.Errorf("got %+v, %q", r.Detail, r.Floor)
+	}
+}
+
+func TestSoakPayload(t *testing.T) {
+	for _, k := range []soakKind{soakPlain, soakRetry, soakDies} {
+		if n := len(soakRaw(k).Payload); n != payloadBytes {
+			t.Errorf("payload of %d bytes, want %d", n, payloadBytes)
+		}
+	}
+}
+
 func TestWorkIsAHundredBytes(t *testing.T) {
 	_, spec, err := workType.Spec(newWork())
 	if err != nil {
@@ -78,7 +111,7 @@ func TestUsage(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), cutNoise(60<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := diskBytes(dir); got < 60<<10 || got > 200<<10 {
-		t.Errorf("diskBytes = %d for a file of 60 KiB", got)
+	if got, n := diskBytes(dir); got < 60<<10 || got > 200<<10 || n != 1 {
+		t.Errorf("diskBytes = %d in %d files for a file of 60 KiB", got, n)
 	}
 }

@@ -24,23 +24,35 @@ type system struct {
 // host is the process that the server is in.
 type host interface {
 	usage() (usage, error)
+	settled() (usage, error)
 	close() error
 }
 
 // open starts a server on an empty folder.
 func (e *env) open(ctx context.Context, loopback bool) (*system, error) {
-	dir, err := os.MkdirTemp(e.dir, "data-*")
+	dir, err := e.newDir()
 	if err != nil {
 		return nil, err
 	}
-	return e.openAt(ctx, filepath.Join(dir, "penstock"), loopback)
+	return e.openAt(ctx, dir, loopback)
+}
+
+// newDir names a folder that is not there yet.
+func (e *env) newDir() (string, error) {
+	dir, err := os.MkdirTemp(e.dir, "data-*")
+	return filepath.Join(dir, "penstock"), err
 }
 
 // openAt starts a server on a folder.
 func (e *env) openAt(ctx context.Context, dir string, loopback bool) (*system, error) {
+	return e.openWith(ctx, dir, loopback, settings{})
+}
+
+// openWith is openAt with settings.
+func (e *env) openWith(ctx context.Context, dir string, loopback bool, set settings) (*system, error) {
 	s := &system{dir: dir, remote: loopback}
 	if !loopback {
-		h, client, err := openHere(dir)
+		h, client, err := openHere(dir, set)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +60,7 @@ func (e *env) openAt(ctx context.Context, dir string, loopback bool) (*system, e
 		return s, nil
 	}
 	_, profile := e.profiles()
-	c, err := startChild(ctx, dir, profile)
+	c, err := startChild(ctx, dir, profile, set)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +110,16 @@ func (s *system) count(ctx context.Context, what counter) (int64, error) {
 }
 
 // counting is a probe of the server.
-func (s *system) counting(what counter) probe {
+func (s *system) counting(what counter) probe { return s.countingBy(s.host.usage, what) }
+
+// countingBy is counting, where read tells what the process has used.
+func (s *system) countingBy(read probe, what counter) probe {
 	return func() (usage, error) {
-		u, err := s.host.usage()
+		u, err := read()
 		if err != nil {
 			return u, err
 		}
-		u.DiskBytes = diskBytes(s.dir)
+		u.DiskBytes, u.Files = diskBytes(s.dir)
 		ctx, cancel := context.WithTimeout(context.Background(), answerMax)
 		defer cancel()
 		u.Tasks, err = s.count(ctx, what)

@@ -22,6 +22,9 @@ type usage struct {
 	Written   int64         // bytes of commits
 	Stalled   time.Duration // writers waited for it
 	Mallocs   uint64
+	HeapBytes int64 // reached, or not yet collected
+	Open      int64 // files and connections, 0 where /proc is not
+	Files     int64 // in the data folder
 	Tasks     int64 // what the workload counts: finished, or enqueued, durably
 }
 
@@ -35,7 +38,10 @@ func selfUsage() usage {
 	u.RSSBytes, _ = residentBytes(os.Getpid())
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
-	u.Mallocs = ms.Mallocs
+	u.Mallocs, u.HeapBytes = ms.Mallocs, int64(ms.HeapAlloc)
+	if open, err := os.ReadDir("/proc/self/fd"); err == nil {
+		u.Open = int64(len(open))
+	}
 	return u
 }
 
@@ -56,9 +62,9 @@ func residentBytes(pid int) (int64, error) {
 	return 0, fmt.Errorf("no VmRSS for process %d", pid)
 }
 
-// diskBytes is what a folder's files take on disk, in blocks as du counts them.
-func diskBytes(dir string) int64 {
-	var n int64
+// diskBytes is what a folder's files take on disk, in blocks as du counts them, and
+// how many files there are.
+func diskBytes(dir string) (n, files int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil // a file that went while we walked
@@ -67,10 +73,13 @@ func diskBytes(dir string) int64 {
 		if err != nil {
 			return nil
 		}
+		if !d.IsDir() {
+			files++
+		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			n += st.Blocks * 512
 		}
 		return nil
 	})
-	return n
+	return n, files
 }

@@ -95,6 +95,15 @@ func (r *Runner) encodeDeletes(t *turn) {
 		e.key = record.AppendIdemDueKey(e.key[:0], r.p, k)
 		b.SingleDelete(e.key) // one is written once, ever
 	}
+	for _, k := range o.DropBriefs {
+		e.key = record.AppendBriefKey(e.key[:0], r.p, k)
+		b.Delete(e.key)
+	}
+	for _, s := range o.BriefSpans {
+		e.key = record.AppendBriefKey(e.key[:0], r.p, queue.IdemDueKey{At: s.From})
+		e.end = record.AppendBriefKey(e.end[:0], r.p, queue.IdemDueKey{At: s.To})
+		b.DeleteRange(e.key, e.end)
+	}
 	r.deleteLast(t)
 }
 
@@ -437,6 +446,12 @@ func (r *Runner) encodeIndexes(t *turn) {
 	for i := range o.IdemDues {
 		e.key = record.AppendIdemDueKey(e.key[:0], r.p, o.IdemDues[i].Key)
 		e.val = record.AppendIdemDue(e.val[:0], &o.IdemDues[i])
+		b.Set(e.key, e.val)
+	}
+	for i := range o.Briefs {
+		x := &o.Briefs[i]
+		e.key = record.AppendBriefKey(e.key[:0], r.p, queue.IdemDueKey{At: x.Until, Seq: x.ID.Seq})
+		e.val = record.AppendBrief(e.val[:0], x)
 		b.Set(e.key, e.val)
 	}
 	for i := range o.Producers {

@@ -101,7 +101,10 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	if s.NextExpiry, err = r.firstTime(record.ClassExpiry); err != nil {
 		return nil, err
 	}
-	s.NextIdem, err = r.firstTime(record.ClassIdemDue)
+	if s.NextIdem, err = r.firstTime(record.ClassIdemDue); err != nil {
+		return nil, err
+	}
+	s.Briefs, err = readAll(ctx, r, record.ClassBrief, record.DecodeBrief)
 	return s, err
 }
 

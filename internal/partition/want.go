@@ -81,6 +81,9 @@ func (r *Runner) askFinished(n int, seq task.Seq, segments []uint32) {
 }
 
 func (r *Runner) askIdem(n int, k queue.IdemKey) {
+	if r.loaded[n].Idem = r.m.Brief(k); r.loaded[n].Idem != nil {
+		return
+	}
 	p := r.next.ask(ask{loaded: n, got: (*Runner).gotIdem})
 	p.Key = record.AppendIdemKey(p.Key, r.p, k)
 }

@@ -54,6 +54,9 @@ func (c *checker) run() error {
 	if err := c.deleted(); err != nil {
 		return err
 	}
+	if err := m.idems.brief.check(m); err != nil {
+		return err
+	}
 	if used != m.slab.used || used != m.index.n {
 		return fmt.Errorf("slots: %d indexed, %d used, %d counted by the index", used, m.slab.used, m.index.n)
 	}

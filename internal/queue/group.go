@@ -40,6 +40,8 @@ type queueOf struct {
 	alone     uint64    // Apply in which tasks last went to the store alone,
 	aloneNow  [3]int64  // and how many did so in it, by class
 
+	idemBytes int64 // of idempotency entries that are not brief
+
 	running     int64 // leased
 	timedActive int64 // of the timed class, in memory and past their time (ready, held or running)
 	held        int64

@@ -45,6 +45,11 @@ const (
 	sweepEvery          = task.Second             // slow work (sessions, unserved types, retention) at most this often
 	idemsEvery          = task.Second / 10        // idempotency entries that are due are looked for this often,
 	idemsDueMax         = 2_048                   // so many in one look; while there are more the next follows at once
+	briefWindow         = task.Minute             // idempotency entries with windows up to this are in memory as well,
+	briefShare          = 4                       // in so many times what the records of tasks there may take,
+	briefSpan           = task.Second             // and go together, all of so much time,
+	briefSpanMin        = 1_024                   // as one range, if they are so many: each has the engine flush within a second;
+	briefsEndMax        = 4_096                   // so many are looked at in one Apply
 	idemLaterMin        = 5 * task.Second         // while its task lives an entry is looked at after as long again as
 	idemLaterMax        = 10 * task.Minute        // the task has outlived the window, within these
 	adoptWindow         = 5 * task.Second         // after a start: how long workers may take to be back

@@ -38,6 +38,7 @@ type Snapshot struct {
 	Lanes      []LaneFound
 	NextExpiry task.Time // of the first entry of the expiry index; 0 = none
 	NextIdem   task.Time // … of the index of idempotency entries
+	Briefs     []Idem    // the entries with short windows, by the time they end
 }
 
 // LaneFound is a lane that has records: its first birth and first timed task.

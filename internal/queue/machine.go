@@ -116,6 +116,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.idems.init(m.now, snap.NextIdem)
 	m.measure()
 	m.loadQueues(snap)
+	m.idems.brief.load(m, snap.Briefs)
 	m.history.init(snap)
 	m.loadRestart(snap)
 	m.expiry.next = snap.NextExpiry
@@ -217,6 +218,7 @@ func (m *Machine) finishApply() {
 	m.wantExpiries()
 	m.wantSweep()
 	out := m.out
+	m.idems.brief.end(m)
 	m.idems.put(m)
 	m.wantIdemsDue()
 	for _, q := range m.dirtyList {
@@ -263,6 +265,9 @@ func (m *Machine) deadline() task.Time {
 	}
 	if m.wakes.len() > 0 {
 		d = min(d, m.wakes.items[0].side.wake)
+	}
+	if t := m.idems.brief.next(); t != 0 && t < d {
+		d = t
 	}
 	if t := m.idems.due.at(); t != 0 && t < d {
 		d = t

@@ -23,6 +23,8 @@ type Output struct {
 	DropExpiries  []ExpiryKey
 	DropIdems     []IdemKey
 	DropIdemDues  []IdemDueKey
+	DropBriefs    []IdemDueKey
+	BriefSpans    []BriefSpan
 	DropClaims    []task.Seq
 	DropLists     []ListKey
 	DropSegments  []uint32
@@ -45,6 +47,7 @@ type Output struct {
 	Expiries  []Expiry
 	Idems     []Idem
 	IdemDues  []IdemDue
+	Briefs    []Idem // idempotency entries that stand by the time they end, and in no index
 	Claims    []Claim
 	Lists     []List
 	Queues    []QueueState
@@ -78,12 +81,13 @@ func (o *Output) Durable() bool { return o.MetaSet }
 func (o *Output) Reset() {
 	*o = Output{
 		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
-		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
+		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0],
+		DropBriefs: o.DropBriefs[:0], BriefSpans: o.BriefSpans[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
 		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
 		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], Covers: o.Covers[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
 		DropQueues: o.DropQueues[:0],
 		Births:     o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
+		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Briefs: o.Briefs[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
 		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
@@ -227,6 +231,9 @@ type IdemDue struct {
 	ID        task.ID
 	NameBytes int // length of the idempotency key
 }
+
+// BriefSpan is all entries of Briefs that end from a moment on and before another.
+type BriefSpan struct{ From, To task.Time }
 
 // Claim is a durable lease: the task was running under this token.
 type Claim struct {

@@ -13,6 +13,7 @@ type idems struct {
 	got     map[IdemKey]*idemNow // what is known in this Apply
 	changed []*idemNow           // … and is not as the store has it, in the order of the first change
 	due     idemDues
+	brief   briefs
 }
 
 // idemNow is an entry as the store has it and as this Apply has left it; nil: there
@@ -20,6 +21,8 @@ type idems struct {
 type idemNow struct {
 	was, is *Idem
 	changed bool
+	brief   bool // was is one of the briefs
+	read    bool // in the store, for this Apply alone
 }
 
 const idemOverhead = 48 // bytes of an entry beside its key
@@ -35,8 +38,25 @@ func (d *idems) init(now, next task.Time) {
 
 // learn takes in what the store has. It comes before all changes.
 func (d *idems) learn(k IdemKey, e *Idem) {
-	if d.got[k] == nil {
-		d.got[k] = &idemNow{was: e, is: e}
+	if d.got[k] == nil && !d.remember(k) {
+		d.got[k] = &idemNow{was: e, is: e, read: true}
+	}
+}
+
+// remember takes in what is in memory, and says whether that is so.
+func (d *idems) remember(k IdemKey) bool {
+	e := d.brief.get(k)
+	if e != nil {
+		d.got[k] = &idemNow{was: e, is: e, brief: true}
+	}
+	return e != nil
+}
+
+// unbrief takes a changed entry out of the briefs, where it is no more.
+func (d *idems) unbrief(m *Machine, n *idemNow) {
+	if n.brief {
+		d.brief.drop(m, n.was.Key)
+		n.was, n.brief = nil, false
 	}
 }
 
@@ -67,7 +87,16 @@ func (e *Idem) bytes() int64 {
 // put writes what has changed, and forgets what was known.
 func (d *idems) put(m *Machine) {
 	for _, n := range d.changed {
+		d.unbrief(m, n)
+		if n.was == nil && n.is != nil && d.brief.takes(m, n.is) {
+			d.brief.add(n.is)
+			m.out.Briefs = append(m.out.Briefs, *n.is)
+			continue
+		}
 		d.due.put(m, n)
+		if q := m.numbered[n.key().Queue]; q != nil {
+			q.idemBytes += n.is.bytes() - n.was.bytes()
+		}
 		switch {
 		case n.is != nil:
 			m.out.Idems = append(m.out.Idems, *n.is)
@@ -80,6 +109,17 @@ func (d *idems) put(m *Machine) {
 	if len(d.got) > 0 {
 		clear(d.got)
 	}
+}
+
+// key names an entry that has changed; without one there is nothing to name.
+func (n *idemNow) key() IdemKey {
+	switch {
+	case n.is != nil:
+		return n.is.Key
+	case n.was != nil:
+		return n.was.Key
+	}
+	return IdemKey{}
 }
 
 func hashOf(parts ...string) uint64 {
@@ -113,6 +153,13 @@ func (d *idems) known(m *Machine, q *queueOf, b *task.EnqueueBatch) bool {
 		}
 		k := IdemKey{q.state.Queue, hashOf(s.Idempotency)}
 		n, ok := d.got[k]
+		if !ok && d.remember(k) {
+			n, ok = d.got[k], true
+		}
+		if !ok && q.idemBytes == 0 { // all entries of the queue are in memory
+			n, ok = &idemNow{}, true
+			d.got[k] = n
+		}
 		if !ok {
 			all = false
 			m.want(Want{What: WantIdem, Queue: k.Queue, Hash: k.Hash, Key: s.Idempotency})
@@ -135,8 +182,12 @@ func (d *idems) known(m *Machine, q *queueOf, b *task.EnqueueBatch) bool {
 		for i := range b.Specs {
 			if s := &b.Specs[i]; s.Idempotency != "" {
 				k := IdemKey{q.state.Queue, hashOf(s.Idempotency)}
-				if _, ok := d.got[k]; ok {
+				n, ok := d.got[k]
+				if ok && n.read {
 					m.want(Want{What: WantIdem, Queue: k.Queue, Hash: k.Hash, Key: s.Idempotency})
+				}
+				if ok && n.is != nil && m.gotTask[n.is.ID.Seq] != nil {
+					m.want(Want{What: WantTask, ID: n.is.ID})
 				}
 			}
 		}

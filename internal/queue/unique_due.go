@@ -141,6 +141,7 @@ func (m *Machine) endIdem(x *IdemDue) {
 		m.out.DropIdems = append(m.out.DropIdems, x.Idem)
 		m.out.DropIdemDues = append(m.out.DropIdemDues, x.Key)
 		q.state.IdemBytes -= int64(idemOverhead + x.NameBytes)
+		q.idemBytes -= int64(idemOverhead + x.NameBytes)
 		m.touch(q)
 		m.dirty = true
 		return

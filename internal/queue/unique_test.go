@@ -58,7 +58,7 @@ func TestIdemEnds(t *testing.T) {
 		if n := left(); n != 5 {
 			t.Fatalf("before the window is over %d entries are left, want 5", n)
 		}
-		b.pass(2*task.Second, 200)
+		b.pass(3*task.Second, 200)
 		if n := left(); n != 2 {
 			t.Fatalf("after it %d entries are left, want those of the two tasks that live", n)
 		}
@@ -85,11 +85,11 @@ func TestIdemEnds(t *testing.T) {
 // under way counts, not what was read.
 func TestIdemMeanwhile(t *testing.T) {
 	b := newBench(t, 0)
-	ids, _ := b.keyed(task.Second, "again", "revived")
+	ids, _ := b.keyed(2*task.Minute, "again", "revived")
 	ts := b.lease(2, task.Hour)
 	b.report(task.Outcome{Token: ts[0]})
 	b.report(task.Outcome{Kind: task.OutcomeFail, Permanent: true, Token: ts[1]})
-	b.Now = b.Now.Add(2 * task.Second)
+	b.Now = b.Now.Add(3 * task.Minute)
 	b.apply(queue.Command{})
 	if b.Refills() != 1 {
 		t.Fatalf("%d looks are under way, want one", b.Refills())

@@ -108,6 +108,26 @@ func DecodeIdemDue(key, value []byte, x *queue.IdemDue) error {
 	return r.close(ClassIdemDue)
 }
 
+// AppendBrief appends an idempotency entry whose key says when it ends.
+func AppendBrief(b []byte, m *queue.Idem) []byte {
+	b = appendID(append(b, version), m.ID)
+	return appendString(binary.BigEndian.AppendUint64(b, m.Payload), m.Name)
+}
+
+// DecodeBrief reads such an entry.
+func DecodeBrief(key, value []byte, m *queue.Idem) error {
+	if !isKey(key, ClassBrief, 16) || key[headLen]&0x80 != 0 {
+		return badKey(ClassBrief, key)
+	}
+	r := open(value)
+	*m = queue.Idem{ID: readID(&r), Payload: r.u64(), Name: r.text(), Until: task.Time(binary.BigEndian.Uint64(key[headLen:]))}
+	m.Due, m.Key = m.Until, queue.IdemKeyOf(m.ID.Queue, m.Name)
+	if uint64(m.ID.Seq) != binary.BigEndian.Uint64(key[headLen+8:]) {
+		r.fail()
+	}
+	return r.close(ClassBrief)
+}
+
 // AppendClaim appends a durable lease.
 func AppendClaim(b []byte, c *queue.Claim) []byte {
 	var fields byte
@@ -173,6 +193,8 @@ func (d *Decoder) Check(key, value []byte) error {
 		return DecodeIdem(key, value, new(queue.Idem))
 	case ClassIdemDue:
 		return DecodeIdemDue(key, value, new(queue.IdemDue))
+	case ClassBrief:
+		return DecodeBrief(key, value, new(queue.Idem))
 	case ClassProducer:
 		return DecodeProducer(key, value, new(queue.ProducerState))
 	case ClassSession:

@@ -25,6 +25,7 @@ const (
 	ClassWhere    Class = 0x30
 	ClassIdem     Class = 0x40
 	ClassIdemDue  Class = 0x41
+	ClassBrief    Class = 0x42
 	ClassProducer Class = 0x50
 	ClassSession  Class = 0x51
 	ClassDead     Class = 0x60
@@ -37,7 +38,7 @@ const (
 // Classes lists every class in key order.
 var Classes = [...]Class{
 	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
-	ClassIdem, ClassIdemDue, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
+	ClassIdem, ClassIdemDue, ClassBrief, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
 }
 
 // String names the class in errors.
@@ -65,6 +66,8 @@ func (c Class) String() string {
 		return "idempotency"
 	case ClassIdemDue:
 		return "idempotency index"
+	case ClassBrief:
+		return "brief idempotency"
 	case ClassProducer:
 		return "producer"
 	case ClassSession:
@@ -202,6 +205,12 @@ func AppendIdemKey(b []byte, p uint16, k queue.IdemKey) []byte {
 // entries end.
 func AppendIdemDueKey(b []byte, p uint16, k queue.IdemDueKey) []byte {
 	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassIdemDue), uint64(k.At))
+	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
+}
+
+// AppendBriefKey appends the key of an idempotency entry with a short window.
+func AppendBriefKey(b []byte, p uint16, k queue.IdemDueKey) []byte {
+	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassBrief), uint64(k.At))
 	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
 }
 

@@ -145,6 +145,7 @@ func indexSamples() []sample {
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
 		{"idem-later", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idemLater)},
 		{"idem-due", AppendIdemDueKey(nil, part, idemDue.Key), AppendIdemDue(nil, &idemDue)},
+		{"brief", AppendBriefKey(nil, part, idemDue.Key), AppendBrief(nil, &idem)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
 		{"list", AppendListKey(nil, part, listFull().Key), AppendList(nil, listFull())},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},

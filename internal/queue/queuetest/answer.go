@@ -84,6 +84,11 @@ func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 				a.Idem = &x
 			}
 		}
+		for _, x := range s.briefs {
+			if e := m.Brief(x.Key); e != nil && e.ID.Seq == seq {
+				a.Idem = e
+			}
+		}
 	}
 	at := placeOf(a.Want.ID)
 	if r := s.live[at]; isNamed(a, r) {
@@ -151,12 +156,9 @@ func (s *Store) answerExpiries(a *queue.Loaded) {
 
 func (s *Store) answerIdemsDue(a *queue.Loaded) {
 	from := queue.IdemDueKey{At: a.Want.From.Due, Seq: a.Want.From.Seq}
-	compare := func(x, y queue.IdemDueKey) int {
-		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(s.idemDues), compare) {
+	for _, k := range slices.SortedFunc(maps.Keys(s.idemDues), compareDues) {
 		switch {
-		case compare(k, from) < 0:
+		case compareDues(k, from) < 0:
 			s.fault("%+v of the index of idempotency entries stands before %+v, where the look begins", k, from)
 		case k.At > a.Want.Until || len(a.Idems) == a.Want.Limit:
 			a.Next = k.At
@@ -165,6 +167,11 @@ func (s *Store) answerIdemsDue(a *queue.Loaded) {
 			a.Idems = append(a.Idems, queue.IdemLook{Due: s.idemDues[k]})
 		}
 	}
+}
+
+// compareDues is the order in which idempotency entries end.
+func compareDues(x, y queue.IdemDueKey) int {
+	return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
 }
 
 func (s *Store) answerIdemsLive(a *queue.Loaded) {
@@ -233,6 +240,9 @@ func (s *Store) Snapshot() *queue.Snapshot {
 		if snap.NextIdem == 0 || k.At < snap.NextIdem {
 			snap.NextIdem = k.At
 		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(s.briefs), compareDues) {
+		snap.Briefs = append(snap.Briefs, s.briefs[k])
 	}
 	for k := range s.expiries {
 		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {
@@ -311,6 +321,11 @@ func (s *Store) Check() []string {
 	}
 	for k, e := range s.idems {
 		of(k.Queue, k).idem += 48 + int64(len(e.Name))
+	}
+	for _, e := range s.briefs {
+		if t := have[e.Key.Queue]; t != nil { // of a queue that is gone they go when they are over
+			t.idem += 48 + int64(len(e.Name))
+		}
 	}
 	for k := range s.marks {
 		of(k.queue, k)

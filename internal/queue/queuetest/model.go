@@ -239,6 +239,7 @@ func (m *Model) end(t *modelTask, s task.State) {
 	if s != task.Dead {
 		t.kept = q.cfg.History == task.HistoryAll || q.cfg.History == task.HistoryFailures && s != task.Succeeded
 		t.body = t.kept && s != task.Succeeded
+		t.told, t.toldRec = nil, nil // its record has the outcome of a completion alone
 	}
 }
 

@@ -64,6 +64,7 @@ type Store struct {
 	expiries  map[queue.ExpiryKey]task.ID
 	idems     map[queue.IdemKey]queue.Idem
 	idemDues  map[queue.IdemDueKey]queue.IdemDue
+	briefs    map[queue.IdemDueKey]queue.Idem
 	claims    map[task.Seq]queue.Claim
 	lists     map[queue.ListKey]queue.List
 	segments  map[uint32]queue.Segment
@@ -85,7 +86,7 @@ func NewStore() *Store {
 	return &Store{
 		queues: map[uint32]queue.QueueState{}, marks: map[laneID]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
-		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{},
+		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{}, briefs: map[queue.IdemDueKey]queue.Idem{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
 		cache: map[uint32]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{}, dueOnce: map[queue.IdemDueKey]bool{},
@@ -118,7 +119,7 @@ func drop[K comparable, V any](s *Store, m map[K]V, k K) bool {
 }
 
 // IdemEntries is how many idempotency entries there are.
-func (s *Store) IdemEntries() int { return len(s.idems) }
+func (s *Store) IdemEntries() int { return len(s.idems) + len(s.briefs) }
 
 // TakeBack undoes the last batch: it never became durable.
 func (s *Store) TakeBack() {
@@ -338,6 +339,18 @@ func (b *batch) deleteIdems() {
 			s.fault("%+v of the index of idempotency entries is deleted and not there", k)
 		}
 	}
+	for _, k := range o.DropBriefs {
+		if !drop(s, s.briefs, k) {
+			s.fault("brief idempotency entry %+v is deleted and not there", k)
+		}
+	}
+	for _, x := range o.BriefSpans {
+		for k := range maps.Clone(s.briefs) {
+			if k.At >= x.From && k.At < x.To {
+				drop(s, s.briefs, k)
+			}
+		}
+	}
 }
 
 func placeLess(a, b queue.Place) bool {
@@ -471,6 +484,28 @@ func (n *names) tasks(o *queue.Output) {
 	}
 }
 
+func (n *names) idems(o *queue.Output) {
+	type brief queue.IdemDueKey
+	for _, k := range o.DropIdems {
+		n.add(k)
+	}
+	for _, x := range o.Idems {
+		n.add(x.Key)
+	}
+	for _, k := range o.DropIdemDues {
+		n.add(k)
+	}
+	for _, x := range o.IdemDues {
+		n.add(x.Key)
+	}
+	for _, k := range o.DropBriefs {
+		n.add(brief(k))
+	}
+	for i := range o.Briefs {
+		n.add(brief{o.Briefs[i].Until, o.Briefs[i].ID.Seq})
+	}
+}
+
 func (n *names) indexes(o *queue.Output) {
 	type where task.Seq
 	type claim task.Seq
@@ -488,18 +523,7 @@ func (n *names) indexes(o *queue.Output) {
 	for _, x := range o.Expiries {
 		n.add(x.Key)
 	}
-	for _, k := range o.DropIdems {
-		n.add(k)
-	}
-	for _, x := range o.Idems {
-		n.add(x.Key)
-	}
-	for _, k := range o.DropIdemDues {
-		n.add(k)
-	}
-	for _, x := range o.IdemDues {
-		n.add(x.Key)
-	}
+	n.idems(o)
 	for _, k := range o.DropClaims {
 		n.add(claim(k))
 	}

@@ -73,6 +73,13 @@ func (b *batch) putIndexes() {
 		put(s, s.dueOnce, x.Key, true)
 		put(s, s.idemDues, x.Key, x)
 	}
+	for _, x := range o.Briefs {
+		k := queue.IdemDueKey{At: x.Until, Seq: x.ID.Seq}
+		if _, there := s.briefs[k]; there || x.Due != x.Until {
+			s.fault("brief idempotency entry %+v is there, or due at another time than it ends", x)
+		}
+		put(s, s.briefs, k, x)
+	}
 	for _, x := range o.Claims {
 		put(s, s.claims, x.Seq, x)
 	}

@@ -209,7 +209,7 @@ func (w *Workload) spec() task.Spec {
 	}
 	if d.Often(10) {
 		s.Idempotency = fmt.Sprint("k", d.N(6))
-		s.IdempotencyFor = pick[task.Millis](d, 0, 1, 2000)
+		s.IdempotencyFor = pick[task.Millis](d, 0, 1, 2000, 90_000)
 	}
 	if d.Often(3) {
 		s.Type = ""

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
@@ -50,6 +51,43 @@ func TestMetrics(t *testing.T) {
 	s.Close()
 	if m := s.Metrics(); m.Commits != 5 {
 		t.Fatalf("after close: got %+v", m)
+	}
+}
+
+// TestAbsentReadsNothing: points that are not there are told by filters, of the
+// last level too: no block is read for them.
+func TestAbsentReadsNothing(t *testing.T) {
+	s := mustOpen(t, t.TempDir(), Options{})
+	defer s.Close()
+	h, err := s.Acquire(context.Background(), 1, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b store.Batch
+	for i := range 10_000 {
+		b.Set(key(1, fmt.Sprintf("key-%05d", 2*i)), make([]byte, 50))
+	}
+	if err := h.Begin(&b)(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Compact(t.Context(), key(0, ""), key(2, ""), false); err != nil {
+		t.Fatal(err)
+	}
+	points := make([]store.Point, 200)
+	for i := range points {
+		points[i].Key = key(1, fmt.Sprintf("key-%05d", 50*i+1))
+	}
+	before := s.db.Metrics().Filter
+	if err := h.Get(points); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range points {
+		if p.Found {
+			t.Fatalf("%q is found and was never put", p.Key)
+		}
+	}
+	if n := s.db.Metrics().Filter.Hits - before.Hits; n < 180 { // a few are taken for others
+		t.Errorf("filters have told of %d of %d absent points", n, len(points))
 	}
 }
 

@@ -50,10 +50,11 @@ func (s *Store) get(p *store.Point) error {
 }
 
 // walk reads points in the order of their keys, by one iterator. Each is sought
-// under its whole key as a prefix, so that filters are asked first, and nothing
-// behind it is looked at: there may be tombstones without end.
+// under its whole key as a prefix, so that filters are asked first, those of the
+// last level too, and nothing behind it is looked at: there may be tombstones
+// without end.
 func (s *Store) walk(points []store.Point) error {
-	it, err := s.db.NewIter(nil)
+	it, err := s.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return s.readError(err)
 	}
