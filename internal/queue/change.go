@@ -89,7 +89,7 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 			return task.Errorf(task.Conflict, "the task is running: cancel it first, or wait")
 		}
 		if s.class.Timed() && s.due > m.clockOf(m.lanes[s.lane]) {
-			m.move(i, m.now, nil)
+			m.move(i, m.now, nil, EventRetried)
 		}
 	case task.VerbDelete:
 		if s.state == slotRunning {
@@ -108,9 +108,11 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 // remove forgets a waiting task without a trace.
 func (m *Machine) remove(i uint32) {
 	s := m.slab.at(i)
+	l := m.lanes[s.lane]
+	from := s.stands()
 	m.detach(i)
 	m.dropRecord(s, false)
-	m.out.Ended = append(m.out.Ended, Ended{Seq: s.seq})
+	m.event(l.queue(), step{kind: EventGone, from: from, was: s.class}, s)
 	m.forget(i)
 }
 
@@ -124,17 +126,15 @@ func (m *Machine) changeDead(v task.Verb, id task.ID, a *Loaded) *task.Error {
 	case task.VerbCancel:
 		return task.Errorf(task.Conflict, "the task is dead already: retry or delete it")
 	case task.VerbRetry:
-		m.revive(d.Place, d.Flags, Source{Slot: NoSlot, Dead: d.Key}, d.Size, a)
+		m.revive(d.Place, d.Flags, Source{Slot: NoSlot, Dead: d.Key}, d.Size, a, task.Dead)
 	case task.VerbDelete:
 		m.out.DropWheres = append(m.out.DropWheres, d.Key.Seq)
 		if d.Flags&FlagLarge != 0 {
 			m.out.DropLarge = append(m.out.DropLarge, d.Place)
 		}
-		m.out.Ended = append(m.out.Ended, Ended{Seq: id.Seq})
+		m.eventOf(q, step{kind: EventGone, from: task.Dead}, subject{slot: NoSlot, place: d.Place, typ: d.Type, size: int64(d.Size)})
 	}
 	m.out.DropDead = append(m.out.DropDead, d.Key)
-	q.state.Dead--
-	q.state.DeadBytes = max(0, q.state.DeadBytes-int64(d.Size))
 	m.touch(q)
 	a.Dead = nil
 	return nil
@@ -152,18 +152,12 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 		if f.Flags&FlagLarge != 0 {
 			return task.Errorf(task.Conflict, "the task is %s and its payload of more than %d bytes is no longer kept: enqueue it anew", f.State, largeBytes)
 		}
-		q := m.numbered[f.Place.Queue]
-		if f.State == task.Canceled {
-			q.state.Canceled--
-		} else {
-			q.state.Expired--
-		}
-		m.revive(f.Place, f.Flags, Source{Slot: NoSlot, Finished: f.Key}, recordOverhead, a)
+		m.revive(f.Place, f.Flags, Source{Slot: NoSlot, Finished: f.Key}, recordOverhead, a, f.State)
 	case task.VerbDelete:
 		if f.State != task.Succeeded && !m.freeKey(id, f.Flags) { // what is done stays done: a repeat may not do it again
 			return errPending
 		}
-		m.out.Ended = append(m.out.Ended, Ended{Seq: id.Seq})
+		m.eventOf(m.numbered[f.Place.Queue], step{kind: EventGone, from: f.State}, subject{slot: NoSlot, place: f.Place, typ: f.Names.Type})
 	}
 	m.out.DropFinished = append(m.out.DropFinished, f.Key)
 	m.dirty = true
@@ -171,8 +165,9 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 	return nil
 }
 
-// revive makes an ended task wait again, due now, with its counters at zero.
-func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded) {
+// revive makes an ended task wait again, due now, with its counters at zero. was is
+// how it had ended.
+func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded, was task.State) {
 	if d := &m.idems.due; d.asked && flags&FlagIdem != 0 {
 		d.revived[p.Seq] = struct{}{}
 	}
@@ -186,6 +181,5 @@ func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded)
 		w.Told = a.Dead.Told
 	}
 	i := m.slotFor(l, &w)
-	q.state.Timed++
-	m.putTimed(l, i, Timed{Place: w.Place, Type: l.group.typ.name, Slot: i, From: from, Flags: w.Flags, Told: w.Told})
+	m.putTimed(l, i, Timed{Place: w.Place, Type: l.group.typ.name, Slot: i, From: from, Flags: w.Flags, Told: w.Told}, step{kind: EventRetried, from: was}, int64(size))
 }

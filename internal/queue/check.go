@@ -285,15 +285,21 @@ func (c *checker) queue(q *queueOf) error {
 		t = &queueTally{}
 	}
 	st := &q.state
+	ready := int64(0)
+	for _, l := range q.lanes {
+		ready += int64(l.ready)
+	}
 	switch {
-	case int64(q.inReady) != t.ready:
-		return fmt.Errorf("ready in memory: %d counted, %d found", q.inReady, t.ready)
-	case q.running != t.running:
-		return fmt.Errorf("running: %d counted, %d found", q.running, t.running)
-	case q.timedActive != t.active:
-		return fmt.Errorf("timed and active: %d counted, %d found", q.timedActive, t.active)
-	case q.held != t.held:
-		return fmt.Errorf("held: %d counted, %d found", q.held, t.held)
+	case ready != t.ready:
+		return fmt.Errorf("ready in memory: %d counted by lanes, %d found", ready, t.ready)
+	case q.tasks[task.Running] != t.running:
+		return fmt.Errorf("running: %d counted, %d found", q.tasks[task.Running], t.running)
+	case q.tasks[task.Scheduled] != st.Timed-t.active:
+		return fmt.Errorf("scheduled: %d counted, of %d timed ones %d found past their time", q.tasks[task.Scheduled], st.Timed, t.active)
+	case q.tasks[task.Blocked] != t.held:
+		return fmt.Errorf("held: %d counted, %d found", q.tasks[task.Blocked], t.held)
+	case q.tasks[task.Ready] != st.Births+t.active-t.running-t.held:
+		return fmt.Errorf("ready: %d counted, there are %d born so, %d timed ones past their time, %d running and %d held", q.tasks[task.Ready], st.Births, t.active, t.running, t.held)
 	case q.birthsIn != t.births || q.timedIn != t.timed:
 		return fmt.Errorf("in memory: %d births and %d timed counted, %d and %d found", q.birthsIn, q.timedIn, t.births, t.timed)
 	case st.Births < t.births || st.Timed < t.timed:
@@ -370,7 +376,7 @@ func (c *checker) sessions() error {
 		sum += int64(n)
 	}
 	for _, q := range m.queues {
-		want += q.running
+		want += q.tasks[task.Running]
 	}
 	if sum != want {
 		return fmt.Errorf("leases: %d listed, %d running", sum, want)

@@ -74,7 +74,6 @@ func (m *Machine) ripen(l *lane, i uint32) {
 		m.pushReturned(l, i)
 		return
 	}
-	l.queue().timedActive--
 	m.sleep(l, i)
 }
 
@@ -109,8 +108,8 @@ func (m *Machine) unripen(l *lane) {
 	for _, i := range append([]uint32(nil), l.side.returned.items...) {
 		if s := m.slab.at(i); s.state == slotReady && s.due > m.wall {
 			m.unready(l, i)
-			l.queue().timedActive--
 			m.sleep(l, i)
+			m.event(l.queue(), step{kind: EventWaits, from: task.Ready, to: task.Scheduled}, s)
 		}
 	}
 }

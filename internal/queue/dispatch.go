@@ -50,7 +50,7 @@ func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 
 func (m *Machine) runningAll() int64 {
 	var n int64
 	for _, q := range m.queues {
-		n += q.running
+		n += q.tasks[task.Running]
 	}
 	return n
 }
@@ -139,16 +139,17 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.unready(l, i)
 		m.waiting--
 		m.dispatch++
-		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: i, Dispatch: m.dispatch})
-		m.deliver(i, s, c)
+		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: i, Dispatch: m.dispatch}, task.Ready)
+		m.deliver(l, i, s, c)
 		got++
 		m.noteDispatched(l)
 	}
 	return got
 }
 
-// lease links a task, in no list now, to the session's leases, under token t.
-func (m *Machine) lease(i uint32, s *session, t *task.Token) {
+// lease links a task, in no list now, to the session's leases, under token t. from
+// is the state that it still counts in.
+func (m *Machine) lease(i uint32, s *session, t *task.Token, from task.State) {
 	x := m.slab.at(i)
 	x.lastLease(t)
 	x.told, x.old = toldNone, false
@@ -161,21 +162,10 @@ func (m *Machine) lease(i uint32, s *session, t *task.Token) {
 	}
 	s.tail = i
 	s.running++
-	m.lanes[x.lane].queue().running++
+	m.event(m.lanes[x.lane].queue(), step{kind: EventLeased, from: from, to: task.Running}, x)
 	if m.longAt == 0 {
 		m.longAt = m.now.Add(longAfter)
 	}
-}
-
-// detachToLease takes a waiting task out of its list for lease: in memory, and of
-// the timed past its time, it remains.
-func (m *Machine) detachToLease(i uint32) {
-	x := m.slab.at(i)
-	l := m.lanes[x.lane]
-	if x.state == slotScheduled {
-		l.queue().timedActive++
-	}
-	m.takeOut(l, i)
 }
 
 // unlease takes a running task from its session's leases.
@@ -203,17 +193,15 @@ func (m *Machine) unlease(i uint32) {
 		m.unlist(x)
 	}
 	s.running--
-	m.lanes[x.lane].queue().running--
 	m.timers.set(i, 0)
 }
 
 // deliver tells the runner to bring the task to its worker.
-func (m *Machine) deliver(i uint32, s *session, c *Lease) {
+func (m *Machine) deliver(l *lane, i uint32, s *session, c *Lease) {
 	x := m.slab.at(i)
-	l := m.lanes[x.lane]
 	q := l.queue()
 	r := m.rulesOf(x)
-	d := Leased{Type: l.group.typ.name, Key: l.key, Session: s.no, Lease: c, Slot: i, Place: m.place(x), Token: m.token(x), Attempt: attemptOf(x),
+	d := Leased{Type: l.group.typ.name, Key: l.key, Session: s.no, Lease: c, Slot: i, Place: x.placeIn(l), Token: m.token(x), Attempt: attemptOf(x),
 		MaxAttempts: r.maxAttempts, Counts: x.counts(), Flags: x.flags, Enqueued: x.enqueued, Timeout: r.timeout, Deadline: x.deadline}
 	if c != nil {
 		ttl := c.TTL

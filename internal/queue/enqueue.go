@@ -112,11 +112,7 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	at := m.now
 	if place.Class.Timed() {
 		at = m.readyAt(l, place.Due)
-		q.state.Timed++
-	} else {
-		q.state.Births++
 	}
-	q.state.Enqueued++
 	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: m.toMachine(s.Deadline)}
 	b.Expires = expiryOf(s, b.Deadline, at)
 	if len(s.Payload) > largeBytes {
@@ -133,6 +129,11 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	b.Slot = m.admit(l, &b)
 	m.out.Births = append(m.out.Births, b)
 	m.dirty = true
+	if e := (step{kind: EventBorn, to: inStore(place.Class), was: place.Class}); b.Slot != NoSlot {
+		m.event(q, e, m.slab.at(b.Slot))
+	} else {
+		m.eventOf(q, e, subject{slot: NoSlot, place: place, typ: s.Type})
+	}
 	if l.calendar && l.marked && place.Due < l.side.timedMark { // the wall clock was set back
 		m.putMark(l)
 	}
@@ -220,7 +221,6 @@ const recordOverhead = 64
 func (m *Machine) schedule(l *lane, i uint32, key streamKey) {
 	l.side.order.push(timedEntry{key, i})
 	if key.due <= m.clockOf(l) {
-		l.queue().timedActive++
 		m.dueAgain(m.slab.at(i))
 		m.pushReturned(l, i)
 		return
@@ -256,17 +256,14 @@ func (m *Machine) forget(i uint32) {
 	m.slab.give(i)
 }
 
-// detach takes a task out of whatever list it is in, whatever its state; the
-// counts follow. Its record and slot stay.
+// detach takes a task out of whatever list it is in, whatever its state. Its
+// record and slot stay.
 func (m *Machine) detach(i uint32) {
 	s := m.slab.at(i)
 	if s.state == slotLoaded {
 		return
 	}
 	l := m.lanes[s.lane]
-	if s.class.Timed() && s.state != slotScheduled {
-		l.queue().timedActive--
-	}
 	m.takeOut(l, i)
 	m.leave(l, s)
 }
@@ -297,11 +294,10 @@ func (m *Machine) takeOut(l *lane, i uint32) {
 // entries. A put of this very Apply is taken back instead of being deleted.
 // moving says that the task gets a new timed record: its expiry entry and chunks stay.
 func (m *Machine) dropRecord(s *slot, moving bool) {
-	p := m.place(s)
 	l := m.lanes[s.lane]
+	p := s.placeIn(l)
 	fresh := s.putBatch == uint32(m.batch)
 	if p.Class.Timed() {
-		l.queue().state.Timed--
 		if fresh && s.flags&FlagMoved != 0 {
 			m.out.Timed[s.putIndex].Place.Queue = Void
 		} else if fresh {
@@ -313,7 +309,6 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 			l.side.timed.load.touch(p.Seq)
 		}
 	} else {
-		l.queue().state.Births--
 		if fresh {
 			m.out.Births[s.putIndex].Place.Queue = Void
 		} else {

@@ -84,10 +84,10 @@ type ending struct {
 func (m *Machine) end(i uint32, e ending) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
-	q := l.queue()
-	f := Finished{State: e.state, Place: m.place(x), Names: l.names(), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
+	q, from := l.queue(), x.stands()
+	f := Finished{State: e.state, Place: x.placeIn(l), Names: l.names(), Flags: x.flags, Counts: x.counts(), Enqueued: x.enqueued, Started: x.started,
 		Ended: m.now, Reason: e.reason, Outcome: e.outcome}
-	f.From = m.source(i, x)
+	f.From = x.source(i, f.Place)
 	f.Copy = x.flags&FlagMoved != 0
 	f.KeepBody = e.state != task.Succeeded
 	if x.state == slotRunning {
@@ -100,14 +100,6 @@ func (m *Machine) end(i uint32, e ending) {
 	}
 	m.detach(i)
 	m.dropRecord(x, false)
-	switch e.state {
-	case task.Succeeded:
-		q.state.Succeeded++
-	case task.Canceled:
-		q.state.Canceled++
-	default:
-		q.state.Expired++
-	}
 	if h := q.state.Config.History; h == task.HistoryAll || h == task.HistoryFailures && e.state != task.Succeeded {
 		size := int64(finishedOverhead + len(e.reason))
 		if e.outcome != nil {
@@ -119,7 +111,7 @@ func (m *Machine) end(i uint32, e ending) {
 		f.Key = m.history.add(m, q.state.Config.Retention, x.seq, size)
 		m.out.Finished = append(m.out.Finished, f)
 	}
-	m.out.Ended = append(m.out.Ended, Ended{x.seq, e.state, l.group.typ.name})
+	m.event(q, step{EventEnded, from, e.state, x.class}, x)
 	m.forget(i)
 }
 
@@ -146,7 +138,7 @@ func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permane
 		if delay == task.RetryAfterByBackoff {
 			delay = backoff(r.backoff, x.seq, uint32(x.failures))
 		}
-		m.move(i, m.now.Add(delay), at)
+		m.move(i, m.now.Add(delay), at, EventFailed)
 	}
 }
 
@@ -193,7 +185,7 @@ func (m *Machine) crash(i uint32) {
 		m.die(i, "quarantined: its lease was lost "+itoa(int(x.crashes))+" times, so it may be what kills the workers", at)
 		return
 	}
-	m.move(i, m.now, at)
+	m.move(i, m.now, at, EventCrashed)
 }
 
 // release hands a task back without blame: at once in memory alone, or after a
@@ -210,7 +202,7 @@ func (m *Machine) release(i uint32, o *task.Outcome) {
 		return
 	}
 	x.told = toldRelease
-	m.move(i, m.now.Add(o.Delay), m.attempt(i, task.AttemptReleased, ""))
+	m.move(i, m.now.Add(o.Delay), m.attempt(i, task.AttemptReleased, ""), EventReleased)
 }
 
 // giveBack makes a running task ready again as it was, without blame and, unless
@@ -225,14 +217,16 @@ func (m *Machine) giveBack(i uint32) {
 	m.waitsAgain(x)
 	m.waiting++
 	m.ripen(l, i)
+	m.event(l.queue(), step{kind: EventGivenBack, from: task.Running, to: x.stands()}, x)
 }
 
 // move gives a live task a new timed record, due at at, and puts it where that
 // says.
-func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
+func (m *Machine) move(i uint32, at task.Time, a *task.Attempt, why EventKind) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
-	from := m.source(i, x)
+	s := step{kind: why, from: x.stands(), was: x.class}
+	from := x.source(i, x.placeIn(l))
 	wasFresh := x.putBatch == uint32(m.batch)
 	if wasFresh {
 		from = m.freshSource(x)
@@ -246,19 +240,18 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt) {
 	x.class, x.due, x.ready = task.ClassTimed, at, at
 	x.flags |= FlagMoved
 	m.waitsAgain(x)
-	l.queue().state.Timed++
 	t := Timed{Type: l.group.typ.name, Place: m.place(x), Slot: i, From: from, Counts: x.counts(), Flags: x.flags, Expires: x.expires, Attempt: a, Told: m.toldBy(x)}
 	m.samePlace = m.samePlace || t.Place == from.Place
-	m.putTimed(l, i, t)
+	m.putTimed(l, i, t, s, 0)
 }
 
 // source is where the body of a task's record is found. A slot that a command has
 // just loaded the task into holds nothing of it, or what it held of it before.
-func (m *Machine) source(i uint32, x *slot) Source {
+func (x *slot) source(i uint32, p Place) Source {
 	if x.state == slotLoaded {
 		i = NoSlot
 	}
-	return Source{Slot: i, Place: m.place(x)}
+	return Source{Slot: i, Place: p}
 }
 
 // freshSource is where the body comes from of a record put in this very Apply
@@ -270,8 +263,9 @@ func (m *Machine) freshSource(x *slot) Source {
 	return Source{Slot: NoSlot, Place: m.place(x)}
 }
 
-// putTimed emits the record and keeps the task in memory if there is room.
-func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
+// putTimed emits the record and keeps the task in memory if there is room. s says
+// where the task comes from.
+func (m *Machine) putTimed(l *lane, i uint32, t Timed, s step, size int64) {
 	x := m.slab.at(i)
 	key := streamKey{x.due, x.seq}
 	room := m.roomForTimed(l, key)
@@ -282,23 +276,26 @@ func (m *Machine) putTimed(l *lane, i uint32, t Timed) {
 	m.out.Timed = append(m.out.Timed, t)
 	m.dirty = true
 	m.touch(l.queue())
-	if !room {
+	s.to = task.Scheduled
+	if room {
+		m.waiting++
+		m.enter(l, x)
+		m.schedule(l, i, key)
+		s.to = x.stands()
+	} else {
 		m.forget(i)
-		return
 	}
-	m.waiting++
-	m.enter(l, x)
-	m.schedule(l, i, key)
+	m.eventOf(l.queue(), s, subject{slot: t.Slot, place: t.Place, typ: t.Type, size: size})
 }
 
 // die takes a live task to the dead letters.
 func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
-	q := l.queue()
+	q, from := l.queue(), x.stands()
 	reason = clip(reason)
-	p := m.place(x)
-	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Type: l.group.typ.name, Slot: i, From: m.source(i, x),
+	p := x.placeIn(l)
+	d := DeadLetter{Key: DeadKey{q.state.Queue, m.now, x.seq}, Place: p, Type: l.group.typ.name, Slot: i, From: x.source(i, p),
 		Counts: x.counts(), Flags: (x.flags | FlagMoved) &^ FlagClaim, Reason: reason, Attempt: a, Told: m.toldBy(x), Size: int(x.size)}
 	if x.putBatch == uint32(m.batch) {
 		d.From = m.freshSource(x)
@@ -311,11 +308,8 @@ func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 	if n := len(m.out.DropWheres); n > 0 && m.out.DropWheres[n-1] == x.seq {
 		m.out.DropWheres = m.out.DropWheres[:n-1] // the where entry is put anew
 	}
-	q.state.Dead++
-	q.state.DeadTotal++
-	q.state.DeadBytes += int64(x.size)
 	m.out.Dead = append(m.out.Dead, d)
-	m.out.Ended = append(m.out.Ended, Ended{x.seq, task.Dead, l.group.typ.name})
+	m.event(q, step{EventEnded, from, task.Dead, x.class}, x)
 	m.forget(i)
 }
 

@@ -33,7 +33,6 @@ type queueOf struct {
 	workers   int       // sessions that serve any
 	named     int       // sessions that name it, be they connected or not
 	left      task.Time // when the last of these left
-	inReady   int       // ready in memory
 	open      int       // what could be dispatched: ready in memory, and lanes whose first task has to be read; without parked lanes
 	birthsIn  int64     // births in memory, running ones too
 	timedIn   int64     // timed tasks likewise
@@ -42,9 +41,7 @@ type queueOf struct {
 
 	idemBytes int64 // of idempotency entries that are not brief
 
-	running     int64 // leased
-	timedActive int64 // of the timed class, in memory and past their time (ready, held or running)
-	held        int64
+	tasks [task.Expired + 1]int64 // live ones by state (event.go); of other states it tells nothing
 }
 
 // level is one priority of a queue: the types that have lanes to dispatch from.

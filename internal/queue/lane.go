@@ -264,7 +264,6 @@ func (m *Machine) countOpen(l *lane, n int) {
 
 func (m *Machine) countReady(l *lane, n int) {
 	l.ready += int32(n)
-	l.queue().inReady += n
 	m.countOpen(l, n)
 }
 
@@ -300,7 +299,6 @@ func (m *Machine) pushHeld(l *lane, i uint32) {
 	m.slab.at(i).state = slotHeld
 	m.sideOf(l).returned.push(i)
 	l.waiting++
-	l.queue().held++
 	m.fixLane(l)
 }
 
@@ -313,9 +311,7 @@ func (m *Machine) unready(l *lane, i uint32) {
 		m.unlink(&l.head, &l.tail, s)
 	}
 	l.waiting--
-	if s.state == slotHeld {
-		l.queue().held--
-	} else {
+	if s.state != slotHeld {
 		m.countReady(l, -1)
 	}
 	m.fixLane(l)

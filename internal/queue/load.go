@@ -18,6 +18,7 @@ type Config struct {
 	HistoryBytes int64  // finished records at most; 0 = the default
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
 
+	Events    bool        // fill Output.Events
 	QueueIdle task.Millis // empty queues that nobody has set go when nothing happened in them for so long; 0 = never
 }
 

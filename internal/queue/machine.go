@@ -79,6 +79,8 @@ type Machine struct {
 	putExpiries puts[task.Seq, Expiry]
 	putSessions puts[string, SessionState]
 
+	subject subject // of the event that is under way
+
 	// Answers to point Wants, for this Apply only.
 	gotTask map[task.Seq]*Loaded
 	gotTold map[task.Seq]*Loaded
@@ -309,10 +311,10 @@ func (m *Machine) becomeReady(i uint32) {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
 	m.unschedule(l, s)
-	l.queue().timedActive++
 	s.ready = m.readyAt(l, s.due)
 	m.dueAgain(s)
 	m.pushReturned(l, i)
+	m.event(l.queue(), step{kind: EventReady, from: task.Scheduled, to: task.Ready}, s)
 }
 
 // slowWork is done at most once per sweepEvery: what needs no exactness.
@@ -335,8 +337,9 @@ func (m *Machine) slowWork() {
 	m.dropIdle()
 }
 
-func (m *Machine) place(s *slot) Place {
-	l := m.lanes[s.lane]
+func (m *Machine) place(s *slot) Place { return s.placeIn(m.lanes[s.lane]) }
+
+func (s *slot) placeIn(l *lane) Place {
 	p := Place{Class: s.class, Prio: l.prio(), Queue: l.queue().state.Queue, Lane: l.num, Seq: s.seq}
 	if s.class.Timed() {
 		p.Due = s.due

@@ -63,6 +63,7 @@ type Output struct {
 	Ended   []Ended
 	Revoked []Revoke
 	Lapsed  []uint32 // sessions whose TTL has passed
+	Events  []Event  // every change of state of a task, in order; with Config.Events only
 
 	// To be read.
 	Wants    []Want
@@ -89,7 +90,7 @@ func (o *Output) Reset() {
 		Births:     o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
 		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Briefs: o.Briefs[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
 		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
-		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0],
+		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0], Events: o.Events[:0],
 		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
 	}
 }

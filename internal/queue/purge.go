@@ -39,10 +39,10 @@ func (m *Machine) purge(c *Purge) {
 		m.purgeLane(l, ready, scheduled)
 	}
 	if ready {
-		m.purgeStored(q, &q.state.Births, q.birthsIn, task.ClassBirth)
+		m.purgeStored(q, q.state.Births-q.birthsIn, task.ClassBirth)
 	}
 	if scheduled {
-		m.purgeStored(q, &q.state.Timed, q.timedIn, task.ClassTimed, task.ClassCalendar)
+		m.purgeStored(q, q.state.Timed-q.timedIn, task.ClassTimed, task.ClassCalendar)
 	}
 	c.Gone += before - q.state.Births - q.state.Timed
 	m.unlearn(q)
@@ -71,7 +71,7 @@ func (m *Machine) purgeDead(q *queueOf) int64 {
 		m.sweepChunks(q)
 	}
 	m.out.PurgeDead = append(m.out.PurgeDead, q.state.Queue)
-	q.state.Dead, q.state.DeadBytes = left, bytes
+	m.purged(q, step{kind: EventPurged, from: task.Dead}, q.state.DeadBytes-bytes, Purged{N: gone - left})
 	m.touch(q)
 	return gone - left
 }
@@ -93,22 +93,27 @@ func (m *Machine) purgeLane(l *lane, ready, scheduled bool) {
 	}
 }
 
-// purgeStored drops the queue's tasks of some classes that are in the store alone:
-// all that are counted but those in memory. Timed ones count as scheduled there.
-// What is put by this very Apply stays: puts come after the range is gone.
-func (m *Machine) purgeStored(q *queueOf, count *int64, left int64, classes ...task.Class) {
+// purgeStored drops the queue's n tasks of some classes that are in the store alone.
+// Timed ones count as scheduled there. What is put by this very Apply stays: puts
+// come after the range is gone.
+func (m *Machine) purgeStored(q *queueOf, n int64, classes ...task.Class) {
 	for _, c := range classes {
 		if q.alone == m.batch {
-			left += q.aloneNow[c]
+			n -= q.aloneNow[c]
 		}
 	}
-	if *count == left {
+	if n == 0 {
 		return
 	}
-	*count = left
+	from := len(m.out.Purges)
 	for _, c := range classes {
 		m.purgeClass(q, c)
 	}
+	m.purged(q, step{kind: EventPurged, from: inStore(classes[0]), was: classes[0]}, 0, Purged{n, m.out.Purges[from:]})
+}
+
+func (m *Machine) purged(q *queueOf, s step, size int64, p Purged) {
+	m.eventOf(q, s, subject{slot: NoSlot, place: Place{Queue: q.state.Queue}, size: size, purged: p})
 }
 
 func (m *Machine) purgeClass(q *queueOf, c task.Class) {

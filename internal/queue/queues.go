@@ -28,6 +28,7 @@ func (m *Machine) queueNamed(name string) (*queueOf, *task.Error) {
 
 func (m *Machine) addQueue(st QueueState) *queueOf {
 	q := &queueOf{state: st, types: map[string]*typeOf{}, byName: map[uint64]*lane{}}
+	q.tasks[inStore(task.ClassBirth)], q.tasks[inStore(task.ClassTimed)] = st.Births, st.Timed
 	m.queues = append(m.queues, q)
 	m.numbered[st.Queue] = q
 	m.byName[st.Name] = q

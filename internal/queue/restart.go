@@ -119,7 +119,6 @@ func (m *Machine) takeInFlight(f *InFlight) uint32 {
 	m.enter(l, x) // of births only the refill that comes to it puts it in order
 	if p.Class.Timed() {
 		l.side.order.push(timedEntry{streamKey{p.Due, p.Seq}, i})
-		l.queue().timedActive++
 	}
 	return i
 }
@@ -129,7 +128,7 @@ func (m *Machine) resumeUnary(i uint32, f *InFlight) {
 	x := m.slab.at(i)
 	started := x.started
 	m.waiting--
-	m.lease(i, &m.unary, &f.Claim.Token)
+	m.lease(i, &m.unary, &f.Claim.Token, x.stands())
 	x.started, x.leaseEnd, x.long = started, f.Claim.LeaseEnd, f.Claimed
 	m.armLease(i)
 }
@@ -147,6 +146,7 @@ func (m *Machine) hold(i uint32, session string) {
 	x.old, x.session = true, a.no
 	a.held = append(a.held, i)
 	m.pushHeld(m.lanes[x.lane], i)
+	m.event(m.lanes[x.lane].queue(), step{kind: EventHeld, from: inStore(x.class), to: task.Blocked}, x)
 }
 
 // unhold makes a held task ready, without blame.
@@ -159,6 +159,7 @@ func (m *Machine) unhold(i uint32) {
 	x.session = 0
 	m.waitsAgain(x)
 	m.ripen(l, i)
+	m.event(l.queue(), step{kind: EventFreed, from: task.Blocked, to: x.stands()}, x)
 }
 
 // takeOver leases a waiting task to s under t, its last dispatch. The attempt goes
@@ -169,8 +170,9 @@ func (m *Machine) takeOver(i uint32, s *session) {
 	claimed := x.flags&FlagClaim != 0
 	x.list = 0 // it stays in its list
 	t := m.token(x)
-	m.detachToLease(i)
-	m.lease(i, s, &t)
+	from := x.stands()
+	m.takeOut(m.lanes[x.lane], i) // in memory it remains
+	m.lease(i, s, &t, from)
 	x.list, x.started, x.long = list, started, claimed
 	m.armLease(i)
 }

@@ -121,9 +121,7 @@ func (m *Machine) infoOf(q *queueOf) task.QueueInfo {
 	st := &q.state
 	i := task.QueueInfo{
 		Name: st.Name, Config: st.Config, Paused: st.Paused,
-		Scheduled: st.Timed - q.timedActive,
-		Ready:     st.Births + q.timedActive - q.running - q.held,
-		Blocked:   q.held, Running: q.running,
+		Scheduled: q.tasks[task.Scheduled], Ready: q.tasks[task.Ready], Blocked: q.tasks[task.Blocked], Running: q.tasks[task.Running],
 		Dead: st.Dead, DeadBytes: st.DeadBytes, Enqueued: st.Enqueued, Succeeded: st.Succeeded, Canceled: st.Canceled, Expired: st.Expired,
 		HistoryFrom: m.history.from(), Earlier: st.Earlier,
 	}
@@ -216,7 +214,7 @@ func (m *Machine) Info() task.PartitionInfo {
 		MemoryBytes: int64(len(m.slab.pages)) * pageSize * slotBytes, Serving: true, SafeMode: m.restart.safe, UncleanOpens: m.meta.UncleanOpens,
 		Producers: int64(m.producers.seen.n), ProducersEvicted: m.producers.gone}
 	for _, q := range m.queues {
-		i.Waiting += q.state.Births + q.state.Timed - q.running
+		i.Waiting += q.state.Births + q.state.Timed - q.tasks[task.Running]
 	}
 	return i
 }

@@ -317,6 +317,10 @@ func (m *Machine) evictTimed(l *lane, after position) int {
 
 // letGo takes a waiting task out of memory: its record stays.
 func (m *Machine) letGo(l *lane, i uint32) {
+	s := m.slab.at(i)
+	if from := s.stands(); from != inStore(s.class) {
+		m.event(l.queue(), step{kind: EventWaits, from: from, to: inStore(s.class)}, s)
+	}
 	m.detach(i)
 	m.forget(i)
 }
@@ -426,6 +430,9 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 		m.pushBirth(l, i)
 	} else {
 		m.schedule(l, i, streamKey{w.Place.Due, w.Place.Seq})
+		if x := m.slab.at(i); x.state == slotReady {
+			m.event(l.queue(), step{kind: EventReady, from: task.Scheduled, to: task.Ready}, x)
+		}
 	}
 	return i
 }

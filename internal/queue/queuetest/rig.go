@@ -26,7 +26,9 @@ type Rig struct {
 	Ended   []queue.Ended
 	Revoked []queue.Revoke
 	Lapsed  []uint32
+	Events  []queue.Event
 
+	lives   lives
 	points  []*queue.Loaded // answers for the next Apply
 	refills []*queue.Loaded // answers that wait for Refill
 	put     []queue.Command // put off
@@ -35,7 +37,7 @@ type Rig struct {
 // NewRig opens a machine over an empty Store.
 func NewRig(cfg queue.Config, now task.Time) *Rig {
 	r := &Rig{Store: NewStore(), Cfg: cfg, Now: now}
-	r.Cfg.Epoch, r.Store.Partition = 1, cfg.Partition
+	r.Cfg.Epoch, r.Cfg.Events, r.Store.Partition = 1, true, cfg.Partition
 	r.open()
 	return r
 }
@@ -48,6 +50,7 @@ func (r *Rig) open() {
 	snap := r.Store.Snapshot()
 	snap.Meta.Offset = r.Wall
 	r.M = queue.New(r.Cfg, snap, r.Now)
+	r.lives.begin(r)
 }
 
 // Reopen ends the machine, in order or as a crash does, and opens the next over
@@ -70,7 +73,7 @@ func (r *Rig) LoseLast() { r.Store.TakeBack() }
 
 // Apply applies cmds and all that follows from them, until nothing is put off.
 func (r *Rig) Apply(cmds ...queue.Command) error {
-	r.Leased, r.Ended, r.Revoked, r.Lapsed = r.Leased[:0], r.Ended[:0], r.Revoked[:0], r.Lapsed[:0]
+	r.Leased, r.Ended, r.Revoked, r.Lapsed, r.Events = r.Leased[:0], r.Ended[:0], r.Revoked[:0], r.Lapsed[:0], r.Events[:0]
 	if err := r.once(cmds); err != nil {
 		return err
 	}
@@ -138,10 +141,14 @@ func (r *Rig) once(cmds []queue.Command) error {
 	if r.Trace != nil {
 		r.Trace(r.Now, all, &r.Out)
 	}
+	if err := r.lives.follow(&r.Out); err != nil {
+		return err
+	}
 	r.Leased = append(r.Leased, r.Out.Leased...)
 	r.Ended = append(r.Ended, r.Out.Ended...)
 	r.Revoked = append(r.Revoked, r.Out.Revoked...)
 	r.Lapsed = append(r.Lapsed, r.Out.Lapsed...)
+	r.Events = append(r.Events, r.Out.Events...)
 	if len(r.Out.Taken) != want {
 		return fmt.Errorf("a refill of %d tasks was answered with %d slots", want, len(r.Out.Taken))
 	}
@@ -180,5 +187,5 @@ func (r *Rig) Check() error {
 	if faults := r.Store.Check(); len(faults) > 0 {
 		return errors.New(strings.Join(faults, "\n"))
 	}
-	return nil
+	return r.lives.compare(r)
 }
