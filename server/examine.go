@@ -219,7 +219,7 @@ func (x *examination) missing() {
 }
 
 // queue finds a queue, under a name that is made up if its own is lost.
-func (x *examination) queue(p uint16, num uint32) *QueueFound {
+func (x *examination) queue(p uint16, num record.QueueNum) *QueueFound {
 	name, known := x.queueName(p, num)
 	f := x.found[name]
 	if f == nil {
@@ -229,7 +229,7 @@ func (x *examination) queue(p uint16, num uint32) *QueueFound {
 	return f
 }
 
-func (x *examination) queueName(p uint16, num uint32) (name string, known bool) {
+func (x *examination) queueName(p uint16, num record.QueueNum) (name string, known bool) {
 	if s := x.surveys[p]; s != nil {
 		if name := s.QueueName(num); name != "" {
 			return name, true
@@ -269,7 +269,7 @@ func (x *examination) holds(ranges []pebblestore.KeyRange) string {
 			w := classWords[c]
 			if one := c == record.ClassBirth || c == record.ClassTimed || c == record.ClassCalendar || c == record.ClassDead; one && from == to && len(r.From) >= 7 && len(r.To) >= 7 {
 				if a, b := binary.BigEndian.Uint32(r.From[3:]), binary.BigEndian.Uint32(r.To[3:]); a == b {
-					name, _ := x.queueName(binary.BigEndian.Uint16(r.From), a)
+					name, _ := x.queueName(binary.BigEndian.Uint16(r.From), record.QueueNum(a))
 					w += " of queue " + name
 				}
 			}

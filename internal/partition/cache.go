@@ -3,6 +3,7 @@ package partition
 import (
 	"encoding/binary"
 
+	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -33,7 +34,7 @@ func newCache(size int64) *cache {
 }
 
 // put keeps rec for the task that has slot.
-func (c *cache) put(slot uint32, seq task.Seq, rec []byte) {
+func (c *cache) put(slot queue.Slot, seq task.Seq, rec []byte) {
 	need := uint64(cacheHead + len(rec))
 	if need > cacheOneMax {
 		c.drop(slot)
@@ -56,7 +57,7 @@ func (c *cache) put(slot uint32, seq task.Seq, rec []byte) {
 	c.head += need
 }
 
-func (c *cache) ref(slot uint32, at uint64) {
+func (c *cache) ref(slot queue.Slot, at uint64) {
 	for int(slot) >= len(c.refs) {
 		c.refs = append(c.refs, make([]uint64, max(1024, len(c.refs)/2))...)
 	}
@@ -64,7 +65,7 @@ func (c *cache) ref(slot uint32, at uint64) {
 }
 
 // get returns the record of the task, or nil. It is valid until the next put.
-func (c *cache) get(slot uint32, seq task.Seq) []byte {
+func (c *cache) get(slot queue.Slot, seq task.Seq) []byte {
 	if int(slot) >= len(c.refs) {
 		return nil
 	}
@@ -85,7 +86,7 @@ func (c *cache) get(slot uint32, seq task.Seq) []byte {
 	return b[cacheHead : cacheHead+n : cacheHead+n]
 }
 
-func (c *cache) drop(slot uint32) {
+func (c *cache) drop(slot queue.Slot) {
 	if int(slot) < len(c.refs) {
 		c.refs[slot] = 0
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -18,17 +19,17 @@ func TestCache(t *testing.T) {
 		seq task.Seq
 		rec []byte
 	}
-	last := map[uint32]put{}
+	last := map[queue.Slot]put{}
 	hits := 0
 	for i := range 20_000 {
-		slot := rnd.Uint32N(3_000)
+		slot := queue.Slot(rnd.Uint32N(3_000))
 		p := put{task.Seq(i + 1), bytes.Repeat([]byte{byte(i)}, rnd.IntN(cacheOneMax+200))}
 		c.put(slot, p.seq, p.rec)
 		last[slot] = p
 		if got := c.get(slot, p.seq); len(p.rec)+cacheHead <= cacheOneMax && !bytes.Equal(got, p.rec) {
 			t.Fatalf("put %d is not there", i)
 		}
-		other := rnd.Uint32N(3_000)
+		other := queue.Slot(rnd.Uint32N(3_000))
 		q := last[other]
 		if got := c.get(other, q.seq); got != nil {
 			hits++

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
@@ -62,7 +63,7 @@ func TestNothingIsLeftOfADeletedQueue(t *testing.T) {
 	if n, err := g.deleteQueue("q", true); err != nil || n < 50 {
 		t.Fatalf("by force: %d, %v", n, err)
 	}
-	g.noneLeft(ended.Queue)
+	g.noneLeft(queue.QueueNum(ended.Queue))
 	for _, restart := range []bool{false, true} {
 		if restart {
 			if err := g.r.Close(); err != nil {
@@ -124,10 +125,10 @@ func (g *rig) enqueueAllKinds(queue string) {
 }
 
 // noneLeft wants no record under a queue's number.
-func (g *rig) noneLeft(queue uint32) {
+func (g *rig) noneLeft(num queue.QueueNum) {
 	g.t.Helper()
 	for _, c := range []record.Class{record.ClassQueue, record.ClassMark, record.ClassBirth, record.ClassChunk, record.ClassTimed, record.ClassCalendar, record.ClassIdem, record.ClassProducer, record.ClassDead} {
-		from := record.AppendQueuePrefix(nil, g.r.p, c, queue)
+		from := record.AppendQueuePrefix(nil, g.r.p, c, num)
 		it := g.r.part.Scan(from, record.AppendPrefixEnd(nil, from))
 		for it.Next() {
 			g.t.Errorf("a %s record is left: %x", c, it.Key())

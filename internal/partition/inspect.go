@@ -43,8 +43,8 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 	r.look(func(m *queue.Machine) {
 		s.view, s.live = m.Find(id.Seq)
 		r.nameUnary(id.Seq, &s.view)
-		s.queue = m.QueueName(id.Queue)
-		s.max = m.QueueConfig(id.Queue).MaxAttempts
+		s.queue = m.QueueName(queue.QueueNum(id.Queue))
+		s.max = m.QueueConfig(queue.QueueNum(id.Queue)).MaxAttempts
 		s.segments = m.Holding(id.Seq)
 	}, func(err *task.Error) {
 		if err != nil {
@@ -68,7 +68,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 			default:
 				r.look(func(m *queue.Machine) {
 					if l.why {
-						l.info.Reason = m.WhyWaits(id.Queue, l.info.Type)
+						l.info.Reason = m.WhyWaits(queue.QueueNum(id.Queue), l.info.Type)
 					}
 				}, func(err *task.Error) {
 					r.clock.outInfo(&l.info)

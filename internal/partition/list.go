@@ -47,8 +47,14 @@ type listing struct {
 	now    task.Time          // what is due by then is ready
 	memory []queue.Place      // running and blocked tasks
 	oldest uint32             // segment
-	queue  uint32             // the one the filter names; 0 = all
-	typed  map[[2]uint32]bool // queues and lanes of the type that the filter names; nil = all
+	queue  queue.QueueNum     // the one the filter names; 0 = all
+	typed  map[queueLane]bool // queues and lanes of the type that the filter names; nil = all
+}
+
+// queueLane is a lane of any priority of a queue.
+type queueLane struct {
+	queue queue.QueueNum
+	lane  queue.LaneNum
 }
 
 // listKind says what is still to be asked about a task that was read.
@@ -111,8 +117,8 @@ func (l *listing) prepare(m *queue.Machine) {
 // noteTyped finds the lanes of the type that the filter names. Others need not be
 // read; those that share their number with one of them are.
 func (l *listing) noteTyped(m *queue.Machine) {
-	l.typed = map[[2]uint32]bool{}
-	m.EachLaneOf(l.f.Type, func(queueNum, lane uint32) { l.typed[[2]uint32{queueNum, lane}] = true })
+	l.typed = map[queueLane]bool{}
+	m.EachLaneOf(l.f.Type, func(queueNum queue.QueueNum, lane queue.LaneNum) { l.typed[queueLane{queueNum, lane}] = true })
 }
 
 // fromMemory picks the newest running and blocked tasks below the cursor.
@@ -142,13 +148,13 @@ func (l *listing) wants(states ...task.State) bool {
 }
 
 // passes says whether the filter lets the tasks of a queue and type through.
-func (l *listing) passes(queueNum uint32, typ string) bool {
+func (l *listing) passes(queueNum queue.QueueNum, typ string) bool {
 	return (l.queue == 0 || l.queue == queueNum) && (l.f.Type == "" || l.f.Type == typ)
 }
 
 // readsLane says whether the lane may have tasks that pass.
-func (l *listing) readsLane(queueNum, lane uint32) bool {
-	return (l.queue == 0 || l.queue == queueNum) && (l.typed == nil || l.typed[[2]uint32{queueNum, lane}])
+func (l *listing) readsLane(queueNum queue.QueueNum, lane queue.LaneNum) bool {
+	return (l.queue == 0 || l.queue == queueNum) && (l.typed == nil || l.typed[queueLane{queueNum, lane}])
 }
 
 // lanePasses says whether anything of the lane that a key is in can pass: lanes
@@ -346,7 +352,7 @@ func (l *listing) takeLive(key, value []byte) error {
 	if _, err := l.dec.LiveInfo(l.r.p, pl, value, &info); err != nil {
 		return l.r.unreadable(key, err)
 	}
-	if l.passes(info.ID.Queue, info.Type) {
+	if l.passes(queue.QueueNum(info.ID.Queue), info.Type) {
 		l.r.byMachine(pl, &info)
 		l.add(&info, listStore)
 	}
@@ -358,7 +364,7 @@ func (l *listing) takeDead(key, value []byte) error {
 	if _, err := l.dec.DeadInfo(key, value, &info); err != nil {
 		return l.r.unreadable(key, err)
 	}
-	if l.passes(info.ID.Queue, info.Type) {
+	if l.passes(queue.QueueNum(info.ID.Queue), info.Type) {
 		l.add(&info, listEnded)
 	}
 	return nil
@@ -369,7 +375,7 @@ func (l *listing) takeFinished(key, value []byte) error {
 	if _, err := l.dec.FinishedInfo(key, value, &info); err != nil {
 		return l.r.unreadable(key, err)
 	}
-	if l.wants(info.State) && l.passes(info.ID.Queue, info.Type) {
+	if l.wants(info.State) && l.passes(queue.QueueNum(info.ID.Queue), info.Type) {
 		l.add(&info, listEnded)
 	}
 	return nil
@@ -388,11 +394,11 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 		now := l.r.clock.Now()
 		for i := range l.tasks {
 			info := &l.tasks[i]
-			if info.Queue = m.QueueName(info.ID.Queue); info.Queue == "" {
+			if info.Queue = m.QueueName(queue.QueueNum(info.ID.Queue)); info.Queue == "" {
 				continue // it was deleted
 			}
 			if info.MaxAttempts == 0 { // the queue's: the task says nothing itself
-				info.MaxAttempts = cmp.Or(m.QueueConfig(info.ID.Queue).MaxAttempts, task.DefaultMaxAttempts)
+				info.MaxAttempts = cmp.Or(m.QueueConfig(queue.QueueNum(info.ID.Queue)).MaxAttempts, task.DefaultMaxAttempts)
 			}
 			if l.kinds[i] != listEnded {
 				l.overlay(m, info, now)
@@ -434,6 +440,6 @@ func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {
 		return
 	}
 	if info.ReadyAt <= now {
-		info.State, info.Reason = task.Ready, m.WhyWaits(info.ID.Queue, info.Type)
+		info.State, info.Reason = task.Ready, m.WhyWaits(queue.QueueNum(info.ID.Queue), info.Type)
 	}
 }

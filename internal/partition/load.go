@@ -178,7 +178,7 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		}
 		return f
 	}
-	known := map[uint32]bool{}
+	known := map[queue.QueueNum]bool{}
 	for i := range s.Queues {
 		known[s.Queues[i].Queue] = true
 	}
@@ -212,9 +212,9 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 }
 
 type laneID struct {
-	queue uint32
+	queue queue.QueueNum
 	prio  uint8
-	lane  uint32
+	lane  queue.LaneNum
 }
 
 // skipLanes calls found for the first record of every lane of a class. Lanes with

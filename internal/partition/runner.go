@@ -78,7 +78,7 @@ type Runner struct {
 	unary                unaryWorkers
 
 	// Sessions, in the order in which they came.
-	sessions map[uint32]*Attached
+	sessions map[queue.SessionNo]*Attached
 	order    []*Attached // see attached
 	left     bool        // some of them have left
 	able     []*Attached // those that this turn draws credit of
@@ -132,7 +132,7 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 	r := &Runner{
 		cfg: cfg, part: overlay.Over(part), p: cfg.Partition, clock: cfg.Clock,
 		cache:    newCache(cfg.CacheBytes),
-		sessions: make(map[uint32]*Attached),
+		sessions: make(map[queue.SessionNo]*Attached),
 		free:     make(chan *turn, turnsMax),
 		begun:    make(chan *turn, turnsMax),
 		settled:  make(chan struct{}, 1),

@@ -26,8 +26,8 @@ type Attached struct {
 	tap    tap
 
 	// The loop's own.
-	num      uint32 // the machine's number; 0 = not open
-	gone     bool   // detached or closed; by leave, if that was before it was open
+	num      queue.SessionNo // the machine's number; 0 = not open
+	gone     bool            // detached or closed; by leave, if that was before it was open
 	leave    queue.Op
 	wants    int  // tasks that may be ready for it
 	reserved int  // credit drawn for the Apply under way

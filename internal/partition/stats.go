@@ -67,7 +67,7 @@ func (r *Runner) countBirths(t *turn) {
 	}
 }
 
-func (r *Runner) countAttempt(t *turn, num uint32, typ string, a *task.Attempt) {
+func (r *Runner) countAttempt(t *turn, num queue.QueueNum, typ string, a *task.Attempt) {
 	r.addAttempt(t, num, typ, a.Outcome)
 	if a.Outcome == task.AttemptCrashed {
 		t.stats.Expired++
@@ -77,7 +77,7 @@ func (r *Runner) countAttempt(t *turn, num uint32, typ string, a *task.Attempt) 
 	}
 }
 
-func (r *Runner) addAttempt(t *turn, num uint32, typ string, o task.AttemptOutcome) {
+func (r *Runner) addAttempt(t *turn, num queue.QueueNum, typ string, o task.AttemptOutcome) {
 	q := r.m.QueueName(num)
 	for i := len(t.stats.Attempts) - 1; i >= 0 && i >= len(t.stats.Attempts)-8; i-- {
 		if c := &t.stats.Attempts[i]; c.Outcome == o && c.Queue == q && c.Type == typ {

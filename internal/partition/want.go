@@ -167,7 +167,7 @@ func (r *Runner) isNamed(a ask, p *store.Point) (bool, error) {
 
 // askIdemOf asks for the entry of the idempotency key that a record just read
 // names, if it was wanted.
-func (r *Runner) askIdemOf(a ask, p *store.Point, queueNum uint32, flags queue.Flags) error {
+func (r *Runner) askIdemOf(a ask, p *store.Point, queueNum queue.QueueNum, flags queue.Flags) error {
 	if !r.loaded[a.loaded].Want.Idem || flags&queue.FlagIdem == 0 {
 		return nil
 	}

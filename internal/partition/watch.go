@@ -70,7 +70,7 @@ func (r *Runner) Watch(id task.ID, fn func(info task.Info, err *task.Error)) (st
 			r.watches.add(w)
 			var v queue.TaskView
 			v, known = m.Find(id.Seq)
-			known = known && v.Place.Queue == id.Queue && v.Place.Lane == id.Lane && v.Place.Prio == id.Priority
+			known = known && uint32(v.Place.Queue) == id.Queue && uint32(v.Place.Lane) == id.Lane && v.Place.Prio == id.Priority
 		},
 		done: func(err *task.Error) {
 			switch {
@@ -171,7 +171,7 @@ func (r *Runner) noteEnded(t *turn, seq task.Seq, key, value []byte) {
 	}
 	if w := r.watches.take(seq); w != nil {
 		e := endedWatch{first: w, key: t.arena.copyOf(key), value: t.arena.copyOf(value)}
-		e.queue = r.m.QueueName(w.id.Queue)
+		e.queue = r.m.QueueName(queue.QueueNum(w.id.Queue))
 		t.ended = append(t.ended, e)
 	}
 }
@@ -189,7 +189,7 @@ func (r *Runner) noteGone(t *turn) {
 			continue
 		}
 		e := endedWatch{first: w, state: x.State, outcome: outcomeOf(t, x.Seq), typ: x.Type}
-		e.queue = r.m.QueueName(w.id.Queue)
+		e.queue = r.m.QueueName(queue.QueueNum(w.id.Queue))
 		t.ended = append(t.ended, e)
 	}
 	if len(r.out.Purges) > 0 {
@@ -202,7 +202,7 @@ func (r *Runner) noteGone(t *turn) {
 func (r *Runner) notePurged(t *turn) {
 	for _, seq := range slices.Sorted(maps.Keys(r.watches.bySeq)) {
 		w := r.watches.bySeq[seq]
-		if _, here := r.m.Find(seq); here || !slices.ContainsFunc(r.out.Purges, func(g queue.Range) bool { return g.From.Queue == w.id.Queue }) {
+		if _, here := r.m.Find(seq); here || !slices.ContainsFunc(r.out.Purges, func(g queue.Range) bool { return uint32(g.From.Queue) == w.id.Queue }) {
 			continue
 		}
 		for x := w; x != nil; x = x.next {

@@ -46,7 +46,7 @@ const briefBytes = 112 // of memory beside the name
 
 func (x *briefBucket) over() task.Time { return x.from.Add(briefSpan) }
 
-func (e *brief) key() IdemKey { return IdemKey{e.id.Queue, e.hash} }
+func (e *brief) key() IdemKey { return IdemKey{QueueNum(e.id.Queue), e.hash} }
 
 func (e *brief) bytes() int64 { return idemOverhead + int64(e.nameEnd-e.name) }
 
@@ -181,8 +181,8 @@ func (b *briefs) dropBucket(m *Machine, x *briefBucket) {
 		if e.dropped {
 			continue
 		}
-		if q == nil || q.state.Queue != e.id.Queue {
-			if q = m.numbered[e.id.Queue]; q != nil {
+		if q == nil || uint32(q.state.Queue) != e.id.Queue {
+			if q = m.numbered[QueueNum(e.id.Queue)]; q != nil {
 				m.touch(q)
 			}
 		}
@@ -206,7 +206,7 @@ func (m *Machine) Brief(k IdemKey) *Idem { return m.idems.brief.get(k) }
 // check verifies that what is in memory is what the queues count, and that each
 // entry is found that may be.
 func (b *briefs) check(m *Machine) error {
-	byQueue := map[uint32]int64{}
+	byQueue := map[QueueNum]int64{}
 	found := 0
 	for _, x := range b.buckets {
 		left := 0
@@ -216,7 +216,7 @@ func (b *briefs) check(m *Machine) error {
 				continue
 			}
 			left++
-			byQueue[e.id.Queue] += e.bytes()
+			byQueue[QueueNum(e.id.Queue)] += e.bytes()
 			at, ok := b.find[e.key()]
 			if here := ok && at == (briefAt{x.from, int32(i)}); here {
 				found++

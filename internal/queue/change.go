@@ -71,12 +71,12 @@ func errNoTask(id task.ID) *task.Error {
 
 // bornAs says that the task was born as its ID says. Of one that has moved, or
 // that the ID does not name, memory doesn't know: its record has to be asked.
-func (m *Machine) bornAs(i uint32, id task.ID) bool {
+func (m *Machine) bornAs(i Slot, id task.ID) bool {
 	s := m.slab.at(i)
 	return s.flags&FlagMoved == 0 && m.idOf(m.place(s)) == id
 }
 
-func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
+func (m *Machine) changeLive(v task.Verb, i Slot) *task.Error {
 	s := m.slab.at(i)
 	switch v {
 	case task.VerbCancel:
@@ -106,7 +106,7 @@ func (m *Machine) changeLive(v task.Verb, i uint32) *task.Error {
 }
 
 // remove forgets a waiting task without a trace.
-func (m *Machine) remove(i uint32) {
+func (m *Machine) remove(i Slot) {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
 	from := s.stands()

@@ -87,7 +87,7 @@ func (c *checker) run() error {
 	return c.sessions()
 }
 
-func (c *checker) slot(i uint32, s *slot) error {
+func (c *checker) slot(i Slot, s *slot) error {
 	m := c.m
 	if j, ok := m.index.get(s.seq); !ok || j != i {
 		return fmt.Errorf("task %x: slot %d is not what the index says (%d, %v)", uint64(s.seq), i, j, ok)
@@ -174,7 +174,7 @@ func (c *checker) lists() error {
 // deleted holds that nothing leads to a queue that is gone.
 func (c *checker) deleted() error {
 	m := c.m
-	named, last := map[*queueOf]int{}, uint32(0)
+	named, last := map[*queueOf]int{}, QueueNum(0)
 	for _, q := range m.queues {
 		if st := &q.state; st.Queue <= last || m.numbered[st.Queue] != q || m.byName[st.Name] != q {
 			return fmt.Errorf("queue %q, number %d, is not where its number and its name lead", st.Name, st.Queue)

@@ -68,7 +68,7 @@ func (l *lane) timedClass() task.Class {
 }
 
 // ripen puts a waiting task, in no list and counted by none, where the clock says.
-func (m *Machine) ripen(l *lane, i uint32) {
+func (m *Machine) ripen(l *lane, i Slot) {
 	s := m.slab.at(i)
 	if !s.class.Timed() || s.due <= m.clockOf(l) {
 		m.pushReturned(l, i)
@@ -78,7 +78,7 @@ func (m *Machine) ripen(l *lane, i uint32) {
 }
 
 // sleep makes a timed task wait for its time.
-func (m *Machine) sleep(l *lane, i uint32) {
+func (m *Machine) sleep(l *lane, i Slot) {
 	s := m.slab.at(i)
 	s.state, s.ready = slotScheduled, m.readyAt(l, s.due)
 	s.prev, s.next = NoSlot, l.side.scheduled
@@ -105,7 +105,7 @@ func (m *Machine) clockSet(back bool) {
 // unripen makes tasks wait again that are no longer due, since the wall clock was
 // set back: in memory as they are, in the store by their keys.
 func (m *Machine) unripen(l *lane) {
-	for _, i := range append([]uint32(nil), l.side.returned.items...) {
+	for _, i := range append([]Slot(nil), l.side.returned.items...) {
 		if s := m.slab.at(i); s.state == slotReady && s.due > m.wall {
 			m.unready(l, i)
 			m.sleep(l, i)

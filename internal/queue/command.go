@@ -31,7 +31,7 @@ const (
 // it points to; they may be shown only after the Output's changes are durable.
 type Command struct {
 	Op       Op
-	Session  uint32
+	Session  SessionNo
 	N        int
 	Enqueue  *task.EnqueueBatch
 	Report   *task.OutcomeBatch
@@ -71,7 +71,7 @@ type Extend struct {
 // filled: the machine's number for it, and which of Options.Running are gone.
 type Open struct {
 	Options *task.SessionOptions
-	Session uint32
+	Session SessionNo
 	Lost    []task.Token
 	Err     *task.Error
 }
@@ -132,7 +132,7 @@ type Want struct {
 	Lanes []LaneWant // refills: what is to be read, in the order of the store
 	From  Place
 	ID    task.ID
-	Queue uint32
+	Queue QueueNum
 	Key   string
 	Hash  uint64
 	Seq   task.Seq
@@ -191,8 +191,8 @@ type IdemLook struct {
 type Place struct {
 	Class task.Class
 	Prio  uint8
-	Queue uint32
-	Lane  uint32 // number of the lane among those of its queue and priority
+	Queue QueueNum
+	Lane  LaneNum // number of the lane among those of its queue and priority
 	Seq   task.Seq
 	Due   task.Time // timed only; of a calendar it is wall time
 }

@@ -4,7 +4,7 @@ import "github.com/penstock-io/penstock/internal/task"
 
 // dispatchTo leases up to n tasks to a session: a weighted round over its
 // queues, each exact in itself. A share that n cuts short goes on next time.
-func (m *Machine) dispatchTo(no uint32, n int) {
+func (m *Machine) dispatchTo(no SessionNo, n int) {
 	s := m.sessionOf(no)
 	if s == nil || s.detached || s.beat.Add(s.ttl) <= m.now { // what lapses in this very Apply gets nothing in it
 		return
@@ -139,7 +139,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.unready(l, i)
 		m.waiting--
 		m.dispatch++
-		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: i, Dispatch: m.dispatch}, task.Ready)
+		m.lease(i, s, &task.Token{Attempt: uint16(attemptOf(x)), Epoch: m.cfg.Epoch, Nonce: m.cfg.Nonce, Slot: uint32(i), Dispatch: m.dispatch}, task.Ready)
 		m.deliver(l, i, s, c)
 		got++
 		m.noteDispatched(l)
@@ -149,7 +149,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 
 // lease links a task, in no list now, to the session's leases, under token t. from
 // is the state that it still counts in.
-func (m *Machine) lease(i uint32, s *session, t *task.Token, from task.State) {
+func (m *Machine) lease(i Slot, s *session, t *task.Token, from task.State) {
 	x := m.slab.at(i)
 	x.lastLease(t)
 	x.told, x.old = toldNone, false
@@ -169,7 +169,7 @@ func (m *Machine) lease(i uint32, s *session, t *task.Token, from task.State) {
 }
 
 // unlease takes a running task from its session's leases.
-func (m *Machine) unlease(i uint32) {
+func (m *Machine) unlease(i Slot) {
 	x := m.slab.at(i)
 	s := &m.unary
 	if x.session != 0 {
@@ -197,7 +197,7 @@ func (m *Machine) unlease(i uint32) {
 }
 
 // deliver tells the runner to bring the task to its worker.
-func (m *Machine) deliver(l *lane, i uint32, s *session, c *Lease) {
+func (m *Machine) deliver(l *lane, i Slot, s *session, c *Lease) {
 	x := m.slab.at(i)
 	q := l.queue()
 	r := m.rulesOf(x)
@@ -230,17 +230,17 @@ func (s *slot) counts() task.Counts {
 
 // lastLease keeps what a token says of a dispatch.
 func (s *slot) lastLease(t *task.Token) {
-	s.attempt, s.epoch, s.nonce, s.lastSlot, s.dispatch = t.Attempt, t.Epoch, t.Nonce, t.Slot, t.Dispatch
+	s.attempt, s.epoch, s.nonce, s.lastSlot, s.dispatch = t.Attempt, t.Epoch, t.Nonce, Slot(t.Slot), t.Dispatch
 }
 
 // token is that of the task's last dispatch.
 func (m *Machine) token(x *slot) task.Token {
-	return task.Token{Partition: m.cfg.Partition, Attempt: x.attempt, Epoch: x.epoch, Nonce: x.nonce, Slot: x.lastSlot,
-		Dispatch: x.dispatch, Queue: m.lanes[x.lane].queue().state.Queue, Seq: x.seq}
+	return task.Token{Partition: m.cfg.Partition, Attempt: x.attempt, Epoch: x.epoch, Nonce: x.nonce, Slot: uint32(x.lastSlot),
+		Dispatch: x.dispatch, Queue: uint32(m.lanes[x.lane].queue().state.Queue), Seq: x.seq}
 }
 
 // claim writes the lease down.
-func (m *Machine) claim(i uint32, s *session) {
+func (m *Machine) claim(i Slot, s *session) {
 	if x := m.slab.at(i); x.flags&FlagClaim == 0 {
 		x.flags |= FlagClaim
 		m.unlist(x)
@@ -249,7 +249,7 @@ func (m *Machine) claim(i uint32, s *session) {
 }
 
 // putClaim writes the claim as it is now: a unary lease's end may have moved.
-func (m *Machine) putClaim(i uint32, s *session) {
+func (m *Machine) putClaim(i Slot, s *session) {
 	x := m.slab.at(i)
 	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
@@ -270,7 +270,7 @@ func (m *Machine) dropClaim(x *slot) {
 
 // armLease sets the timer of a running task: the end of its unary lease, its
 // attempt's timeout or its deadline, whichever comes first.
-func (m *Machine) armLease(i uint32) {
+func (m *Machine) armLease(i Slot) {
 	x := m.slab.at(i)
 	at := x.leaseEnd
 	if end := m.timeoutEnd(x); end != 0 && (at == 0 || end < at) {

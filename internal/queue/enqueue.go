@@ -157,7 +157,7 @@ func expiryOf(s *task.Spec, deadline, at task.Time) task.Time {
 
 // admit takes a newborn into memory if its lane has room, else leaves it to the
 // store alone.
-func (m *Machine) admit(l *lane, b *Birth) uint32 {
+func (m *Machine) admit(l *lane, b *Birth) Slot {
 	if b.Place.Class.Timed() {
 		key := streamKey{b.Place.Due, b.Place.Seq}
 		if !m.roomForTimed(l, key) {
@@ -193,7 +193,7 @@ func (m *Machine) leaveInStore(l *lane, s *stream, c task.Class, k streamKey, re
 	}
 }
 
-func (m *Machine) newborn(l *lane, b *Birth) uint32 {
+func (m *Machine) newborn(l *lane, b *Birth) Slot {
 	i := m.slab.take()
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = b.Place.Seq, b.Place.Class, b.Place.Due
@@ -218,7 +218,7 @@ func (m *Machine) newborn(l *lane, b *Birth) uint32 {
 const recordOverhead = 64
 
 // schedule puts a timed task that is in memory where its time says.
-func (m *Machine) schedule(l *lane, i uint32, key streamKey) {
+func (m *Machine) schedule(l *lane, i Slot, key streamKey) {
 	l.side.order.push(timedEntry{key, i})
 	if key.due <= m.clockOf(l) {
 		m.dueAgain(m.slab.at(i))
@@ -230,7 +230,7 @@ func (m *Machine) schedule(l *lane, i uint32, key streamKey) {
 
 // unschedule takes a task out of the lane's scheduled ones.
 func (m *Machine) unschedule(l *lane, s *slot) {
-	var tail uint32
+	var tail Slot
 	m.unlink(&l.side.scheduled, &tail, s)
 	l.waiting--
 }
@@ -247,7 +247,7 @@ func (m *Machine) roomForTimed(l *lane, key streamKey) bool {
 }
 
 // forget takes a task out of memory. It stands in no list any more.
-func (m *Machine) forget(i uint32) {
+func (m *Machine) forget(i Slot) {
 	s := m.slab.at(i)
 	m.timers.set(i, 0)
 	delete(m.expiry.after, s.seq)
@@ -258,7 +258,7 @@ func (m *Machine) forget(i uint32) {
 
 // detach takes a task out of whatever list it is in, whatever its state. Its
 // record and slot stay.
-func (m *Machine) detach(i uint32) {
+func (m *Machine) detach(i Slot) {
 	s := m.slab.at(i)
 	if s.state == slotLoaded {
 		return
@@ -269,7 +269,7 @@ func (m *Machine) detach(i uint32) {
 }
 
 // takeOut takes a task out of whatever list of tasks it is in.
-func (m *Machine) takeOut(l *lane, i uint32) {
+func (m *Machine) takeOut(l *lane, i Slot) {
 	s := m.slab.at(i)
 	switch s.state {
 	case slotReady:

@@ -31,7 +31,7 @@ type Event struct {
 	Kind   EventKind
 	From   task.State // StateUnknown: it was not there
 	To     task.State // StateUnknown: it is gone
-	Slot   uint32     // that it has, or had until now; NoSlot: none
+	Slot   Slot       // that it has, or had until now; NoSlot: none
 	Place  Place      // where its record stands now, or stood last; of a purge only the Queue
 	Type   string     // "": not known any more
 	Purged Purged     // zero: it is one task
@@ -54,7 +54,7 @@ type step struct {
 
 // subject is what an event is about when no slot can tell.
 type subject struct {
-	slot   uint32
+	slot   Slot
 	place  Place
 	typ    string
 	size   int64 // bytes of dead letters

@@ -77,7 +77,7 @@ func (m *Machine) expireDue(a *Loaded) {
 	}
 }
 
-func (m *Machine) expireSlot(i uint32, k ExpiryKey) {
+func (m *Machine) expireSlot(i Slot, k ExpiryKey) {
 	s := m.slab.at(i)
 	if (s.state == slotRunning || s.state == slotHeld) && (s.deadline == 0 || s.deadline > m.now) {
 		// It runs: its wait is over. Should it wait again, it has an entry again.

@@ -44,7 +44,7 @@ func (m *Machine) outcome(o *task.Outcome) task.Code {
 }
 
 // follow does what the outcome says with a running task.
-func (m *Machine) follow(i uint32, o *task.Outcome) {
+func (m *Machine) follow(i Slot, o *task.Outcome) {
 	switch o.Kind {
 	case task.OutcomeComplete:
 		m.complete(i, o)
@@ -56,8 +56,8 @@ func (m *Machine) follow(i uint32, o *task.Outcome) {
 }
 
 // findLease finds the running task of a token, every field of which must be right.
-func (m *Machine) findLease(t *task.Token) (uint32, bool) {
-	i := t.Slot
+func (m *Machine) findLease(t *task.Token) (Slot, bool) {
+	i := Slot(t.Slot)
 	if t.Epoch != m.cfg.Epoch || !m.slab.valid(i) || m.slab.at(i).seq != t.Seq { // it was taken over
 		var ok bool
 		if i, ok = m.index.get(t.Seq); !ok {
@@ -69,7 +69,7 @@ func (m *Machine) findLease(t *task.Token) (uint32, bool) {
 }
 
 // complete ends a running task well.
-func (m *Machine) complete(i uint32, o *task.Outcome) {
+func (m *Machine) complete(i Slot, o *task.Outcome) {
 	m.end(i, ending{state: task.Succeeded, outcome: o})
 }
 
@@ -81,7 +81,7 @@ type ending struct {
 }
 
 // end takes a live task, in whatever state, to a final state other than dead.
-func (m *Machine) end(i uint32, e ending) {
+func (m *Machine) end(i Slot, e ending) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	q, from := l.queue(), x.stands()
@@ -119,12 +119,12 @@ func (m *Machine) end(i uint32, e ending) {
 const finishedOverhead = 72
 
 // fail counts a failure and retries or gives up.
-func (m *Machine) fail(i uint32, o *task.Outcome) {
+func (m *Machine) fail(i Slot, o *task.Outcome) {
 	m.slab.at(i).told = toldFail
 	m.failed(i, task.AttemptFailed, clip(o.Error), o.Permanent, o.Delay)
 }
 
-func (m *Machine) failed(i uint32, how task.AttemptOutcome, text string, permanent bool, delay task.Millis) {
+func (m *Machine) failed(i Slot, how task.AttemptOutcome, text string, permanent bool, delay task.Millis) {
 	x := m.slab.at(i)
 	r := m.rulesOf(x)
 	at := m.attempt(i, how, text)
@@ -167,7 +167,7 @@ func satAdd(x uint16) uint16 {
 }
 
 // attempt is the entry for the attempt that ends now.
-func (m *Machine) attempt(i uint32, how task.AttemptOutcome, text string) *task.Attempt {
+func (m *Machine) attempt(i Slot, how task.AttemptOutcome, text string) *task.Attempt {
 	x := m.slab.at(i)
 	a := &task.Attempt{Number: attemptOf(x), Started: x.started, Ended: m.now, Outcome: how, Error: text}
 	if x.state == slotRunning && x.session != 0 {
@@ -177,7 +177,7 @@ func (m *Machine) attempt(i uint32, how task.AttemptOutcome, text string) *task.
 }
 
 // crash counts a lost lease; the third one quarantines the task.
-func (m *Machine) crash(i uint32) {
+func (m *Machine) crash(i Slot) {
 	x := m.slab.at(i)
 	at := m.attempt(i, task.AttemptCrashed, "its lease was lost: the worker died, hung or was cut off")
 	x.crashes = satAdd(x.crashes)
@@ -190,7 +190,7 @@ func (m *Machine) crash(i uint32) {
 
 // release hands a task back without blame: at once in memory alone, or after a
 // delay.
-func (m *Machine) release(i uint32, o *task.Outcome) {
+func (m *Machine) release(i Slot, o *task.Outcome) {
 	x := m.slab.at(i)
 	if o.Started || o.Delay > 0 {
 		x.releases = satAdd(x.releases)
@@ -207,7 +207,7 @@ func (m *Machine) release(i uint32, o *task.Outcome) {
 
 // giveBack makes a running task ready again as it was, without blame and, unless
 // a claim was written, without a write: its record never left.
-func (m *Machine) giveBack(i uint32) {
+func (m *Machine) giveBack(i Slot) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	m.givenBack(x)
@@ -222,7 +222,7 @@ func (m *Machine) giveBack(i uint32) {
 
 // move gives a live task a new timed record, due at at, and puts it where that
 // says.
-func (m *Machine) move(i uint32, at task.Time, a *task.Attempt, why EventKind) {
+func (m *Machine) move(i Slot, at task.Time, a *task.Attempt, why EventKind) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	s := step{kind: why, from: x.stands(), was: x.class}
@@ -247,7 +247,7 @@ func (m *Machine) move(i uint32, at task.Time, a *task.Attempt, why EventKind) {
 
 // source is where the body of a task's record is found. A slot that a command has
 // just loaded the task into holds nothing of it, or what it held of it before.
-func (x *slot) source(i uint32, p Place) Source {
+func (x *slot) source(i Slot, p Place) Source {
 	if x.state == slotLoaded {
 		i = NoSlot
 	}
@@ -265,7 +265,7 @@ func (m *Machine) freshSource(x *slot) Source {
 
 // putTimed emits the record and keeps the task in memory if there is room. s says
 // where the task comes from.
-func (m *Machine) putTimed(l *lane, i uint32, t Timed, s step, size int64) {
+func (m *Machine) putTimed(l *lane, i Slot, t Timed, s step, size int64) {
 	x := m.slab.at(i)
 	key := streamKey{x.due, x.seq}
 	room := m.roomForTimed(l, key)
@@ -289,7 +289,7 @@ func (m *Machine) putTimed(l *lane, i uint32, t Timed, s step, size int64) {
 }
 
 // die takes a live task to the dead letters.
-func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
+func (m *Machine) die(i Slot, reason string, a *task.Attempt) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	q, from := l.queue(), x.stands()
@@ -314,7 +314,7 @@ func (m *Machine) die(i uint32, reason string, a *task.Attempt) {
 }
 
 // expire ends a task whose time to wait, or whose deadline, has passed.
-func (m *Machine) expire(i uint32) {
+func (m *Machine) expire(i Slot) {
 	x := m.slab.at(i)
 	reason := "waited longer than it may"
 	if x.deadline != 0 && x.deadline <= m.now {
@@ -327,7 +327,7 @@ func (m *Machine) expire(i uint32) {
 }
 
 // leaseTimer handles a running task whose unary lease, timeout or deadline is up.
-func (m *Machine) leaseTimer(i uint32) {
+func (m *Machine) leaseTimer(i Slot) {
 	x := m.slab.at(i)
 	switch {
 	case x.deadline != 0 && x.deadline <= m.now:
@@ -376,7 +376,7 @@ func (m *Machine) extend(c *Extend) {
 
 // takeUp makes a waiting task running again under the token of a lease that ended
 // and was not given out again: one who still holds it may go on.
-func (m *Machine) takeUp(t *task.Token) (uint32, bool) {
+func (m *Machine) takeUp(t *task.Token) (Slot, bool) {
 	i, ok := m.index.get(t.Seq)
 	if !ok {
 		return NoSlot, false

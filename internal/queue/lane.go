@@ -55,13 +55,13 @@ type lane struct {
 	at    position
 	lowAt position // where the first of those in the store stands; kept while it is in Machine.low
 
-	no   uint32 // index in Machine.lanes
-	num  uint32 // in store keys, among those of its queue
-	pos  int32  // in its group's heap, or in its gate's, + 1
-	list int32  // in its queue's list + 1
+	no   laneNo  // index in Machine.lanes
+	num  LaneNum // in store keys, among those of its queue
+	pos  int32   // in its group's heap, or in its gate's, + 1
+	list int32   // in its queue's list + 1
 
-	head, tail     uint32 // ready births, by sequence
-	oldest, newest uint32 // births in memory by sequence, running ones too
+	head, tail     Slot   // ready births, by sequence
+	oldest, newest Slot   // births in memory by sequence, running ones too
 	tasks          int32  // in memory, running ones too
 	waiting        int32  // in memory and not running: ready, scheduled or held
 	ready          int32  // ready in memory
@@ -85,14 +85,14 @@ type lane struct {
 // side is what most lanes don't need.
 type side struct {
 	limits    []string
-	returned  heap[uint32, readyOrder] // ready and held tasks that are no fresh births
+	returned  heap[Slot, readyOrder] // ready and held tasks that are no fresh births
 	timed     stream
 	order     timedOrder
 	timedIn   int       // timed tasks in memory, running ones too
 	wake      task.Time // when timed tasks must be loaded, or are due
 	wakePos   int       // in Machine.wakes + 1
 	timedMark task.Time // of the low-water mark that is written
-	scheduled uint32    // scheduled tasks in memory, through next and prev
+	scheduled Slot      // scheduled tasks in memory, through next and prev
 }
 
 // position is where a task stands in the order of a priority: by the time it
@@ -113,12 +113,12 @@ func (a position) compare(b position) int {
 // readyOrder is the order of tasks that are ready.
 type readyOrder struct{ slab *slab }
 
-func (o readyOrder) less(a, b uint32) bool {
+func (o readyOrder) less(a, b Slot) bool {
 	x, y := o.slab.at(a), o.slab.at(b)
 	return x.ready < y.ready || x.ready == y.ready && x.seq < y.seq
 }
 
-func (o readyOrder) placed(i uint32, pos int) { o.slab.at(i).pos = uint32(pos) }
+func (o readyOrder) placed(i Slot, pos int) { o.slab.at(i).pos = uint32(pos) }
 
 // laneOrder is the order of lanes by their first tasks.
 type laneOrder struct{}
@@ -173,14 +173,14 @@ func (l *lane) returned() int {
 // sideOf makes the lane's side if there is none.
 func (m *Machine) sideOf(l *lane) *side {
 	if l.side == nil {
-		l.side = &side{scheduled: NoSlot, returned: heap[uint32, readyOrder]{by: readyOrder{&m.slab}}}
+		l.side = &side{scheduled: NoSlot, returned: heap[Slot, readyOrder]{by: readyOrder{&m.slab}}}
 	}
 	return l.side
 }
 
 // first is the ready task in memory that is to be dispatched next; NoSlot: there
 // is none.
-func (m *Machine) first(l *lane) uint32 {
+func (m *Machine) first(l *lane) Slot {
 	if l.returned() == 0 {
 		return l.head
 	}
@@ -268,7 +268,7 @@ func (m *Machine) countReady(l *lane, n int) {
 }
 
 // pushBirth appends a ready birth to the lane; its sequence is above all in it.
-func (m *Machine) pushBirth(l *lane, i uint32) {
+func (m *Machine) pushBirth(l *lane, i Slot) {
 	s := m.slab.at(i)
 	s.state, s.prev, s.next = slotReady, l.tail, NoSlot
 	if l.tail == NoSlot {
@@ -285,7 +285,7 @@ func (m *Machine) pushBirth(l *lane, i uint32) {
 }
 
 // pushReturned makes any other task ready.
-func (m *Machine) pushReturned(l *lane, i uint32) {
+func (m *Machine) pushReturned(l *lane, i Slot) {
 	m.slab.at(i).state = slotReady
 	m.sideOf(l).returned.push(i)
 	l.waiting++
@@ -295,7 +295,7 @@ func (m *Machine) pushReturned(l *lane, i uint32) {
 
 // pushHeld keeps a task from being dispatched, at its place in the order: nothing
 // behind it may go first.
-func (m *Machine) pushHeld(l *lane, i uint32) {
+func (m *Machine) pushHeld(l *lane, i Slot) {
 	m.slab.at(i).state = slotHeld
 	m.sideOf(l).returned.push(i)
 	l.waiting++
@@ -303,7 +303,7 @@ func (m *Machine) pushHeld(l *lane, i uint32) {
 }
 
 // unready takes a ready or held task out of its lane.
-func (m *Machine) unready(l *lane, i uint32) {
+func (m *Machine) unready(l *lane, i Slot) {
 	s := m.slab.at(i)
 	if s.pos != 0 {
 		l.side.returned.remove(int(s.pos - 1))
@@ -319,7 +319,7 @@ func (m *Machine) unready(l *lane, i uint32) {
 }
 
 // unlink takes a slot out of a list through next and prev.
-func (m *Machine) unlink(head, tail *uint32, s *slot) {
+func (m *Machine) unlink(head, tail *Slot, s *slot) {
 	if s.prev == NoSlot {
 		*head = s.next
 	} else {
@@ -364,7 +364,7 @@ func (m *Machine) leave(l *lane, s *slot) {
 
 // order appends a birth to the lane's births in memory; its sequence is above all
 // in it.
-func (m *Machine) order(l *lane, i uint32) {
+func (m *Machine) order(l *lane, i Slot) {
 	s := m.slab.at(i)
 	s.ordered, s.older, s.newer = true, l.newest, NoSlot
 	if l.newest == NoSlot {
@@ -427,7 +427,7 @@ func (m *Machine) makeLane(q *queueOf, prio uint8, n Names, calendar bool) *lane
 }
 
 // addLane makes the in-memory side of a lane whose number is known.
-func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names, calendar bool) *lane {
+func (m *Machine) addLane(q *queueOf, prio uint8, num LaneNum, n Names, calendar bool) *lane {
 	l := &lane{group: m.groupFor(q, prio, n.Type), key: n.Key, num: num, calendar: calendar, head: NoSlot, tail: NoSlot, oldest: NoSlot, newest: NoSlot,
 		window: int32(min(laneWindowMin, m.cfg.WindowTasks))}
 	l.group.typ.lanes++
@@ -439,7 +439,7 @@ func (m *Machine) addLane(q *queueOf, prio uint8, num uint32, n Names, calendar 
 		l.no, m.freeLanes = m.freeLanes[k-1], m.freeLanes[:k-1]
 		m.lanes[l.no] = l
 	} else {
-		l.no = uint32(len(m.lanes))
+		l.no = laneNo(len(m.lanes))
 		m.lanes = append(m.lanes, l)
 	}
 	h := n.hash(prio)

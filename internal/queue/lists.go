@@ -9,13 +9,13 @@ package queue
 //	                └───────── ended, or handed back: the list has one less
 type lists struct {
 	all   []listed // by slot.list - 1
-	free  []uint32 // numbers that are not in use
+	free  []listNo // numbers that are not in use
 	last  uint32   // number of the last one put
-	open  uint32   // the one of this Apply; 0 = none yet
+	open  listNo   // the one of this Apply; 0 = none yet
 	left  int      // tasks of this epoch that lists must tell of
 	total int      // tasks that they tell of
 	gone  []ListKey
-	stale []uint32     // to be written anew: they tell of leases that were given back
+	stale []listNo     // to be written anew: they tell of leases that were given back
 	tasks []Dispatched // of the one of this Apply
 	again []Dispatched // of those that take the place of others
 }
@@ -25,17 +25,17 @@ type listed struct {
 	key   ListKey
 	epoch uint32 // of its leases
 	nonce uint32
-	slots []uint32 // of its tasks; those whose slot names another list have left it
-	left  int      // tasks that it must tell of
+	slots []Slot // of its tasks; those whose slot names another list have left it
+	left  int    // tasks that it must tell of
 }
 
 // addList makes a list of leases of one owner.
-func (m *Machine) addList(k ListKey, epoch, nonce uint32) uint32 {
+func (m *Machine) addList(k ListKey, epoch, nonce uint32) listNo {
 	ls := &m.lists
 	n := len(ls.free)
 	if n == 0 {
 		ls.all = append(ls.all, listed{key: k, epoch: epoch, nonce: nonce})
-		return uint32(len(ls.all))
+		return listNo(len(ls.all))
 	}
 	no := ls.free[n-1]
 	ls.free = ls.free[:n-1]
@@ -45,13 +45,13 @@ func (m *Machine) addList(k ListKey, epoch, nonce uint32) uint32 {
 }
 
 // newList is addList under a new key.
-func (m *Machine) newList(epoch, nonce uint32) uint32 {
+func (m *Machine) newList(epoch, nonce uint32) listNo {
 	m.lists.last++
 	return m.addList(ListKey{m.cfg.Epoch, m.lists.last}, epoch, nonce)
 }
 
 // list notes a dispatch that no claim tells of.
-func (m *Machine) list(i uint32, d Dispatched) {
+func (m *Machine) list(i Slot, d Dispatched) {
 	ls := &m.lists
 	if ls.open == 0 {
 		ls.open, ls.tasks = m.newList(m.cfg.Epoch, m.cfg.Nonce), ls.tasks[:0]
@@ -61,7 +61,7 @@ func (m *Machine) list(i uint32, d Dispatched) {
 }
 
 // enlist has a list tell of a task.
-func (m *Machine) enlist(no, i uint32) {
+func (m *Machine) enlist(no listNo, i Slot) {
 	ls := &m.lists
 	l := &ls.all[no-1]
 	l.slots = append(l.slots, i)
@@ -74,7 +74,7 @@ func (m *Machine) enlist(no, i uint32) {
 }
 
 // dispatched is what a list tells of a task.
-func (m *Machine) dispatched(i uint32) Dispatched {
+func (m *Machine) dispatched(i Slot) Dispatched {
 	x := m.slab.at(i)
 	d := Dispatched{Place: m.place(x), Dispatch: x.dispatch, Slot: x.lastSlot, Attempt: x.attempt, Started: x.started, LeaseEnd: x.leaseEnd}
 	switch {
@@ -116,12 +116,12 @@ func (m *Machine) givenBack(x *slot) {
 }
 
 // dropList lets a list that was written go.
-func (m *Machine) dropList(no uint32) {
+func (m *Machine) dropList(no listNo) {
 	m.lists.gone = append(m.lists.gone, m.lists.all[no-1].key)
 	m.freeList(no)
 }
 
-func (m *Machine) freeList(no uint32) {
+func (m *Machine) freeList(no listNo) {
 	ls := &m.lists
 	l := &ls.all[no-1]
 	if l.epoch == m.cfg.Epoch {
@@ -158,7 +158,7 @@ func (m *Machine) putLists() {
 	}
 }
 
-func (m *Machine) putList(no uint32, tasks []Dispatched) {
+func (m *Machine) putList(no listNo, tasks []Dispatched) {
 	l := &m.lists.all[no-1]
 	m.out.Lists = append(m.out.Lists, List{Key: l.key, Epoch: l.epoch, Nonce: l.nonce, At: m.now, Tasks: tasks})
 	m.dirty = true
@@ -167,10 +167,10 @@ func (m *Machine) putList(no uint32, tasks []Dispatched) {
 // relist puts one list in the place of all that are written of this epoch: one task
 // that is left keeps a list of many. Claims see to it that none stays for long.
 func (m *Machine) relist() {
-	var old []uint32
+	var old []listNo
 	for k := range m.lists.all {
-		if l := &m.lists.all[k]; l.epoch == m.cfg.Epoch && uint32(k+1) != m.lists.open {
-			old = append(old, uint32(k+1))
+		if l := &m.lists.all[k]; l.epoch == m.cfg.Epoch && listNo(k+1) != m.lists.open {
+			old = append(old, listNo(k+1))
 		}
 	}
 	if len(old) > 0 {
@@ -179,7 +179,7 @@ func (m *Machine) relist() {
 }
 
 // rewrite puts list no in the place of others.
-func (m *Machine) rewrite(no uint32, old ...uint32) {
+func (m *Machine) rewrite(no listNo, old ...listNo) {
 	ls := &m.lists
 	from := len(ls.again)
 	for _, k := range old {
@@ -205,8 +205,8 @@ func (m *Machine) rewrite(no uint32, old ...uint32) {
 }
 
 // loadLists takes over the lists of earlier owners, which tell of nothing yet.
-func (m *Machine) loadLists(snap *Snapshot) map[ListKey]uint32 {
-	nos := make(map[ListKey]uint32, len(snap.Lists))
+func (m *Machine) loadLists(snap *Snapshot) map[ListKey]listNo {
+	nos := make(map[ListKey]listNo, len(snap.Lists))
 	for i := range snap.Lists {
 		l := &snap.Lists[i]
 		nos[l.Key] = m.addList(l.Key, l.Epoch, l.Nonce)
@@ -218,7 +218,7 @@ func (m *Machine) loadLists(snap *Snapshot) map[ListKey]uint32 {
 func (m *Machine) dropEmptyLists() {
 	for k := range m.lists.all {
 		if l := &m.lists.all[k]; l.left == 0 && l.key != (ListKey{}) {
-			m.dropList(uint32(k + 1))
+			m.dropList(listNo(k + 1))
 		}
 	}
 }

@@ -44,9 +44,9 @@ type Snapshot struct {
 
 // LaneFound is a lane that has records: its first birth and first timed task.
 type LaneFound struct {
-	Queue    uint32
+	Queue    QueueNum
 	Prio     uint8
-	Lane     uint32
+	Lane     LaneNum
 	Names    Names // of its first record
 	Calendar bool  // its records are of task.ClassCalendar
 	HasBirth bool
@@ -88,7 +88,7 @@ func (s *Snapshot) MayRun(partition uint16) []InFlight {
 		l := &s.Lists[i]
 		for j := range l.Tasks {
 			d := &l.Tasks[j]
-			t := task.Token{Partition: partition, Attempt: d.Attempt, Epoch: l.Epoch, Nonce: l.Nonce, Slot: d.Slot, Dispatch: d.Dispatch, Queue: d.Place.Queue, Seq: d.Place.Seq}
+			t := task.Token{Partition: partition, Attempt: d.Attempt, Epoch: l.Epoch, Nonce: l.Nonce, Slot: uint32(d.Slot), Dispatch: d.Dispatch, Queue: uint32(d.Place.Queue), Seq: d.Place.Seq}
 			add(InFlight{List: l.Key, Claim: Claim{Seq: d.Place.Seq, Place: d.Place, Token: t, Session: d.Session, Started: d.Started, LeaseEnd: d.LeaseEnd}})
 		}
 	}

@@ -29,14 +29,14 @@ type Machine struct {
 	sizeNow  int64 // mean size of tasks that came into memory lately, shifted by sizeShift
 
 	queues    []*queueOf // in the order of their numbers, which have gaps: a number is used once
-	numbered  map[uint32]*queueOf
+	numbered  map[QueueNum]*queueOf
 	byName    map[string]*queueOf
 	tick      task.Time // next slow work
 	longAt    task.Time // next look for leases that have become long; 0 = there is none to come
 	dirtyList []*queueOf
 
 	lanes     []*lane // by no; nil = free
-	freeLanes []uint32
+	freeLanes []laneNo
 	fading    []*lane                // they may have no more tasks
 	low       heap[*lane, lowOrder]  // they run low in memory and have more in the store
 	chunk     int                    // how many tasks of a lane are read at once at least
@@ -60,11 +60,11 @@ type Machine struct {
 	idleAt     int       // where that for idle queues does
 
 	sessions  []*session // by number - 1; nil = free
-	byID      map[string]uint32
+	byID      map[string]SessionNo
 	openCount int
-	freeNos   []uint32                       // numbers of m.sessions that are free
-	awaited   map[string]map[uint32]struct{} // sessions by the queues that they name and that don't exist
-	unary     session                        // the leases taken outside any session
+	freeNos   []SessionNo                       // numbers of m.sessions that are free
+	awaited   map[string]map[SessionNo]struct{} // sessions by the queues that they name and that don't exist
+	unary     session                           // the leases taken outside any session
 
 	producers producers
 	idems     idems
@@ -102,8 +102,8 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
-		byName: map[string]*queueOf{}, byID: map[string]uint32{}, awaited: map[string]map[uint32]struct{}{}, loads: map[uint32]*load{},
-		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[uint32]*queueOf{},
+		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[SessionNo]struct{}{}, loads: map[uint32]*load{},
+		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[QueueNum]*queueOf{},
 		unary:       newUnary(),
 		putClaims:   newPuts(func(c *Claim) task.Seq { return c.Seq }),
 		putExpiries: newPuts(func(x *Expiry) task.Seq { return x.Key.Seq }),
@@ -307,7 +307,7 @@ func (m *Machine) runTimers() {
 }
 
 // becomeReady moves a scheduled task whose time has come into its lane.
-func (m *Machine) becomeReady(i uint32) {
+func (m *Machine) becomeReady(i Slot) {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
 	m.unschedule(l, s)
@@ -348,7 +348,7 @@ func (s *slot) placeIn(l *lane) Place {
 }
 
 func (m *Machine) idOf(p Place) task.ID {
-	return task.ID{Partition: m.cfg.Partition, Class: p.Class, Priority: p.Prio, Queue: p.Queue, Lane: p.Lane, Seq: p.Seq, Due: p.Due}
+	return task.ID{Partition: m.cfg.Partition, Class: p.Class, Priority: p.Prio, Queue: uint32(p.Queue), Lane: uint32(p.Lane), Seq: p.Seq, Due: p.Due}
 }
 
 // putWheres tells where moved tasks are now: each put of a timed record or a dead

@@ -17,9 +17,9 @@ func (m *Machine) keyOnce() {
 	}
 	if len(o.DropMarks) > 0 {
 		type mark struct {
-			queue uint32
+			queue QueueNum
 			prio  uint8
-			lane  uint32
+			lane  LaneNum
 		}
 		named := make(map[mark]bool, len(o.Marks))
 		for i := range o.Marks {

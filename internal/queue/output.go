@@ -2,9 +2,6 @@ package queue
 
 import "github.com/penstock-io/penstock/internal/task"
 
-// NoSlot says that a task is not in memory.
-const NoSlot = ^uint32(0)
-
 // Output is everything that one Apply decided. The runner makes the changes
 // durable as one batch — deletes and purges first, then puts by class — and only
 // then shows answers, deliveries and ends. Slices are reused: the runner is done
@@ -35,7 +32,7 @@ type Output struct {
 	Purges        []Range
 	Covers        []Range    // of lanes that are gone: nothing is left there
 	PurgeLarge    []SeqRange // whose chunks of large payloads all go
-	PurgeDead     []uint32   // queues whose dead letters of earlier batches all go
+	PurgeDead     []QueueNum // queues whose dead letters of earlier batches all go
 	DropQueues    []DropQueue
 
 	// Puts.
@@ -62,8 +59,8 @@ type Output struct {
 	Leased  []Leased
 	Ended   []Ended
 	Revoked []Revoke
-	Lapsed  []uint32 // sessions whose TTL has passed
-	Events  []Event  // every change of state of a task, in order; with Config.Events only
+	Lapsed  []SessionNo // sessions whose TTL has passed
+	Events  []Event     // every change of state of a task, in order; with Config.Events only
 
 	// To be read.
 	Wants    []Want
@@ -72,7 +69,7 @@ type Output struct {
 	// Loads of tasks that the machine took into memory, so that the runner can
 	// keep their bytes: Taken[i] is the slot of the i-th Waiting of the refill
 	// applied in this turn, NoSlot where it was filtered out.
-	Taken []uint32
+	Taken []Slot
 }
 
 // Durable says whether there is anything to commit.
@@ -95,15 +92,11 @@ func (o *Output) Reset() {
 	}
 }
 
-// Void marks a put that a later command of the same Apply took back: it is not
-// written.
-const Void = ^uint32(0)
-
 // Birth puts a new task's record at its birth key; a class of ClassTimed means
 // it was born scheduled.
 type Birth struct {
 	Place    Place // Queue == Void: skip
-	Slot     uint32
+	Slot     Slot
 	Spec     *task.Spec
 	Enqueued task.Time
 	Expires  task.Time
@@ -114,7 +107,7 @@ type Birth struct {
 // Source is where the immutable part of a task's record is found: the slot's
 // cached bytes, or the record at Place, or a dead letter, or a finished record.
 type Source struct {
-	Slot     uint32
+	Slot     Slot
 	Place    Place
 	Dead     DeadKey     // Dead.Queue != 0: a dead letter
 	Finished FinishedKey // Finished.Seq != 0: a finished record that kept its body
@@ -125,7 +118,7 @@ type Source struct {
 type Timed struct {
 	Place   Place // Queue == Void: skip
 	Type    string
-	Slot    uint32
+	Slot    Slot
 	From    Source
 	Counts  task.Counts
 	Flags   Flags
@@ -137,7 +130,7 @@ type Timed struct {
 
 // DeadKey names a dead letter.
 type DeadKey struct {
-	Queue    uint32
+	Queue    QueueNum
 	Finished task.Time
 	Seq      task.Seq
 }
@@ -147,7 +140,7 @@ type DeadLetter struct {
 	Key     DeadKey
 	Place   Place // where it stood; for a loaded one, its birth place
 	Type    string
-	Slot    uint32
+	Slot    Slot
 	From    Source
 	Counts  task.Counts
 	Flags   Flags
@@ -204,7 +197,7 @@ type Expiry struct {
 
 // IdemKey names an idempotency entry.
 type IdemKey struct {
-	Queue uint32
+	Queue QueueNum
 	Hash  uint64
 }
 
@@ -265,7 +258,7 @@ type List struct {
 type Dispatched struct {
 	Place    Place
 	Dispatch uint32
-	Slot     uint32
+	Slot     Slot
 	Attempt  uint16
 	Session  string // "" = none
 	Started  task.Time
@@ -274,7 +267,7 @@ type Dispatched struct {
 
 // QueueState is a queue's record: settings and exact durable counts.
 type QueueState struct {
-	Queue     uint32
+	Queue     QueueNum
 	Name      string
 	Paused    bool
 	Config    task.QueueConfig
@@ -289,7 +282,7 @@ type QueueState struct {
 	Expired   int64
 	IdemBytes int64
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
-	NextLane  uint32              // the number that a lane was given last
+	NextLane  LaneNum             // the number that a lane was given last
 	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
 	Used      task.Time           // when this record was put last; 0: before that was noted
 	Set       bool                // somebody has set it, if only to what new queues have
@@ -298,7 +291,7 @@ type QueueState struct {
 // DropQueue deletes a queue's record. The flags say what else may stand under its
 // number and goes too: idempotency entries, producer sessions, large payloads.
 type DropQueue struct {
-	Queue     uint32
+	Queue     QueueNum
 	Idems     bool
 	Producers bool
 	Payloads  bool
@@ -307,9 +300,9 @@ type DropQueue struct {
 // Mark is a lane's low-water marks: nothing live below them, and nothing is ever
 // written below them.
 type Mark struct {
-	Queue    uint32
+	Queue    QueueNum
 	Prio     uint8
-	Lane     uint32
+	Lane     LaneNum
 	Low      task.Seq
 	TimedLow task.Time
 }
@@ -337,7 +330,7 @@ type NumberRange struct {
 // ProducerState is a producer session in one queue: the numbers it may repeat.
 type ProducerState struct {
 	Producer string
-	Queue    uint32
+	Queue    QueueNum
 	Below    uint64 // numbers below are answered and never repeated
 	Seen     task.Time
 	Ranges   []NumberRange
@@ -360,7 +353,7 @@ type Meta struct {
 	Clean        bool        // the last owner handed over in order
 	UncleanOpens int         // in a row within a minute of each other
 	LastOpen     task.Time
-	NextQueue    uint32
+	NextQueue    QueueNum
 	NextSegment  uint32
 	NextLoad     uint32
 	Sweep        bool // where records may be left of tasks that are gone
@@ -374,16 +367,16 @@ type Range struct {
 
 // SeqRange is a stretch of a queue's tasks by sequence: [From, To).
 type SeqRange struct {
-	Queue    uint32
+	Queue    QueueNum
 	From, To task.Seq
 }
 
 // Leased is one dispatch. Exactly one of Lease (unary) and Session (a session's
 // number, never 0) is set.
 type Leased struct {
-	Session     uint32
+	Session     SessionNo
 	Lease       *Lease
-	Slot        uint32
+	Slot        Slot
 	Place       Place
 	Type        string
 	Key         string
@@ -407,7 +400,7 @@ type Ended struct {
 
 // Revoke tells a session that a lease has ended early.
 type Revoke struct {
-	Session uint32
+	Session SessionNo
 	Token   task.Token
 	Why     task.Code // Conflict: canceled; LeaseLost: lost
 }

@@ -25,7 +25,7 @@ type producers struct {
 }
 
 type producerKey struct {
-	queue uint32
+	queue QueueNum
 	name  string
 }
 
@@ -317,7 +317,7 @@ func (r *ring) remove(p *producer) {
 
 // dropQueue forgets the sessions of a queue that is deleted, and says whether
 // there were any.
-func (ps *producers) dropQueue(queue uint32) bool {
+func (ps *producers) dropQueue(queue QueueNum) bool {
 	gone := false
 	for k, p := range ps.find {
 		if k.queue == queue {

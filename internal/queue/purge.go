@@ -167,7 +167,7 @@ func (l *lane) streamOf(c task.Class) *stream {
 // the order of the store.
 func (m *Machine) stays(q *queueOf, c task.Class) []Place {
 	var out []Place
-	add := func(i uint32) {
+	add := func(i Slot) {
 		if s := m.slab.at(i); s.class == c && m.lanes[s.lane].queue() == q {
 			out = append(out, m.place(s))
 		}
@@ -198,7 +198,7 @@ func (m *Machine) stays(q *queueOf, c task.Class) []Place {
 	return slices.Compact(out)
 }
 
-func headOf(s *session) uint32 {
+func headOf(s *session) Slot {
 	if s == nil {
 		return NoSlot
 	}

@@ -111,9 +111,9 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 		m.addQueue(st)
 	}
 	type place struct {
-		queue uint32
+		queue QueueNum
 		prio  uint8
-		lane  uint32
+		lane  LaneNum
 	}
 	found := make(map[place]*lane, len(snap.Lanes))
 	for i := range snap.Lanes {

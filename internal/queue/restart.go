@@ -22,8 +22,8 @@ type awayWorker struct {
 	state    SessionState // AwayUntil: when it lapses
 	recorded bool
 	put      bool // it was found away by this start: its time is to be written
-	no       uint32
-	held     []uint32
+	no       SessionNo
+	held     []Slot
 }
 
 // loadRestart reads the state of the last owner, and takes the tasks that may be
@@ -64,7 +64,7 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 }
 
 func (m *Machine) addAway(s SessionState) *awayWorker {
-	a := &awayWorker{state: s, no: uint32(len(m.restart.order) + 1)}
+	a := &awayWorker{state: s, no: SessionNo(len(m.restart.order) + 1)}
 	m.restart.away[s.Session] = a
 	m.restart.order = append(m.restart.order, a)
 	return a
@@ -104,7 +104,7 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 
 // takeInFlight makes the slot of a task that may be running, with its last
 // dispatch. It is in no list yet, and counts as waiting.
-func (m *Machine) takeInFlight(f *InFlight) uint32 {
+func (m *Machine) takeInFlight(f *InFlight) Slot {
 	p := f.Waiting.Place
 	l := m.findLane(m.numbered[p.Queue], p.Prio, &f.Waiting.Names, p.Class == task.ClassCalendar)
 	i := m.slotFor(l, &f.Waiting)
@@ -124,7 +124,7 @@ func (m *Machine) takeInFlight(f *InFlight) uint32 {
 }
 
 // resumeUnary goes on with a lease without a session.
-func (m *Machine) resumeUnary(i uint32, f *InFlight) {
+func (m *Machine) resumeUnary(i Slot, f *InFlight) {
 	x := m.slab.at(i)
 	started := x.started
 	m.waiting--
@@ -136,7 +136,7 @@ func (m *Machine) resumeUnary(i uint32, f *InFlight) {
 // hold keeps a task at its place in the order from being dispatched, until its
 // worker is back or has stayed away for too long. One whose worker can't come back
 // is held for no longer than the first Apply.
-func (m *Machine) hold(i uint32, session string) {
+func (m *Machine) hold(i Slot, session string) {
 	r := &m.restart
 	a := r.away[session]
 	if a == nil {
@@ -150,7 +150,7 @@ func (m *Machine) hold(i uint32, session string) {
 }
 
 // unhold makes a held task ready, without blame.
-func (m *Machine) unhold(i uint32) {
+func (m *Machine) unhold(i Slot) {
 	x := m.slab.at(i)
 	l := m.lanes[x.lane]
 	m.unready(l, i)
@@ -164,7 +164,7 @@ func (m *Machine) unhold(i uint32) {
 
 // takeOver leases a waiting task to s under t, its last dispatch. The attempt goes
 // on: it began when that dispatch did.
-func (m *Machine) takeOver(i uint32, s *session) {
+func (m *Machine) takeOver(i Slot, s *session) {
 	x := m.slab.at(i)
 	started, list := x.started, x.list
 	claimed := x.flags&FlagClaim != 0
@@ -179,7 +179,7 @@ func (m *Machine) takeOver(i uint32, s *session) {
 
 // takeBack is takeOver by a worker that will go on with it: should this owner die,
 // the next must know.
-func (m *Machine) takeBack(i uint32, s *session) {
+func (m *Machine) takeBack(i Slot, s *session) {
 	x := m.slab.at(i)
 	known := x.state == slotHeld && m.restart.order[x.session-1].state.Session == s.opts.ID
 	m.takeOver(i, s)

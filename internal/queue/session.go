@@ -10,7 +10,7 @@ import (
 
 // session is an open worker session. Its leases are renewed together.
 type session struct {
-	no       uint32 // number; 0 for the unary one
+	no       SessionNo // number; 0 for the unary one
 	opts     task.SessionOptions
 	serves   serves
 	weights  map[string]int
@@ -23,9 +23,9 @@ type session struct {
 	turn     int  // where the round over queues goes on
 	share    int  // what is left to that queue of its share; 0: the whole of it
 
-	head, tail uint32 // leases in the order of dispatch
+	head, tail Slot // leases in the order of dispatch
 	running    int
-	watched    uint32 // last lease known to be long: those before it are watched
+	watched    Slot // last lease known to be long: those before it are watched
 }
 
 type sessionQueue struct {
@@ -38,7 +38,7 @@ func newUnary() session {
 }
 
 // sessionOf finds an open session by number.
-func (m *Machine) sessionOf(no uint32) *session {
+func (m *Machine) sessionOf(no SessionNo) *session {
 	if no == 0 || int(no) > len(m.sessions) {
 		return nil
 	}
@@ -99,14 +99,14 @@ func (m *Machine) open(o *Open) {
 }
 
 // freeSessionNo is a number that no session has, the last one given back first.
-func (m *Machine) freeSessionNo() uint32 {
+func (m *Machine) freeSessionNo() SessionNo {
 	if n := len(m.freeNos); n > 0 {
 		no := m.freeNos[n-1]
 		m.freeNos = m.freeNos[:n-1]
 		return no
 	}
 	m.sessions = append(m.sessions, nil)
-	return uint32(len(m.sessions))
+	return SessionNo(len(m.sessions))
 }
 
 func checkSession(o *task.SessionOptions) *task.Error {
@@ -134,7 +134,7 @@ func checkSession(o *task.SessionOptions) *task.Error {
 func (m *Machine) await(s *session, name string) {
 	of := m.awaited[name]
 	if of == nil {
-		of = map[uint32]struct{}{}
+		of = map[SessionNo]struct{}{}
 		m.awaited[name] = of
 	}
 	of[s.no] = struct{}{}
@@ -197,7 +197,7 @@ func (m *Machine) dropFromSessions(q *queueOf) {
 // good; the others are lost. What the machine had leased to it besides, an attempt
 // at the same task too, was never received, and goes back without blame.
 func (m *Machine) resume(s *session, o *Open) {
-	kept := make(map[uint32]struct{}, len(o.Options.Running))
+	kept := make(map[Slot]struct{}, len(o.Options.Running))
 	for _, t := range o.Options.Running {
 		if i, ok := m.resumeOne(s, t); ok {
 			kept[i] = struct{}{}
@@ -215,7 +215,7 @@ func (m *Machine) resume(s *session, o *Open) {
 	m.restart.back(m, s.opts.ID)
 }
 
-func (m *Machine) resumeOne(s *session, t task.Token) (uint32, bool) {
+func (m *Machine) resumeOne(s *session, t task.Token) (Slot, bool) {
 	i, ok := m.index.get(t.Seq)
 	if !ok {
 		return NoSlot, false
@@ -236,7 +236,7 @@ func (m *Machine) resumeOne(s *session, t task.Token) (uint32, bool) {
 }
 
 // closeSession ends a session in order: its leases go back without blame.
-func (m *Machine) closeSession(no uint32) {
+func (m *Machine) closeSession(no SessionNo) {
 	s := m.sessionOf(no)
 	if s == nil {
 		return
@@ -295,7 +295,7 @@ func (m *Machine) lapseSessions() {
 	}
 }
 
-func (m *Machine) revoke(i uint32, why task.Code) {
+func (m *Machine) revoke(i Slot, why task.Code) {
 	s := m.slab.at(i)
 	if s.session != 0 {
 		m.out.Revoked = append(m.out.Revoked, Revoke{Session: s.session, Token: m.token(s), Why: why})

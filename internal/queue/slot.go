@@ -26,20 +26,20 @@ type slot struct {
 	started  task.Time // of the last dispatch
 	leaseEnd task.Time // unary leases
 	timerAt  task.Time
-	lane     uint32
+	lane     laneNo
 	policy   uint32 // index of its policy; 0 = the queue's
-	next     uint32 // in the lane's ready births, its scheduled tasks, or the session's leases
-	prev     uint32
-	older    uint32 // in the lane's births by sequence
-	newer    uint32
-	timer    uint32 // place in the timer heap + 1
-	pos      uint32 // in the lane's returned heap + 1
-	session  uint32 // that it is leased to; of a held one, that it waits for
-	list     uint32 // dispatch list that tells of its lease; 0 = none
-	dispatch uint32 // of the last dispatch …
-	epoch    uint32 // … and the epoch it happened in
+	next     Slot   // in the lane's ready births, its scheduled tasks, or the session's leases
+	prev     Slot
+	older    Slot // in the lane's births by sequence
+	newer    Slot
+	timer    uint32    // place in the timer heap + 1
+	pos      uint32    // in the lane's returned heap + 1
+	session  SessionNo // that it is leased to; of a held one, that it waits for
+	list     listNo    // dispatch list that tells of its lease; 0 = none
+	dispatch uint32    // of the last dispatch …
+	epoch    uint32    // … and the epoch it happened in
 	nonce    uint32
-	lastSlot uint32 // where its owner kept it then
+	lastSlot Slot   // where its owner kept it then
 	putBatch uint32 // Apply that put its record …
 	putIndex uint32 // … and where in the Output
 	size     uint32 // bytes of its record
@@ -65,23 +65,23 @@ const (
 // slab is paged storage of slots: growing copies nothing.
 type slab struct {
 	pages []*[pageSize]slot
-	free  uint32 // list through next
+	free  Slot // list through next
 	used  int
 }
 
 func newSlab() slab { return slab{free: NoSlot} }
 
-func (b *slab) at(i uint32) *slot { return &b.pages[i>>pageBits][i&(pageSize-1)] }
+func (b *slab) at(i Slot) *slot { return &b.pages[i>>pageBits][i&(pageSize-1)] }
 
-func (b *slab) valid(i uint32) bool { return int(i>>pageBits) < len(b.pages) }
+func (b *slab) valid(i Slot) bool { return int(i>>pageBits) < len(b.pages) }
 
 // take returns a zeroed slot.
-func (b *slab) take() uint32 {
+func (b *slab) take() Slot {
 	if b.free == NoSlot {
-		base := uint32(len(b.pages)) << pageBits
+		base := Slot(len(b.pages)) << pageBits
 		page := new([pageSize]slot)
 		for i := range page {
-			page[i].next = base + uint32(i) + 1
+			page[i].next = base + Slot(i) + 1
 		}
 		page[pageSize-1].next = NoSlot
 		b.pages = append(b.pages, page)
@@ -95,7 +95,7 @@ func (b *slab) take() uint32 {
 	return i
 }
 
-func (b *slab) give(i uint32) {
+func (b *slab) give(i Slot) {
 	s := b.at(i)
 	*s = slot{next: b.free, prev: NoSlot}
 	b.free = i
@@ -107,18 +107,18 @@ func (b *slab) give(i uint32) {
 // spread well; the multiplication covers the rest.
 type index struct {
 	keys  []task.Seq // 0 = empty
-	slots []uint32
+	slots []Slot
 	n     int
 	shift uint
 }
 
 func newIndex() index {
-	return index{keys: make([]task.Seq, 1<<10), slots: make([]uint32, 1<<10), shift: 54}
+	return index{keys: make([]task.Seq, 1<<10), slots: make([]Slot, 1<<10), shift: 54}
 }
 
 func (x *index) home(k task.Seq) int { return int(uint64(k) * 0x9e3779b97f4a7c15 >> x.shift) }
 
-func (x *index) get(k task.Seq) (uint32, bool) {
+func (x *index) get(k task.Seq) (Slot, bool) {
 	mask := len(x.keys) - 1
 	for i := x.home(k); x.keys[i] != 0; i = (i + 1) & mask {
 		if x.keys[i] == k {
@@ -128,7 +128,7 @@ func (x *index) get(k task.Seq) (uint32, bool) {
 	return NoSlot, false
 }
 
-func (x *index) put(k task.Seq, v uint32) {
+func (x *index) put(k task.Seq, v Slot) {
 	if x.n*2 >= len(x.keys) {
 		x.grow()
 	}
@@ -146,7 +146,7 @@ func (x *index) put(k task.Seq, v uint32) {
 func (x *index) grow() {
 	old := *x
 	x.keys = make([]task.Seq, 2*len(old.keys))
-	x.slots = make([]uint32, 2*len(old.keys))
+	x.slots = make([]Slot, 2*len(old.keys))
 	x.n, x.shift = 0, old.shift-1
 	for i, k := range old.keys {
 		if k != 0 {

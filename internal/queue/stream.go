@@ -116,7 +116,7 @@ type timedOrder []timedEntry
 
 type timedEntry struct {
 	key  streamKey
-	slot uint32
+	slot Slot
 }
 
 func (h *timedOrder) push(e timedEntry) {

@@ -11,7 +11,7 @@ import (
 // queue. That there is something to sweep is durable; where it stands is not: after
 // a restart it begins anew. One step is under way at a time, and bounded.
 type sweeper struct {
-	queues []uint32 // to be swept for chunks, in order
+	queues []QueueNum // to be swept for chunks, in order
 	busy   bool
 	seq    task.Seq // where records from here on
 	again  bool     // a purge has come since their sweep began
@@ -49,7 +49,7 @@ func (m *Machine) sweepChunks(q *queueOf) {
 }
 
 // dropQueue has a queue that is deleted swept no longer: its chunks go with it.
-func (w *sweeper) dropQueue(num uint32) {
+func (w *sweeper) dropQueue(num QueueNum) {
 	at := slices.Index(w.queues, num)
 	if at < 0 {
 		return
@@ -125,7 +125,7 @@ func (m *Machine) chunksSwept(a *Loaded) {
 	case !a.End:
 		w.from = a.Behind
 	default:
-		w.queues, w.from = append([]uint32(nil), w.queues[1:]...), Place{}
+		w.queues, w.from = append([]QueueNum(nil), w.queues[1:]...), Place{}
 		q := m.numbered[num]
 		q.state.Sweep = false
 		m.touch(q)

@@ -7,21 +7,21 @@ import "github.com/penstock-io/penstock/internal/task"
 // it at most once; a lease of a session gets in only once it is long.
 type timers struct {
 	slab *slab
-	heap heap[uint32, timerOrder]
+	heap heap[Slot, timerOrder]
 }
 
 // timerOrder is the order of slots by their timers.
 type timerOrder struct{ slab *slab }
 
-func (o timerOrder) less(a, b uint32) bool {
+func (o timerOrder) less(a, b Slot) bool {
 	x, y := o.slab.at(a), o.slab.at(b)
 	return x.timerAt < y.timerAt || x.timerAt == y.timerAt && x.seq < y.seq
 }
 
-func (o timerOrder) placed(i uint32, pos int) { o.slab.at(i).timer = uint32(pos) }
+func (o timerOrder) placed(i Slot, pos int) { o.slab.at(i).timer = uint32(pos) }
 
 func newTimers(b *slab) timers {
-	return timers{slab: b, heap: heap[uint32, timerOrder]{by: timerOrder{b}}}
+	return timers{slab: b, heap: heap[Slot, timerOrder]{by: timerOrder{b}}}
 }
 
 func (t *timers) next() task.Time {
@@ -32,7 +32,7 @@ func (t *timers) next() task.Time {
 }
 
 // set arms, moves or (at = 0) disarms the slot's timer.
-func (t *timers) set(i uint32, at task.Time) {
+func (t *timers) set(i Slot, at task.Time) {
 	s := t.slab.at(i)
 	if s.timer != 0 {
 		if at == s.timerAt {
@@ -48,7 +48,7 @@ func (t *timers) set(i uint32, at task.Time) {
 }
 
 // pop takes the first slot whose time has come.
-func (t *timers) pop(now task.Time) (uint32, bool) {
+func (t *timers) pop(now task.Time) (Slot, bool) {
 	if at := t.next(); at == 0 || at > now {
 		return NoSlot, false
 	}

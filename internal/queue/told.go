@@ -77,7 +77,7 @@ func (m *Machine) lateOutcome(o *task.Outcome) task.Code {
 // lateOutcomeHere is lateOutcome for a task in memory. What was acknowledged
 // stands. A lease that nothing was told of lapsed: its completion is accepted if
 // the task was not dispatched again since.
-func (m *Machine) lateOutcomeHere(i uint32, o *task.Outcome) task.Code {
+func (m *Machine) lateOutcomeHere(i Slot, o *task.Outcome) task.Code {
 	t := &o.Token
 	x := m.slab.at(i)
 	switch {

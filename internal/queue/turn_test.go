@@ -45,7 +45,7 @@ var turnLoads = []turnLoad{
 			cmds = append(cmds, Command{Op: OpOpen, Open: &Open{Options: &task.SessionOptions{ID: fmt.Sprint("w", i), Queues: []task.QueueWeight{{Queue: "q"}}, Remote: true}}})
 		}
 		for i := range n {
-			cmds = append(cmds, Command{Op: OpClose, Session: uint32(i + 1)})
+			cmds = append(cmds, Command{Op: OpClose, Session: SessionNo(i + 1)})
 		}
 		return m, cmds
 	}},
@@ -61,7 +61,7 @@ var turnLoads = []turnLoad{
 		m.Apply(1, open("a"), &out)
 		var cmds []Command
 		for i := range n {
-			cmds = append(cmds, Command{Op: OpClose, Session: uint32(n - i)})
+			cmds = append(cmds, Command{Op: OpClose, Session: SessionNo(n - i)})
 		}
 		m.Apply(1, cmds, &out)
 		return m, open("b")

@@ -132,7 +132,7 @@ func hashOf(parts ...string) uint64 {
 }
 
 // IdemKeyOf names the entry of an idempotency key of a queue.
-func IdemKeyOf(queue uint32, key string) IdemKey { return IdemKey{queue, hashOf(key)} }
+func IdemKeyOf(queue QueueNum, key string) IdemKey { return IdemKey{queue, hashOf(key)} }
 
 func payloadHash(s *task.Spec) uint64 {
 	h := fnv.New64a()

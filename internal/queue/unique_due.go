@@ -175,7 +175,7 @@ func (d *idemDues) done(m *Machine, until task.Time) {
 // surelyGone says that a task that is not in memory is not live either: nothing of
 // its lane that it could be is in the store alone.
 func (m *Machine) surelyGone(id task.ID) bool {
-	q := m.numbered[id.Queue]
+	q := m.numbered[QueueNum(id.Queue)]
 	if q == nil {
 		return true
 	}

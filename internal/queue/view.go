@@ -15,7 +15,7 @@ type TaskView struct {
 	Counts  task.Counts
 	Ready   task.Time
 	Started task.Time
-	Session uint32 // 0 = unary or not running
+	Session SessionNo // 0 = unary or not running
 	Worker  string
 	Max     int32 // attempts it may fail
 	Reason  string
@@ -30,7 +30,7 @@ func (m *Machine) Find(seq task.Seq) (TaskView, bool) {
 	return m.viewOf(i), true
 }
 
-func (m *Machine) viewOf(i uint32) TaskView {
+func (m *Machine) viewOf(i Slot) TaskView {
 	s := m.slab.at(i)
 	l := m.lanes[s.lane]
 	v := TaskView{Place: m.place(s), Type: l.group.typ.name, Counts: s.counts(), Ready: s.ready, Max: m.rulesOf(s).maxAttempts}
@@ -68,7 +68,7 @@ func whyReady(l *lane) string {
 }
 
 // WhyWaits is Find's Reason for a ready task that is in the store alone.
-func (m *Machine) WhyWaits(queue uint32, typ string) string {
+func (m *Machine) WhyWaits(queue QueueNum, typ string) string {
 	q := m.numbered[queue]
 	if q == nil || q.types[typ] == nil {
 		return ""
@@ -77,7 +77,7 @@ func (m *Machine) WhyWaits(queue uint32, typ string) string {
 }
 
 // QueueName is the name of a queue's number, "" if there is none.
-func (m *Machine) QueueName(n uint32) string {
+func (m *Machine) QueueName(n QueueNum) string {
 	if q := m.numbered[n]; q != nil {
 		return q.state.Name
 	}
@@ -85,7 +85,7 @@ func (m *Machine) QueueName(n uint32) string {
 }
 
 // QueueNum finds a queue's number.
-func (m *Machine) QueueNum(name string) (uint32, bool) {
+func (m *Machine) QueueNum(name string) (QueueNum, bool) {
 	q := m.byName[name]
 	if q == nil {
 		return 0, false
@@ -94,7 +94,7 @@ func (m *Machine) QueueNum(name string) (uint32, bool) {
 }
 
 // QueueConfig is a queue's settings.
-func (m *Machine) QueueConfig(n uint32) task.QueueConfig {
+func (m *Machine) QueueConfig(n QueueNum) task.QueueConfig {
 	if q := m.numbered[n]; q != nil {
 		return q.state.Config
 	}
@@ -224,10 +224,10 @@ const slotBytes = 176
 
 // EachInMemory calls fn for the tasks of a queue in memory, by lane and age.
 // Number 0 means every queue. It is for listings, not for the hot path.
-func (m *Machine) EachInMemory(queue uint32, fn func(TaskView) bool) {
+func (m *Machine) EachInMemory(queue QueueNum, fn func(TaskView) bool) {
 	for p := range m.slab.pages {
 		for k := range m.slab.pages[p] {
-			i := uint32(p<<pageBits | k)
+			i := Slot(p<<pageBits | k)
 			s := m.slab.at(i)
 			if s.state <= slotLoaded {
 				continue
@@ -243,7 +243,7 @@ func (m *Machine) EachInMemory(queue uint32, fn func(TaskView) bool) {
 }
 
 // EachLaneOf calls fn for the lanes of a type, in every queue and priority.
-func (m *Machine) EachLaneOf(typ string, fn func(queue, lane uint32)) {
+func (m *Machine) EachLaneOf(typ string, fn func(QueueNum, LaneNum)) {
 	for _, l := range m.lanes {
 		if l != nil && l.group.typ.name == typ {
 			fn(l.queue().state.Queue, l.num)
@@ -253,7 +253,7 @@ func (m *Machine) EachLaneOf(typ string, fn func(queue, lane uint32)) {
 
 // Demand is how many of want tasks could be dispatched to the session now, at
 // most. A lane whose first task has to be read counts as one.
-func (m *Machine) Demand(session uint32, want int) int {
+func (m *Machine) Demand(session SessionNo, want int) int {
 	s := m.sessionOf(session)
 	if s == nil || s.detached {
 		return 0

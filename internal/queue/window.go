@@ -316,7 +316,7 @@ func (m *Machine) evictTimed(l *lane, after position) int {
 }
 
 // letGo takes a waiting task out of memory: its record stays.
-func (m *Machine) letGo(l *lane, i uint32) {
+func (m *Machine) letGo(l *lane, i Slot) {
 	s := m.slab.at(i)
 	if from := s.stands(); from != inStore(s.class) {
 		m.event(l.queue(), step{kind: EventWaits, from: from, to: inStore(s.class)}, s)
@@ -404,7 +404,7 @@ func (m *Machine) refill(s *Stretch, ws []Waiting, view uint64) {
 
 // takeIn gives a loaded task a slot and its place, unless it was touched since,
 // or is here.
-func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
+func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) Slot {
 	if _, gone := ld.touched[w.Place.Seq]; gone {
 		return NoSlot
 	}
@@ -438,7 +438,7 @@ func (m *Machine) takeIn(l *lane, ld *load, w *Waiting) uint32 {
 }
 
 // slotFor makes the slot of a record that was read.
-func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
+func (m *Machine) slotFor(l *lane, w *Waiting) Slot {
 	i := m.slab.take()
 	s := m.slab.at(i)
 	s.seq, s.class, s.due = w.Place.Seq, w.Place.Class, w.Place.Due
@@ -466,7 +466,7 @@ func (m *Machine) slotFor(l *lane, w *Waiting) uint32 {
 
 // takeLoaded gives a slot to a task that a command needs and that is in the
 // store alone.
-func (m *Machine) takeLoaded(w *Waiting) (uint32, bool) {
+func (m *Machine) takeLoaded(w *Waiting) (Slot, bool) {
 	q := m.numbered[w.Place.Queue]
 	if q == nil {
 		return NoSlot, false

@@ -203,10 +203,10 @@ func (d *Decoder) Dead(key, value []byte, out *queue.DeadLetter) error {
 }
 
 // toldOf fills in what the key says.
-func (v *view) toldOf(key []byte, queueNum uint32, seq task.Seq) queue.Told {
+func (v *view) toldOf(key []byte, queueNum queue.QueueNum, seq task.Seq) queue.Told {
 	t := v.told
 	if t.Set() {
-		t.Token.Partition, t.Token.Queue, t.Token.Seq = binary.BigEndian.Uint16(key), queueNum, seq
+		t.Token.Partition, t.Token.Queue, t.Token.Seq = binary.BigEndian.Uint16(key), uint32(queueNum), seq
 	}
 	return t
 }

@@ -163,9 +163,9 @@ func appendToken(b []byte, t *task.Token) []byte {
 }
 
 // readToken fills in what the key and the place say.
-func readToken(r *reader, p uint16, queueNum uint32, seq task.Seq) task.Token {
+func readToken(r *reader, p uint16, queueNum queue.QueueNum, seq task.Seq) task.Token {
 	return task.Token{
-		Partition: p, Queue: queueNum, Seq: seq,
+		Partition: p, Queue: uint32(queueNum), Seq: seq,
 		Attempt: r.u16(), Epoch: r.u32(), Nonce: r.u32(), Slot: r.u32(), Dispatch: r.u32(),
 	}
 }

@@ -16,7 +16,7 @@ const (
 // AppendWhere appends the record that tells where a moved task is.
 func AppendWhere(b []byte, w *queue.Where) []byte {
 	if w.Dead.Queue != 0 {
-		b = binary.BigEndian.AppendUint32(append(b, version, whereDead), w.Dead.Queue)
+		b = binary.BigEndian.AppendUint32(append(b, version, whereDead), uint32(w.Dead.Queue))
 		return appendTime(b, w.Dead.Finished)
 	}
 	return appendPlace(append(b, version, 0), w.Place)
@@ -31,7 +31,7 @@ func DecodeWhere(key, value []byte, w *queue.Where) error {
 	r := open(value)
 	*w = queue.Where{Seq: seq}
 	if r.bits8(whereKnown)&whereDead != 0 {
-		w.Dead = queue.DeadKey{Queue: r.u32(), Finished: r.time(), Seq: seq}
+		w.Dead = queue.DeadKey{Queue: queue.QueueNum(r.u32()), Finished: r.time(), Seq: seq}
 		if w.Dead.Queue == 0 {
 			r.fail()
 		}
@@ -92,7 +92,7 @@ func DecodeIdem(key, value []byte, m *queue.Idem) error {
 // AppendIdemDue appends an entry of the index by which idempotency entries end.
 func AppendIdemDue(b []byte, x *queue.IdemDue) []byte {
 	b = appendID(append(b, version), x.ID)
-	b = binary.BigEndian.AppendUint32(b, x.Idem.Queue)
+	b = binary.BigEndian.AppendUint32(b, uint32(x.Idem.Queue))
 	b = binary.BigEndian.AppendUint64(b, x.Idem.Hash)
 	return binary.AppendUvarint(b, uint64(x.NameBytes))
 }
@@ -104,7 +104,7 @@ func DecodeIdemDue(key, value []byte, x *queue.IdemDue) error {
 		return err
 	}
 	r := open(value)
-	*x = queue.IdemDue{Key: k, ID: readID(&r), Idem: queue.IdemKey{Queue: r.u32(), Hash: r.u64()}, NameBytes: int(r.number(task.IdempotencyMax))}
+	*x = queue.IdemDue{Key: k, ID: readID(&r), Idem: queue.IdemKey{Queue: queue.QueueNum(r.u32()), Hash: r.u64()}, NameBytes: int(r.number(task.IdempotencyMax))}
 	return r.close(ClassIdemDue)
 }
 
@@ -121,7 +121,7 @@ func DecodeBrief(key, value []byte, m *queue.Idem) error {
 	}
 	r := open(value)
 	*m = queue.Idem{ID: readID(&r), Payload: r.u64(), Name: r.text(), Until: task.Time(binary.BigEndian.Uint64(key[headLen:]))}
-	m.Due, m.Key = m.Until, queue.IdemKeyOf(m.ID.Queue, m.Name)
+	m.Due, m.Key = m.Until, queue.IdemKeyOf(queue.QueueNum(m.ID.Queue), m.Name)
 	if uint64(m.ID.Seq) != binary.BigEndian.Uint64(key[headLen+8:]) {
 		r.fail()
 	}

@@ -118,30 +118,35 @@ func AppendPrefixEnd(b, prefix []byte) []byte {
 // AppendQueuePrefix appends what every key of a queue begins with, in the classes
 // whose keys begin with a queue: mark, birth, chunk, timed, idempotency,
 // producer, dead letter.
-func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum uint32) []byte {
-	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, c), queueNum)
+func AppendQueuePrefix(b []byte, p uint16, c Class, queueNum queue.QueueNum) []byte {
+	return binary.BigEndian.AppendUint32(AppendPrefix(b, p, c), uint32(queueNum))
+}
+
+// queueIn is the number of the queue in a key that begins with one.
+func queueIn(key []byte) queue.QueueNum {
+	return queue.QueueNum(binary.BigEndian.Uint32(key[headLen:]))
 }
 
 // QueueOf is the queue in a key of one of these classes; false: it is too short.
-func QueueOf(key []byte) (uint32, bool) {
+func QueueOf(key []byte) (queue.QueueNum, bool) {
 	if len(key) < headLen+4 {
 		return 0, false
 	}
-	return binary.BigEndian.Uint32(key[headLen:]), true
+	return queueIn(key), true
 }
 
 // AppendLanePrefix appends what every key of a lane at one priority begins with:
 // ClassBirth, ClassTimed, ClassCalendar, ClassMark.
-func AppendLanePrefix(b []byte, p uint16, c Class, queueNum uint32, prio uint8, lane uint32) []byte {
+func AppendLanePrefix(b []byte, p uint16, c Class, queueNum queue.QueueNum, prio uint8, lane queue.LaneNum) []byte {
 	b = append(AppendQueuePrefix(b, p, c, queueNum), task.PriorityMax-prio)
-	return binary.BigEndian.AppendUint32(b, lane)
+	return binary.BigEndian.AppendUint32(b, uint32(lane))
 }
 
 // AppendMetaKey appends the key of the partition's own record.
 func AppendMetaKey(b []byte, p uint16) []byte { return AppendPrefix(b, p, ClassMeta) }
 
 // AppendQueueKey appends a queue's key.
-func AppendQueueKey(b []byte, p uint16, queueNum uint32) []byte {
+func AppendQueueKey(b []byte, p uint16, queueNum queue.QueueNum) []byte {
 	return AppendQueuePrefix(b, p, ClassQueue, queueNum)
 }
 
@@ -174,7 +179,7 @@ func AppendPlaceKey(b []byte, p uint16, pl queue.Place) []byte {
 // where its task was born.
 func AppendChunkKey(b []byte, p uint16, born queue.Place, i int) []byte {
 	b = append(AppendChunkPrefix(b, p, born), byte(born.Class)<<4|(task.PriorityMax-born.Prio))
-	b = binary.BigEndian.AppendUint32(b, born.Lane)
+	b = binary.BigEndian.AppendUint32(b, uint32(born.Lane))
 	b = binary.BigEndian.AppendUint64(b, uint64(born.Due))
 	return binary.BigEndian.AppendUint16(b, uint16(i))
 }
@@ -215,7 +220,7 @@ func AppendBriefKey(b []byte, p uint16, k queue.IdemDueKey) []byte {
 }
 
 // AppendProducerKey appends the key of a producer session's state in one queue.
-func AppendProducerKey(b []byte, p uint16, queueNum uint32, producer string) []byte {
+func AppendProducerKey(b []byte, p uint16, queueNum queue.QueueNum, producer string) []byte {
 	return append(AppendQueuePrefix(b, p, ClassProducer, queueNum), producer...)
 }
 
@@ -279,9 +284,9 @@ func ParsePlaceKey(key []byte) (queue.Place, error) {
 	if key[headLen+4] > task.PriorityMax || pl.Due < 0 {
 		return queue.Place{}, badKey(Class(key[2]), key)
 	}
-	pl.Queue = binary.BigEndian.Uint32(key[headLen:])
+	pl.Queue = queueIn(key)
 	pl.Prio = task.PriorityMax - key[headLen+4]
-	pl.Lane = binary.BigEndian.Uint32(key[headLen+5:])
+	pl.Lane = queue.LaneNum(binary.BigEndian.Uint32(key[headLen+5:]))
 	return pl, nil
 }
 
@@ -293,10 +298,10 @@ func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
 		return born, 0, badKey(ClassChunk, key)
 	}
 	born = queue.Place{
-		Queue: binary.BigEndian.Uint32(key[headLen:]),
+		Queue: queueIn(key),
 		Class: task.Class(key[prioAt] >> 4),
 		Prio:  task.PriorityMax - key[prioAt]&15,
-		Lane:  binary.BigEndian.Uint32(key[laneAt:]),
+		Lane:  queue.LaneNum(binary.BigEndian.Uint32(key[laneAt:])),
 		Seq:   task.Seq(binary.BigEndian.Uint64(key[seqAt:])),
 		Due:   task.Time(binary.BigEndian.Uint64(key[dueAt:])),
 	}
@@ -307,19 +312,19 @@ func ParseChunkKey(key []byte) (born queue.Place, i int, err error) {
 }
 
 // ParseQueueKey reads a queue's key.
-func ParseQueueKey(key []byte) (queueNum uint32, err error) {
+func ParseQueueKey(key []byte) (queueNum queue.QueueNum, err error) {
 	if !isKey(key, ClassQueue, 4) {
 		return 0, badKey(ClassQueue, key)
 	}
-	return binary.BigEndian.Uint32(key[headLen:]), nil
+	return queueIn(key), nil
 }
 
 // ParseMarkKey reads the key of a lane's marks.
-func ParseMarkKey(key []byte) (queueNum uint32, prio uint8, lane uint32, err error) {
+func ParseMarkKey(key []byte) (queueNum queue.QueueNum, prio uint8, lane queue.LaneNum, err error) {
 	if !isKey(key, ClassMark, 9) || key[headLen+4] > task.PriorityMax {
 		return 0, 0, 0, badKey(ClassMark, key)
 	}
-	return binary.BigEndian.Uint32(key[headLen:]), task.PriorityMax - key[headLen+4], binary.BigEndian.Uint32(key[headLen+5:]), nil
+	return queueIn(key), task.PriorityMax - key[headLen+4], queue.LaneNum(binary.BigEndian.Uint32(key[headLen+5:])), nil
 }
 
 // ParseExpiryKey reads the key of an entry of the expiry index.
@@ -354,7 +359,7 @@ func ParseIdemKey(key []byte) (queue.IdemKey, error) {
 	if !isKey(key, ClassIdem, 12) {
 		return queue.IdemKey{}, badKey(ClassIdem, key)
 	}
-	return queue.IdemKey{Queue: binary.BigEndian.Uint32(key[headLen:]), Hash: binary.BigEndian.Uint64(key[headLen+4:])}, nil
+	return queue.IdemKey{Queue: queueIn(key), Hash: binary.BigEndian.Uint64(key[headLen+4:])}, nil
 }
 
 // ParseIdemDueKey reads the key of an entry of the index of idempotency entries.
@@ -369,11 +374,11 @@ func ParseIdemDueKey(key []byte) (queue.IdemDueKey, error) {
 }
 
 // ParseProducerKey reads the key of a producer session's state.
-func ParseProducerKey(key []byte) (queueNum uint32, producer string, err error) {
+func ParseProducerKey(key []byte) (queueNum queue.QueueNum, producer string, err error) {
 	if len(key) < headLen+4 || Class(key[2]) != ClassProducer {
 		return 0, "", badKey(ClassProducer, key)
 	}
-	return binary.BigEndian.Uint32(key[headLen:]), string(key[headLen+4:]), nil
+	return queueIn(key), string(key[headLen+4:]), nil
 }
 
 // ParseSessionKey reads the key of a worker session.
@@ -390,7 +395,7 @@ func ParseDeadKey(key []byte) (queue.DeadKey, error) {
 		return queue.DeadKey{}, badKey(ClassDead, key)
 	}
 	return queue.DeadKey{
-		Queue:    binary.BigEndian.Uint32(key[headLen:]),
+		Queue:    queueIn(key),
 		Finished: task.Time(binary.BigEndian.Uint64(key[headLen+4:])),
 		Seq:      task.Seq(binary.BigEndian.Uint64(key[headLen+12:])),
 	}, nil
@@ -425,7 +430,7 @@ func parseSeq(key []byte, c Class) (task.Seq, error) {
 
 // IDOf is the ID of a task born at pl.
 func IDOf(p uint16, born queue.Place) task.ID {
-	id := task.ID{Partition: p, Class: born.Class, Priority: born.Prio, Queue: born.Queue, Lane: born.Lane, Seq: born.Seq}
+	id := task.ID{Partition: p, Class: born.Class, Priority: born.Prio, Queue: uint32(born.Queue), Lane: uint32(born.Lane), Seq: born.Seq}
 	if born.Class.Timed() {
 		id.Due = born.Due
 	}
@@ -434,7 +439,7 @@ func IDOf(p uint16, born queue.Place) task.ID {
 
 // PlaceOf is where the task with this ID was born.
 func PlaceOf(id task.ID) queue.Place {
-	pl := queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq}
+	pl := queue.Place{Class: id.Class, Prio: id.Priority, Queue: queue.QueueNum(id.Queue), Lane: queue.LaneNum(id.Lane), Seq: id.Seq}
 	if id.Class.Timed() {
 		pl.Due = id.Due
 	}

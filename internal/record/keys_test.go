@@ -33,7 +33,7 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%x does not stand before %x", less, more)
 		}
 	}
-	at := func(prio uint8, lane uint32, s task.Seq) []byte {
+	at := func(prio uint8, lane queue.LaneNum, s task.Seq) []byte {
 		return AppendPlaceKey(nil, part, queue.Place{Prio: prio, Queue: 2, Lane: lane, Seq: s})
 	}
 	due := func(d task.Time, s task.Seq) []byte {

@@ -109,7 +109,7 @@ func appendNamed(b []byte, named map[string]uint64, session string) ([]byte, map
 func appendDispatched(b []byte, has byte, d *queue.Dispatched, at task.Time) []byte {
 	if has&listLane != 0 {
 		b = append(binary.AppendUvarint(b, uint64(d.Place.Queue)), d.Place.Prio)
-		b = binary.BigEndian.AppendUint32(b, d.Place.Lane)
+		b = binary.BigEndian.AppendUint32(b, uint32(d.Place.Lane))
 	}
 	if has&listTimed != 0 {
 		b = binary.AppendVarint(append(b, byte(d.Place.Class)), int64(at-d.Place.Due))
@@ -168,7 +168,7 @@ func readNamed(r *reader, names []string) (string, []string) {
 // readDispatched reads into d, which holds the task before.
 func readDispatched(r *reader, has byte, d *queue.Dispatched, at task.Time) {
 	if has&listLane != 0 {
-		d.Place.Queue, d.Place.Prio, d.Place.Lane = readU32(r), r.u8(), r.u32()
+		d.Place.Queue, d.Place.Prio, d.Place.Lane = queue.QueueNum(readU32(r)), r.u8(), queue.LaneNum(r.u32())
 		if d.Place.Prio > task.PriorityMax {
 			r.fail()
 		}
@@ -198,7 +198,7 @@ func readDispatched(r *reader, has byte, d *queue.Dispatched, at task.Time) {
 	if has&listSlot != 0 {
 		slot += r.varint() - 1
 	}
-	d.Slot = uint32(slot)
+	d.Slot = queue.Slot(slot)
 	if int64(d.Slot) != slot || d.Place.Due < 0 || d.Started < 0 || d.LeaseEnd < 0 {
 		r.fail()
 	}

@@ -24,7 +24,7 @@ func TestList(t *testing.T) {
 func TestListIsSmall(t *testing.T) {
 	l := &queue.List{Key: queue.ListKey{Epoch: 3, No: 12}, Nonce: 0xdecade, At: now}
 	for i := range 1000 {
-		d := queue.Dispatched{Place: birth, Dispatch: uint32(100 + i), Slot: uint32(5 + i), Attempt: 1, Session: "host-1/42/abcdef", Started: now}
+		d := queue.Dispatched{Place: birth, Dispatch: uint32(100 + i), Slot: queue.Slot(5 + i), Attempt: 1, Session: "host-1/42/abcdef", Started: now}
 		d.Place.Seq += task.Seq(i)
 		l.Tasks = append(l.Tasks, d)
 	}

@@ -421,8 +421,8 @@ func readCounts(r *reader) task.Counts {
 // appendPlace writes all of a place but its Seq, which is the key's.
 func appendPlace(b []byte, pl queue.Place) []byte {
 	b = append(b, byte(pl.Class), pl.Prio)
-	b = binary.BigEndian.AppendUint32(b, pl.Queue)
-	b = binary.BigEndian.AppendUint32(b, pl.Lane)
+	b = binary.BigEndian.AppendUint32(b, uint32(pl.Queue))
+	b = binary.BigEndian.AppendUint32(b, uint32(pl.Lane))
 	if pl.Class.Timed() {
 		b = appendTime(b, pl.Due)
 	}
@@ -430,7 +430,7 @@ func appendPlace(b []byte, pl queue.Place) []byte {
 }
 
 func readPlace(r *reader) queue.Place {
-	pl := queue.Place{Class: task.Class(r.u8()), Prio: r.u8(), Queue: r.u32(), Lane: r.u32()}
+	pl := queue.Place{Class: task.Class(r.u8()), Prio: r.u8(), Queue: queue.QueueNum(r.u32()), Lane: queue.LaneNum(r.u32())}
 	if pl.Class.Timed() {
 		pl.Due = r.time()
 	}

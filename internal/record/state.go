@@ -26,7 +26,7 @@ func DecodeMeta(value []byte, m *queue.Meta) error {
 	m.Now, m.LastOpen = r.time(), r.time()
 	m.Offset = task.Millis(r.varint())
 	m.UncleanOpens = int(r.number(1 << 30))
-	m.NextQueue, m.NextSegment, m.NextLoad = readU32(&r), readU32(&r), readU32(&r)
+	m.NextQueue, m.NextSegment, m.NextLoad = queue.QueueNum(readU32(&r)), readU32(&r), readU32(&r)
 	return r.close(ClassMeta)
 }
 
@@ -94,7 +94,7 @@ func DecodeQueue(key, value []byte, q *queue.QueueState) error {
 	for _, n := range [...]*int64{&q.Births, &q.Timed, &q.Dead, &q.DeadBytes, &q.Enqueued, &q.Succeeded, &q.DeadTotal, &q.Canceled, &q.Expired, &q.IdemBytes, &nextLane} {
 		*n = r.varint()
 	}
-	q.NextLane = uint32(nextLane)
+	q.NextLane = queue.LaneNum(nextLane)
 	if has&queueConfig != 0 {
 		readConfig(&r, &q.Config)
 	}

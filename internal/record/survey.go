@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +27,7 @@ type Survey struct {
 	Faulty  int64       // all of them
 
 	dec    Decoder
-	queues map[uint32]*tally
+	queues map[queue.QueueNum]*tally
 	chunks map[task.Seq]int32 // of large payloads: how many too many; a task's are counted down
 	trail  trail
 	until  map[task.Seq]task.Time
@@ -37,7 +36,7 @@ type Survey struct {
 // Queue is what a partition holds of a queue. Running is among Waiting and
 // Scheduled: those whose lease is on disk, as it is after a second.
 type Queue struct {
-	Num                         uint32
+	Num                         queue.QueueNum
 	State                       *queue.QueueState // nil: its record is lost
 	Waiting, Scheduled, Running int64
 	Dead, Finished              int64
@@ -64,9 +63,9 @@ func (s *Survey) fault(key []byte, format string, args ...any) {
 	}
 }
 
-func (s *Survey) queue(num uint32) *tally {
+func (s *Survey) queue(num queue.QueueNum) *tally {
 	if s.queues == nil {
-		s.queues = make(map[uint32]*tally)
+		s.queues = make(map[queue.QueueNum]*tally)
 	}
 	q := s.queues[num]
 	if q == nil {
@@ -134,7 +133,7 @@ func (s *Survey) addRest(c Class, key, value []byte) {
 			s.until[m.ID.Seq] = m.Until
 		}
 	case ClassDead:
-		s.queue(binary.BigEndian.Uint32(key[headLen:])).dead++
+		s.queue(queueIn(key)).dead++
 		s.large(seqAtEnd(key), -chunksOf(value))
 		s.trail.died(s.Lossy, seqAtEnd(key))
 	case ClassFinished:
@@ -209,8 +208,11 @@ func (s *Survey) Stale(u *Unfinished) bool { return s.Lossy && s.trail.stale(u) 
 // Count is how many records of the class were read.
 func (s *Survey) Count(c Class) int64 { return s.Records[slices.Index(Classes[:], c)] }
 
+// QueueNum is a queue's number, for those who read records and know no machine.
+type QueueNum = queue.QueueNum
+
 // QueueName is the name of a queue, "" if its record was not read.
-func (s *Survey) QueueName(num uint32) string {
+func (s *Survey) QueueName(num queue.QueueNum) string {
 	if q := s.queues[num]; q != nil && q.state != nil {
 		return q.state.Name
 	}

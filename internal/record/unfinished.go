@@ -10,16 +10,17 @@ import (
 // Unfinished is a task that has not ended, or a dead letter, as it would be
 // enqueued anew. Names of queues stand in records of their own.
 type Unfinished struct {
-	ID          task.ID
-	Queue, Lane uint32
-	Class       task.Class // of where it stands
-	State       task.State // Scheduled, Ready or Dead
-	Spec        task.Spec  // RunAt is when it becomes ready; Payload aliases the value
-	Large       int        // length of a payload that stands in chunks; 0: it is in Spec
-	Enqueued    task.Time
-	Expires     task.Time // when it will have waited too long; 0 is never
-	Counts      task.Counts
-	Reason      string // of a dead letter
+	ID       task.ID
+	Queue    queue.QueueNum
+	Lane     queue.LaneNum
+	Class    task.Class // of where it stands
+	State    task.State // Scheduled, Ready or Dead
+	Spec     task.Spec  // RunAt is when it becomes ready; Payload aliases the value
+	Large    int        // length of a payload that stands in chunks; 0: it is in Spec
+	Enqueued task.Time
+	Expires  task.Time // when it will have waited too long; 0 is never
+	Counts   task.Counts
+	Reason   string // of a dead letter
 }
 
 // Unfinished reads a live record or a dead letter.

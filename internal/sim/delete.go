@@ -92,7 +92,7 @@ func (w *world) deleteQueue(name string) {
 
 // checkDeleted wants nothing under the number of a queue that has no record.
 func (w *world) checkDeleted(part store.Partition, p uint16) {
-	known := map[uint32]bool{}
+	known := map[queue.QueueNum]bool{}
 	each := func(c record.Class, fn func(key, value []byte)) {
 		from := record.AppendPrefix(nil, p, c)
 		it := part.Scan(from, record.AppendPrefixEnd(nil, from))

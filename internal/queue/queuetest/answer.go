@@ -73,7 +73,7 @@ func (s *Store) answerRefill(a *queue.Loaded) {
 }
 
 func placeOf(id task.ID) queue.Place {
-	return queue.Place{Class: id.Class, Prio: id.Priority, Queue: id.Queue, Lane: id.Lane, Seq: id.Seq, Due: id.Due}
+	return queue.Place{Class: id.Class, Prio: id.Priority, Queue: queue.QueueNum(id.Queue), Lane: queue.LaneNum(id.Lane), Seq: id.Seq, Due: id.Due}
 }
 
 func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
@@ -294,7 +294,7 @@ func (s *Store) Check() []string {
 	s.faults = nil
 	fault := func(format string, args ...any) { s.fault(format, args...) }
 	type tally struct{ births, timed, dead, idem int64 }
-	have := map[uint32]*tally{}
+	have := map[queue.QueueNum]*tally{}
 	for q := range s.queues {
 		have[q] = &tally{}
 	}
@@ -308,7 +308,7 @@ func (s *Store) Check() []string {
 			t.births++
 		}
 	}
-	of := func(q uint32, what any) *tally {
+	of := func(q queue.QueueNum, what any) *tally {
 		t := have[q]
 		if t == nil {
 			fault("%T %+v is left of a queue that is gone", what, what)

@@ -24,7 +24,7 @@ type Model struct {
 	number map[producerName]map[uint64]task.ID
 	below  map[producerName]uint64
 
-	sessions map[uint32]*modelSession
+	sessions map[queue.SessionNo]*modelSession
 	opened   task.Time // when this owner began
 	epoch    uint32
 	unclean  bool                        // the owner before did not end in order
@@ -45,8 +45,8 @@ type modelQueue struct {
 	name                                   string
 	cfg                                    task.QueueConfig
 	paused, set                            bool
-	num                                    uint32    // the machine's; 0 = not looked up yet
-	used                                   task.Time // when something happened in it, at least
+	num                                    queue.QueueNum // the machine's; 0 = not looked up yet
+	used                                   task.Time      // when something happened in it, at least
 	enqueued, succeeded, canceled, expired int64
 }
 
@@ -72,7 +72,7 @@ type modelTask struct {
 
 	token    task.Token // of the last dispatch
 	known    bool       // the machine remembers that dispatch
-	session  uint32
+	session  queue.SessionNo
 	started  task.Time
 	stood    task.Millis // the owner stood still for so long meanwhile
 	resumed  task.Time   // when its lease was last taken over from an earlier owner
@@ -93,7 +93,7 @@ type modelTask struct {
 func NewModel(r *Rig) *Model {
 	m := &Model{rig: r}
 	m.tasks, m.queues, m.idems = map[task.Seq]*modelTask{}, map[string]*modelQueue{}, map[[2]string]*modelIdem{}
-	m.number, m.below, m.sessions = map[producerName]map[uint64]task.ID{}, map[producerName]uint64{}, map[uint32]*modelSession{}
+	m.number, m.below, m.sessions = map[producerName]map[uint64]task.ID{}, map[producerName]uint64{}, map[queue.SessionNo]*modelSession{}
 	m.opened, m.epoch = r.Now, r.Cfg.Epoch
 	return m
 }

@@ -319,7 +319,7 @@ func (t *modelTask) finisherGone(s *Store) bool {
 	return true
 }
 
-func (m *Model) dispatched(no uint32, n int) error {
+func (m *Model) dispatched(no queue.SessionNo, n int) error {
 	s := m.sessions[no]
 	if s == nil || s.detached || s.beat.Add(s.ttl) <= m.rig.Now {
 		if len(m.rig.Leased) > 0 {
@@ -360,7 +360,7 @@ func (m *Model) leasedUnary(l *queue.Lease) error {
 }
 
 // leased holds what was leased against the lines in front of each queue.
-func (m *Model) leased(lines map[*modelQueue][]*modelTask, session uint32, n int, end task.Time) error {
+func (m *Model) leased(lines map[*modelQueue][]*modelTask, session queue.SessionNo, n int, end task.Time) error {
 	if len(m.rig.Leased) > n {
 		return fmt.Errorf("%d tasks were leased, asked for were %d", len(m.rig.Leased), n)
 	}
@@ -416,7 +416,7 @@ func (m *Model) lapsed(t *modelTask) bool {
 	return false
 }
 
-func (m *Model) take(t *modelTask, l *queue.Leased, session uint32, end task.Time) error {
+func (m *Model) take(t *modelTask, l *queue.Leased, session queue.SessionNo, end task.Time) error {
 	maxAttempts, timeout, _ := t.policy()
 	attempt := t.counts.Failures + t.counts.Crashes + 1
 	deadline := t.spec.Deadline

@@ -49,7 +49,7 @@ func (m *Model) openedSession(o *queue.Open) error {
 
 // resumed says whether a worker that says it runs a task under k still has it,
 // and gives it back to it.
-func (m *Model) resumed(s *modelSession, no uint32, t *modelTask, k task.Token) bool {
+func (m *Model) resumed(s *modelSession, no queue.SessionNo, t *modelTask, k task.Token) bool {
 	switch {
 	case t == nil || !t.live() || !m.inMemory(t):
 		return false

@@ -40,7 +40,7 @@ func (m *Model) Reopened(clean bool) error {
 		flight[snap.InFlight[i].Claim.Seq] = &snap.InFlight[i]
 	}
 	old := m.sessions
-	m.sessions = map[uint32]*modelSession{}
+	m.sessions = map[queue.SessionNo]*modelSession{}
 	m.unclean = !snap.Meta.Clean
 	for _, t := range m.order {
 		if err := m.reopenedTask(t, flight[t.id.Seq], old[t.session], clean); err != nil {

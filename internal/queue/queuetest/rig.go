@@ -25,7 +25,7 @@ type Rig struct {
 	Leased  []queue.Leased
 	Ended   []queue.Ended
 	Revoked []queue.Revoke
-	Lapsed  []uint32
+	Lapsed  []queue.SessionNo
 	Events  []queue.Event
 
 	lives   lives
@@ -46,7 +46,7 @@ func (r *Rig) wall() task.Time { return r.Now.Add(-r.Wall) }
 
 func (r *Rig) open() {
 	r.points, r.refills, r.put = nil, nil, nil
-	r.Store.cache = map[uint32]*Record{}
+	r.Store.cache = map[queue.Slot]*Record{}
 	snap := r.Store.Snapshot()
 	snap.Meta.Offset = r.Wall
 	r.M = queue.New(r.Cfg, snap, r.Now)

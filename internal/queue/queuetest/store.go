@@ -32,9 +32,9 @@ type Record struct {
 }
 
 type laneID struct {
-	queue uint32
+	queue queue.QueueNum
 	prio  uint8
-	lane  uint32
+	lane  queue.LaneNum
 }
 
 func laneOf(p queue.Place) laneID {
@@ -44,7 +44,7 @@ func laneOf(p queue.Place) laneID {
 func markOf(m *queue.Mark) laneID { return laneID{m.Queue, m.Prio, m.Lane} }
 
 type producerKey struct {
-	queue uint32
+	queue queue.QueueNum
 	name  string
 }
 
@@ -55,7 +55,7 @@ type Store struct {
 	Partition uint16
 	meta      queue.Meta
 	found     bool
-	queues    map[uint32]queue.QueueState
+	queues    map[queue.QueueNum]queue.QueueState
 	marks     map[laneID]queue.Mark
 	live      map[queue.Place]*Record
 	dead      map[queue.DeadKey]*Record
@@ -74,7 +74,7 @@ type Store struct {
 	listed    map[queue.ListKey]bool    // every list likewise
 	dueOnce   map[queue.IdemDueKey]bool // and every key of the index of idempotency entries
 
-	cache  map[uint32]*Record       // what a runner holds under a slot
+	cache  map[queue.Slot]*Record   // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
 	purged bool                     // a range was purged: index entries may be left over
 	undo   []func()
@@ -84,12 +84,12 @@ type Store struct {
 // NewStore is an empty Store.
 func NewStore() *Store {
 	return &Store{
-		queues: map[uint32]queue.QueueState{}, marks: map[laneID]queue.Mark{},
+		queues: map[queue.QueueNum]queue.QueueState{}, marks: map[laneID]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
 		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{}, briefs: map[queue.IdemDueKey]queue.Idem{},
 		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
 		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
-		cache: map[uint32]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{}, dueOnce: map[queue.IdemDueKey]bool{},
+		cache: map[queue.Slot]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{}, dueOnce: map[queue.IdemDueKey]bool{},
 	}
 }
 
@@ -206,7 +206,7 @@ func (b *batch) source(src *queue.Source) *Record {
 }
 
 // Cache keeps a record under the slot that the machine gave its task.
-func (s *Store) Cache(slot uint32, p queue.Place) {
+func (s *Store) Cache(slot queue.Slot, p queue.Place) {
 	if r := s.live[p]; r != nil && slot != queue.NoSlot {
 		s.cache[slot] = r
 	}
@@ -360,7 +360,7 @@ func placeLess(a, b queue.Place) bool {
 	return a.Seq < b.Seq
 }
 
-func (b *batch) putLive(r *Record, slot uint32) {
+func (b *batch) putLive(r *Record, slot queue.Slot) {
 	s := b.s
 	if p, ok := s.places[r.Place.Seq]; ok && p != r.Place {
 		s.fault("task %x has two live records: %+v and %+v", uint64(r.Place.Seq), p, r.Place)
@@ -548,12 +548,11 @@ func (n *names) indexes(o *queue.Output) {
 	for _, k := range o.DropMarks {
 		n.add(mark{k.Queue, k.Prio, k.Lane})
 	}
-	type queueNum uint32
 	for i := range o.DropQueues {
-		n.add(queueNum(o.DropQueues[i].Queue))
+		n.add(o.DropQueues[i].Queue)
 	}
 	for i := range o.Queues {
-		n.add(queueNum(o.Queues[i].Queue))
+		n.add(o.Queues[i].Queue)
 	}
 	for i := range o.Marks {
 		n.add(mark(markOf(&o.Marks[i])))

@@ -76,13 +76,13 @@ type player struct {
 	seqs    []task.Seq // of #1, #2 …
 	ids     []task.ID
 	workers map[string]*played
-	names   map[uint32]string // of sessions
+	names   map[queue.SessionNo]string // of sessions
 	tokens  map[string]map[task.Seq]task.Token
 	lines   []string
 }
 
 type played struct {
-	no   uint32
+	no   queue.SessionNo
 	opts task.SessionOptions
 }
 
@@ -94,7 +94,7 @@ func newPlayer() *player {
 }
 
 func (p *player) forget() {
-	p.workers, p.names = map[string]*played{}, map[uint32]string{}
+	p.workers, p.names = map[string]*played{}, map[queue.SessionNo]string{}
 }
 
 func (p *player) say(format string, args ...any) {

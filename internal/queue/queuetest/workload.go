@@ -53,7 +53,7 @@ type Workload struct {
 	Sets     bool        // the wall clock is set; then no task that has a moment to run at expires
 	tokens   []task.Token
 	ids      []task.ID
-	sessions []uint32
+	sessions []queue.SessionNo
 	numbers  map[string]uint64
 }
 
@@ -247,11 +247,11 @@ func (w *Workload) options() *task.SessionOptions {
 	return o
 }
 
-func (w *Workload) session() uint32 {
+func (w *Workload) session() queue.SessionNo {
 	if n := len(w.sessions); n > 0 && w.D.Often(97) {
 		return w.sessions[n-1-w.D.N(min(n, 4))]
 	}
-	return uint32(w.D.N(6))
+	return queue.SessionNo(w.D.N(6))
 }
 
 // token is one that was given out, a late one at times.
