@@ -12,16 +12,13 @@ import (
 // that ends, is not read, and many that end are one range. One whose task may live on
 // becomes an entry like others, and so does one for which there is no room.
 type briefs struct {
-	find    map[IdemKey]briefAt
+	find    fingers
 	buckets []*briefBucket // in the order of time
 	bytes   int64
 }
 
-// briefAt is where an entry is: its bucket's time, and its place there.
-type briefAt struct {
-	from task.Time
-	i    int32
-}
+// briefAt is where an entry is: its bucket's time in spans, and its place there.
+type briefAt struct{ span, i uint32 }
 
 // briefBucket is all that ends within a briefSpan from a moment on.
 type briefBucket struct {
@@ -42,7 +39,9 @@ type brief struct {
 	behind        bool // another stands under its key
 }
 
-const briefBytes = 112 // of memory beside the name
+const briefBytes = 104 // of memory beside the name
+
+func (x *briefBucket) span() uint32 { return uint32(x.from / task.Time(briefSpan)) }
 
 func (x *briefBucket) over() task.Time { return x.from.Add(briefSpan) }
 
@@ -53,14 +52,14 @@ func (e *brief) bytes() int64 { return idemOverhead + int64(e.nameEnd-e.name) }
 // load takes in what the store has. Of two under one key the first is over, and was
 // about to go.
 func (b *briefs) load(m *Machine, all []Idem) {
-	b.find = map[IdemKey]briefAt{}
+	b.find = newFingers()
 	for _, q := range m.queues {
 		q.idemBytes = q.state.IdemBytes
 	}
 	for i := range all {
 		e := &all[i]
-		if at, twice := b.find[e.Key]; twice {
-			b.bucket(at.from).all[at.i].behind = true
+		if at, twice := b.find.get(e.Key.print()); twice {
+			b.at(at).behind = true
 		}
 		b.add(e)
 		if q := m.numbered[e.Key.Queue]; q != nil {
@@ -71,12 +70,15 @@ func (b *briefs) load(m *Machine, all []Idem) {
 
 // takes says whether a new entry is brief.
 func (b *briefs) takes(m *Machine, e *Idem) bool {
+	if _, taken := b.find.get(e.Key.print()); taken { // by a key of another queue
+		return false
+	}
 	return e.Due == e.Until && e.Until <= m.now.Add(briefWindow) && b.bytes+briefBytes+int64(len(e.Name)) <= briefShare*m.cfg.WindowBytes
 }
 
 func (b *briefs) add(e *Idem) {
 	x := b.bucket(e.Until - e.Until%task.Time(briefSpan))
-	b.find[e.Key] = briefAt{x.from, int32(len(x.all))}
+	b.find.put(e.Key.print(), briefAt{x.span(), uint32(len(x.all))})
 	from := uint32(len(x.names))
 	x.names = append(x.names, e.Name...)
 	x.all = append(x.all, brief{id: e.ID, hash: e.Key.Hash, payload: e.Payload, until: e.Until, name: from, nameEnd: uint32(len(x.names))})
@@ -95,25 +97,32 @@ func (b *briefs) bucket(from task.Time) *briefBucket {
 	return b.buckets[i]
 }
 
+func (b *briefs) at(at briefAt) *brief { return &b.bucket(at.from()).all[at.i] }
+
+func (at briefAt) from() task.Time { return task.Time(at.span) * task.Time(briefSpan) }
+
 // get is the entry under a key, or nil.
 func (b *briefs) get(k IdemKey) *Idem {
-	at, ok := b.find[k]
+	at, ok := b.find.get(k.print())
 	if !ok {
 		return nil
 	}
-	x := b.bucket(at.from)
+	x := b.bucket(at.from())
 	e := &x.all[at.i]
+	if e.key() != k {
+		return nil
+	}
 	return &Idem{Key: k, Name: string(x.names[e.name:e.nameEnd]), ID: e.id, Payload: e.payload, Until: e.until, Due: e.until}
 }
 
 // drop takes one away alone.
 func (b *briefs) drop(m *Machine, k IdemKey) {
-	at := b.find[k]
-	x := b.bucket(at.from)
+	at, _ := b.find.get(k.print())
+	x := b.bucket(at.from())
 	e := &x.all[at.i]
 	e.dropped = true
 	x.left--
-	delete(b.find, k)
+	b.find.del(k.print())
 	m.out.DropBriefs = append(m.out.DropBriefs, IdemDueKey{e.until, e.id.Seq})
 	m.dirty = true
 }
@@ -155,7 +164,7 @@ func (b *briefs) endOne(m *Machine, e *brief) {
 	case n != nil && n.changed:
 		m.idems.unbrief(m, n) // another has taken its place in this Apply
 	case m.numbered[k.Queue] == nil || !here && m.surelyGone(e.id):
-		delete(b.find, k)
+		b.find.del(k.print())
 	default:
 		if n == nil {
 			is := b.get(k)
@@ -217,8 +226,8 @@ func (b *briefs) check(m *Machine) error {
 			}
 			left++
 			byQueue[QueueNum(e.id.Queue)] += e.bytes()
-			at, ok := b.find[e.key()]
-			if here := ok && at == (briefAt{x.from, int32(i)}); here {
+			at, ok := b.find.get(e.key().print())
+			if ok && at == (briefAt{x.span(), uint32(i)}) {
 				found++
 			} else if i >= x.seen && !e.behind {
 				return fmt.Errorf("brief idempotency entry of task %x is not found", uint64(e.id.Seq))
@@ -228,8 +237,8 @@ func (b *briefs) check(m *Machine) error {
 			return fmt.Errorf("%d brief idempotency entries end in the second from %d, counted %d", left, x.from, x.left)
 		}
 	}
-	if found != len(b.find) {
-		return fmt.Errorf("%d brief idempotency entries, %d are found", found, len(b.find))
+	if found != b.find.n {
+		return fmt.Errorf("%d brief idempotency entries, %d are found", b.find.n, found)
 	}
 	for _, q := range m.queues {
 		if all, brief := q.state.IdemBytes, byQueue[q.state.Queue]; q.idemBytes != all-brief {

@@ -166,3 +166,24 @@ func TestBriefAgain(t *testing.T) {
 		t.Errorf("%d entries, want one a key", k)
 	}
 }
+
+// TestBriefsOfManyQueues: keys of the same name in many queues are keys of their own.
+func TestBriefsOfManyQueues(t *testing.T) {
+	b := newBench(t, 0)
+	enqueue := func(q int) task.Enqueued {
+		e := &task.EnqueueBatch{Queue: fmt.Sprint("q", q), Results: make([]task.Enqueued, 1),
+			Specs: []task.Spec{{Type: "t", Idempotency: "same", IdempotencyFor: 10 * task.Second}}}
+		b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: e})
+		return e.Results[0]
+	}
+	for q := range 50 {
+		if enqueue(q).Existing {
+			t.Fatalf("queue %d has a key before it is used", q)
+		}
+	}
+	for q := range 50 {
+		if !enqueue(q).Existing {
+			t.Fatalf("the key of queue %d does not hold", q)
+		}
+	}
+}
