@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&o.output, "o", "", "output: json (one object a workload), table or markdown; default: table on a terminal, else json")
 	flag.BoolVar(&o.quick, "quick", false, "short windows, all but the slow rows, under a minute")
 	flag.StringVar(&o.pattern, "run", "", "only the workloads that match this regular expression")
-	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s; 1m for soak)")
+	flag.DurationVar(&o.duration, "duration", 0, "measured window of a steady workload (default 10s, with -quick 1.5s; 1m for soak and keyed)")
 	flag.StringVar(&o.dir, "dir", "", "folder for the data; it decides which disk is measured (default the temporary folder)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles to FILE.workload (this process) and FILE.workload.server (the server beside it)")
 	flag.StringVar(&o.memProfile, "memprofile", "", "write what this process has allocated to FILE at the end")

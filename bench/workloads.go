@@ -33,6 +33,7 @@ var workloads = []workload{
 	{name: "lanes", about: "a worker that serves one type beside 100,000 waiting lanes, against one lane alone", run: runLanes},
 	{name: "lanes-keys", about: "100,000 keys with ten tasks each, against one lane of as many", run: runKeys},
 	{name: "overdue", about: "2 million tasks that fell due while the server was down: first task, memory, drain", run: runOverdue},
+	{name: "keyed", about: "over loopback, 20,000 tasks a second with idempotency keys that hold for 10 s, against keys that outlive the run", slow: true, run: runKeyed},
 	{name: "soak", about: "1,000 tasks a second of every kind beside one that runs all the time: what the server holds stays the same", slow: true, run: runSoak},
 	{name: "waiting-20m", about: "20 million tasks wait: memory, disk, restart, drain", slow: true, run: runWaiting(depth{tasks: 20e6, rssMax: 600, restartMax: 5 * time.Second, likeDepth: 1e6})},
 }
