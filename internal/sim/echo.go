@@ -28,7 +28,7 @@ func (w *world) echo() {
 	} else {
 		e = w.echoed[w.more.IntN(len(w.echoed))]
 	}
-	window := []task.Millis{1, 400, 20_000}[w.more.IntN(3)]
+	window := []task.Millis{1, 400, 20_000, 90_000}[w.more.IntN(4)] // those over a minute have an index
 	s := task.Spec{Type: typeNames[0], Priority: 5, Idempotency: e.name, IdempotencyFor: window, Payload: []byte("echo/" + e.name)}
 	if w.more.IntN(2) == 0 {
 		s.Delay = task.Millis(1 + w.more.IntN(30_000))
