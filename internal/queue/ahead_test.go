@@ -82,3 +82,87 @@ func TestLanesAreReadAheadOfTheirTurn(t *testing.T) {
 		}
 	}
 }
+
+// drainFast counts the turns until a worker of one type has had n tasks. beside is
+// what else happens in each turn.
+func (b *bench) drainFast(o *queue.Open, n int, beside func(turn int)) int {
+	b.Helper()
+	turns, had := 0, 0
+	for ; had < n && turns < 4*n; turns++ {
+		b.Now += 10
+		if b.Refills() > 0 {
+			b.Refill(0)
+		}
+		beside(turns)
+		b.apply(queue.Command{Op: queue.OpDispatch, Session: o.Session, N: 64})
+		r := &task.OutcomeBatch{Codes: make([]task.Code, len(b.Leased))}
+		for i := range b.Leased {
+			had++
+			r.Outcomes = append(r.Outcomes, task.Outcome{Token: b.Leased[i].Token})
+		}
+		b.apply(queue.Command{Op: queue.OpReport, Report: r})
+	}
+	return turns
+}
+
+func (b *bench) openType(typ string) *queue.Open {
+	b.Helper()
+	o := &queue.Open{Options: &task.SessionOptions{ID: typ, Types: []string{typ}, TTL: 10 * task.Minute, Concurrency: 300, Queues: []task.QueueWeight{{Queue: "q"}}}}
+	b.apply(queue.Command{Op: queue.OpOpen, Open: o})
+	return o
+}
+
+// fill enqueues n tasks of a type, over some keys.
+func (b *bench) fill(n, keys int, typ string) {
+	b.Helper()
+	for k := 0; k < n; k += 500 {
+		e := &task.EnqueueBatch{Queue: "q", Specs: make([]task.Spec, min(500, n-k)), Results: make([]task.Enqueued, min(500, n-k))}
+		for i := range e.Specs {
+			e.Specs[i] = task.Spec{Type: typ, Key: fmt.Sprint(i % keys)}
+		}
+		b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: e})
+		b.Now++
+	}
+}
+
+// A slow worker's backlog filled memory, and a fast one beside it got a task a turn.
+func TestSlowWorkerLeavesRoom(t *testing.T) {
+	const n = 2_000
+	b := newBench(t, 300)
+	b.fill(n, 50, "slow")
+	slow := b.openType("slow")
+	for range 50 { // it has looked at every lane of its
+		b.apply(queue.Command{Op: queue.OpDispatch, Session: slow.Session, N: 1})
+		b.settle()
+	}
+	b.fill(n, 50, "fast")
+	turns := b.drainFast(b.openType("fast"), n, func(turn int) {
+		if turn%10 == 0 {
+			b.apply(queue.Command{Op: queue.OpDispatch, Session: slow.Session, N: 1})
+		}
+	})
+	if turns > 8*n/64 {
+		t.Errorf("%d tasks took %d turns of up to 64", n, turns)
+	}
+}
+
+// What a worker handed back could not leave memory, however long nobody took it.
+func TestHandedBackLeavesRoom(t *testing.T) {
+	const n = 4_000
+	b := newBench(t, 300)
+	b.fill(300, 1, "a")
+	b.fill(n, 50, "b")
+	a := b.openType("a")
+	for range 50 {
+		if b.Refills() > 0 {
+			b.Refill(0)
+		}
+		b.apply(queue.Command{Op: queue.OpDispatch, Session: a.Session, N: 300})
+	}
+	b.apply(queue.Command{Op: queue.OpClose, Session: a.Session})
+	b.Now = b.Now.Add(task.Minute)
+	b.settle()
+	if turns := b.drainFast(b.openType("b"), n, func(int) {}); turns > 5*n/64 {
+		t.Errorf("%d tasks took %d turns of up to 64", n, turns)
+	}
+}

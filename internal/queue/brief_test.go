@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -185,5 +186,44 @@ func TestBriefsOfManyQueues(t *testing.T) {
 		if !enqueue(q).Existing {
 			t.Fatalf("the key of queue %d does not hold", q)
 		}
+	}
+}
+
+// With nine lanes nothing was sure of a task that is not in memory: each short key
+// became one with an index, and was read.
+func TestBriefsAmongManyLanes(t *testing.T) {
+	const n = 3_000
+	b := newBench(t, 0)
+	b.fill(9, 9, "other")
+	got := b.tally()
+	b.keyed(10*task.Second, manyKeys(n)...)
+	for left := n; left > 0; {
+		b.apply(queue.Command{Op: queue.OpLease, Lease: &queue.Lease{Types: []string{"t"}, Queues: []task.QueueWeight{{Queue: "q"}}, Max: left, TTL: task.Hour}})
+		ls := slices.Clone(b.Leased)
+		for i := range ls {
+			b.report(task.Outcome{Token: ls[i].Token})
+		}
+		left -= len(ls)
+	}
+	b.pass(30*task.Second, task.Second)
+	if want := (idemTally{briefs: n, spans: 1}); *got != want {
+		t.Errorf("got %+v, want %+v", *got, want)
+	}
+}
+
+// A key that a look ended was put again in the same Apply, and its batch named it
+// twice.
+func TestKeyUsedAgainAsItEnds(t *testing.T) {
+	const window = 2 * task.Minute
+	b := newBench(t, 0)
+	b.keyed(window, "k")
+	b.report(task.Outcome{Token: b.lease(1, task.Hour)[0]})
+	b.Now = b.Now.Add(window + task.Second)
+	b.apply(queue.Command{}) // asks for a look
+	b.Refill(0)
+	b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: &task.EnqueueBatch{Queue: "q",
+		Specs: []task.Spec{{Type: "t", Idempotency: "k", IdempotencyFor: window}}, Results: make([]task.Enqueued, 1)}})
+	if _, known := b.keyed(window, "k"); known != 1 {
+		t.Error("it does not hold")
 	}
 }

@@ -23,7 +23,7 @@ func (m *Machine) stoodStill(d task.Millis) {
 		}
 	}
 	m.stopped = m.now
-	m.restart.giveTime(d)
+	m.restart.giveTime(m, d)
 }
 
 // giveTime pushes the ends of what the session runs.

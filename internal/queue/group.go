@@ -21,9 +21,10 @@ type queueOf struct {
 	types    map[string]*typeOf
 	typeList []*typeOf
 	lanes    []*lane
-	lanesTop int              // most lanes there were
-	byName   map[uint64]*lane // by hash of priority and names; others through same
-	lastLane *lane            // the one asked for last: producers repeat themselves
+	lanesTop int                  // most lanes there were
+	byName   map[uint64]*lane     // by hash of priority and names; others through same
+	lastLane *lane                // the one asked for last: producers repeat themselves
+	inUse    map[LaneNum]struct{} // numbers of lanes, once they have begun anew (makeLane)
 	paused   parked
 
 	inTurn    int       // lanes that have something to dispatch,
@@ -206,6 +207,9 @@ func (m *Machine) pick(q *queueOf, sv *serves) *lane {
 
 // pickGroup is the first group of a level that sv serves.
 func (m *Machine) pickGroup(q *queueOf, prio uint8, sv *serves) *group {
+	if first := q.levels[prio].items[0]; sv.has(first.typ.name) {
+		return first
+	}
 	var best *group
 	for g := range q.groups(prio, sv) {
 		if best == nil || (groupOrder{}).less(g, best) {

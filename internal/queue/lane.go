@@ -417,13 +417,37 @@ func (m *Machine) findLane(q *queueOf, prio uint8, n *Names, calendar bool) *lan
 }
 
 // makeLane makes a lane. Numbers rise, so that lanes that were made one after
-// another, and are read so, stand beside each other in the store. After four
-// billion they begin anew: by then a lane of that number is gone, or it shares its
-// line with the new one.
+// another, and are read so, stand beside each other in the store. After two billion
+// they begin anew, and from then on those that are in use are passed over.
 func (m *Machine) makeLane(q *queueOf, prio uint8, n Names, calendar bool) *lane {
-	q.state.NextLane++
 	m.touch(q)
-	return m.addLane(q, prio, q.state.NextLane, n, calendar)
+	for again := true; again; {
+		next := q.state.NextLane&^lanesWrapped + 1
+		if next == lanesWrapped {
+			next, q.state.NextLane = 1, lanesWrapped
+		}
+		q.state.NextLane = q.state.NextLane&lanesWrapped | next
+		_, again = q.numbersInUse()[next]
+	}
+	return m.addLane(q, prio, q.state.NextLane&^lanesWrapped, n, calendar)
+}
+
+// lanesWrapped is the bit of QueueState.NextLane that says that lane numbers have
+// begun anew.
+const lanesWrapped LaneNum = 1 << 31
+
+// numbersInUse are those of the queue's lanes, once they have begun anew.
+func (q *queueOf) numbersInUse() map[LaneNum]struct{} {
+	if q.state.NextLane&lanesWrapped == 0 {
+		return nil
+	}
+	if q.inUse == nil {
+		q.inUse = make(map[LaneNum]struct{}, len(q.lanes))
+		for _, l := range q.lanes {
+			q.inUse[l.num] = struct{}{}
+		}
+	}
+	return q.inUse
 }
 
 // addLane makes the in-memory side of a lane whose number is known.
@@ -448,6 +472,9 @@ func (m *Machine) addLane(q *queueOf, prio uint8, num LaneNum, n Names, calendar
 	q.lanes = append(q.lanes, l)
 	l.list = int32(len(q.lanes))
 	q.lanesTop = max(q.lanesTop, len(q.lanes))
+	if q.inUse != nil {
+		q.inUse[num] = struct{}{}
+	}
 	return l
 }
 
@@ -509,6 +536,7 @@ func (m *Machine) dropLane(l *lane) {
 	if q.lastLane == l {
 		q.lastLane = nil
 	}
+	delete(q.inUse, l.num)
 	m.lanes[l.no] = nil
 	m.freeLanes = append(m.freeLanes, l.no)
 	g := l.group

@@ -29,3 +29,29 @@ func TestNothingIsLeasedToWhatLapses(t *testing.T) {
 		t.Errorf("the task is %+v, %v", v, ok)
 	}
 }
+
+// Tasks of a paused queue died for want of a worker.
+func TestPausedIsNotUnserved(t *testing.T) {
+	b := newBench(t, 100)
+	b.enqueue(task.Spec{})
+	pause := func(yes bool) {
+		b.apply(queue.Command{Op: queue.OpSetQueue, SetQueue: &queue.SetQueue{Name: "q", Patch: task.QueuePatch{Paused: &yes}}})
+	}
+	pause(true)
+	hours := func(n int) {
+		for range n {
+			b.Now = b.Now.Add(task.Hour)
+			b.apply(queue.Command{})
+		}
+	}
+	hours(30)
+	pause(false)
+	hours(20)
+	if q := b.info(); q.Dead != 0 || q.Ready != 1 {
+		t.Errorf("paused for 30 hours, then unserved for 20: %+v", q)
+	}
+	hours(5)
+	if q := b.info(); q.Dead != 1 {
+		t.Errorf("unserved for 25 hours: %+v", q)
+	}
+}

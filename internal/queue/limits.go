@@ -21,7 +21,8 @@ const (
 	loadLanesMax        = 1_024                   // goes to so many lanes,
 	loadTasksMax        = 65_536                  // and brings so many tasks, at most
 	urgedMax            = 1_024                   // lanes behind one that is next and has to be read, that are read with it,
-	lookaheadMax        = 4_096                   // of so many that are next
+	lookaheadMax        = 4_096                   // of so many that are next;
+	urgedPart           = 8                       // memory may be overdrawn for them by this part
 	evictLanesMax       = 1_024                   // lanes looked at, in one Apply, for tasks that need not be in memory
 	evictTasksMax       = 8_192                   // tasks that leave it then
 	fadingMax           = 1_024                   // lanes without tasks that wait for the tick to go

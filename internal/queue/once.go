@@ -34,6 +34,9 @@ func (m *Machine) keyOnce() {
 	if len(o.Covers) > 0 {
 		m.keyOnceCovered()
 	}
+	if len(o.DropIdems) > 0 {
+		o.DropIdems = dropsLeft(o.DropIdems, len(o.Idems), func(i int) IdemKey { return o.Idems[i].Key })
+	}
 	if len(o.DropExpiries) > 0 {
 		o.DropExpiries = dropsLeft(o.DropExpiries, len(o.Expiries), func(i int) ExpiryKey { return o.Expiries[i].Key })
 	}

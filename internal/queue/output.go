@@ -282,7 +282,7 @@ type QueueState struct {
 	Expired   int64
 	IdemBytes int64
 	Earlier   []task.EarlierWidth // the last one first; never changed in place
-	NextLane  LaneNum             // the number that a lane was given last
+	NextLane  LaneNum             // the number that a lane was given last; and lanesWrapped
 	Sweep     bool                // chunks of large payloads may be left of tasks that are gone
 	Used      task.Time           // when this record was put last; 0: before that was noted
 	Set       bool                // somebody has set it, if only to what new queues have

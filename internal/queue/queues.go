@@ -54,6 +54,9 @@ func (m *Machine) setQueue(c *SetQueue) {
 	set(&cfg.Claims, p.Claims)
 	q.noteWidth(p.Width, m.now)
 	set(&cfg.Width, p.Width)
+	if q.state.Paused && p.Paused != nil && !*p.Paused {
+		q.lastAll = m.now // nobody could have served it until now
+	}
 	set(&q.state.Paused, p.Paused)
 	q.state.Set = true
 	if p.Backoff != nil {

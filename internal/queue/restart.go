@@ -271,10 +271,18 @@ func (m *Machine) firstWork() {
 	m.lapseAway() // those that can't be back
 }
 
-// giveTime pushes the time that workers have to be back: the owner stood still.
-func (r *restart) giveTime(d task.Millis) {
-	for _, a := range r.away {
+// giveTime pushes the time that workers have to be back: the owner stood still. The
+// next owner must know.
+func (r *restart) giveTime(m *Machine, d task.Millis) {
+	for _, a := range r.order {
+		if r.away[a.state.Session] != a {
+			continue
+		}
 		a.state.AwayUntil = a.state.AwayUntil.Add(d)
+		if a.recorded {
+			m.dirty = true
+			m.putSessions.put(&m.out.Sessions, a.state)
+		}
 	}
 	if r.next != 0 {
 		r.next = r.next.Add(d)

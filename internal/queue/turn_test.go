@@ -24,6 +24,17 @@ var turnLoads = []turnLoad{
 		m.Apply(1, []Command{{Op: OpEnqueue, Enqueue: b}}, &out)
 		return m, append(answersOf(&out), out.Deferred...)
 	}},
+	{"types that the worker names", 1_000, func(n int) (*Machine, []Command) {
+		m := newTurnMachine()
+		types := make([]string, n)
+		for i := range types {
+			types[i] = fmt.Sprint("t", i)
+		}
+		var out Output
+		o := &Open{Options: &task.SessionOptions{ID: "w", Types: types, Queues: []task.QueueWeight{{Queue: "q"}}, Concurrency: 1}}
+		m.Apply(1, []Command{{Op: OpOpen, Open: o}, {Op: OpEnqueue, Enqueue: batchOf(10*n, func(i int, s *task.Spec) { s.Type, s.Priority = types[i%n], 0 })}}, &out)
+		return m, []Command{{Op: OpDispatch, Session: o.Session, N: 10 * n}}
+	}},
 	{"claims taken back", 40_000, func(n int) (*Machine, []Command) {
 		m := newTurnMachine()
 		durable := task.ClaimsDurable

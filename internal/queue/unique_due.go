@@ -179,6 +179,9 @@ func (m *Machine) surelyGone(id task.ID) bool {
 	if q == nil {
 		return true
 	}
+	if q.state.Births == q.birthsIn && q.state.Timed == q.timedIn {
+		return true // all that is live is in memory
+	}
 	if len(q.lanes) > sureLanesMax {
 		return false
 	}

@@ -39,6 +39,9 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 		next := g.next
 		for left > 0 && g.lanes.len() > 0 {
 			l := g.lanes.items[0]
+			if m.park(l) { // whoever holds it back, it is not for want of a worker
+				continue
+			}
 			if l.stored {
 				sv := newServes([]string{t.name})
 				m.urge(l, &sv)

@@ -189,14 +189,14 @@ func (m *Machine) wantRefills() {
 		m.urged.pop()
 		least := btoi(l.urged == urgedFirst)
 		if l.urged = urgedNot; !l.gone {
-			m.refillLane(l, &r, least)
+			m.refillLane(l, &r, m.budget/urgedPart, least)
 		}
 	}
 	for m.low.len() > 0 && m.waiting+m.reserved < m.budget && !r.isFull() {
 		l := m.low.items[0]
 		m.low.remove(0)
 		if !m.isShort() || m.isWanted(l) { // else it is read when a worker waits for it
-			m.refillLane(l, &r, 0)
+			m.refillLane(l, &r, 0, 0)
 		}
 	}
 	for _, w := range []*Want{&r.births, &r.timed, &r.calendar} {
@@ -210,24 +210,24 @@ func (m *Machine) wantRefills() {
 
 func full(w *Want) bool { return len(w.Lanes) >= loadLanesMax || w.Limit >= loadTasksMax }
 
-// refillLane adds the lane's stretches to what is read. least is what it gets even
-// if memory has no room.
-func (m *Machine) refillLane(l *lane, r *refills, least int) {
+// refillLane adds the lane's stretches to what is read. more is by how much memory
+// may be overdrawn for it, and least what it gets even so.
+func (m *Machine) refillLane(l *lane, r *refills, more, least int) {
 	if m.wantsBirths(l) {
 		if l.head == NoSlot && l.born.batch < m.batch && m.isActive(l) {
 			l.window = min(2*l.window, int32(min(laneWindowMax, max(m.cfg.WindowTasks, laneWindowTiny))))
 		}
-		m.ask(l, &r.births, task.ClassBirth, l.born, m.refillSize(l, least))
+		m.ask(l, &r.births, task.ClassBirth, l.born, m.refillSize(l, more, least))
 	}
 	if m.wantsTimed(l) {
-		m.ask(l, r.timedOf(l), l.timedClass(), &l.side.timed, m.refillSize(l, least))
+		m.ask(l, r.timedOf(l), l.timedClass(), &l.side.timed, m.refillSize(l, more, least))
 		m.setWake(l)
 	}
 }
 
 // refillSize is how many tasks the lane may take in.
-func (m *Machine) refillSize(l *lane, least int) int {
-	free := m.budget - m.waiting - m.reserved
+func (m *Machine) refillSize(l *lane, more, least int) int {
+	free := m.budget + more - m.waiting - m.reserved
 	n := min(int(l.window-l.waiting), max(m.share, m.chunk, int(l.chunk)))
 	if n <= 0 { // others of it fill its window, and this one is first
 		n = min(laneWindowTiny, m.share)
@@ -269,7 +269,7 @@ func (m *Machine) evictLane(l *lane, n int, after position) int {
 		got++
 	}
 	if got < n && l.tail == NoSlot && l.side != nil {
-		got += m.evictTimed(l, after)
+		got += m.evictReturned(l, n-got, after)
 	}
 	if got > 0 {
 		m.tailChanged(l)
@@ -289,27 +289,32 @@ func (m *Machine) unorderFrom(l *lane, seq task.Seq) {
 	}
 }
 
-func (m *Machine) evictTimed(l *lane, after position) int {
+// evictReturned leaves up to n waiting tasks to the store that are no fresh births:
+// timed ones, and those that were handed back.
+func (m *Machine) evictReturned(l *lane, n int, after position) int {
 	got := 0
-	for k := l.side.returned.len() - 1; k >= 0 && !l.calendar; k-- { // of a calendar they have their place by an earlier clock
-		if k >= l.side.returned.len() {
-			continue
+	back := func(i Slot) {
+		s := m.slab.at(i)
+		if got >= n || !m.mayEvict(s) || !after.less(position{s.ready, s.seq}) {
+			return
 		}
-		i := l.side.returned.items[k]
-		if s := m.slab.at(i); m.mayEvict(s) && s.class.Timed() && after.less(position{s.ready, s.seq}) {
+		if s.class.Timed() {
 			l.side.timed.back(streamKey{s.due, s.seq}, 0)
-			m.letGo(l, i)
-			got++
+		} else {
+			m.unorderFrom(l, s.seq)
+			l.births().back(streamKey{seq: s.seq}, s.ready)
+		}
+		m.letGo(l, i)
+		got++
+	}
+	for k := l.side.returned.len() - 1; k >= 0 && !l.calendar; k-- { // of a calendar they have their place by an earlier clock
+		if k < l.side.returned.len() {
+			back(l.side.returned.items[k])
 		}
 	}
 	for i := l.side.scheduled; i != NoSlot; {
-		s := m.slab.at(i)
-		next := s.next
-		if m.mayEvict(s) && after.less(position{s.ready, s.seq}) {
-			l.side.timed.back(streamKey{s.due, s.seq}, 0)
-			m.letGo(l, i)
-			got++
-		}
+		next := m.slab.at(i).next
+		back(i)
 		i = next
 	}
 	return got
