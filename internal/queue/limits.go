@@ -10,7 +10,7 @@ const (
 	producersClientMany = 1_000                   // a client with so many gives its own oldest for another
 	evictedMax          = 100_000                 // names of those that went before their time
 	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
-	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 152 B ≈ 30 MiB
+	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
 	windowBytes         = 18 << 20                // records of them: what the runner keeps is a third more, for running ones
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed

@@ -70,7 +70,7 @@ func (w *world) got(t *known, in *task.Info, err error) {
 	}
 	t.shown = in.State
 	h := t.held
-	if in.State == task.Running && h != nil && w.promised(h) && in.StartedAt > h.since.Add(w.clocks.skew) && w.keepsStart(h) {
+	if in.State == task.Running && h != nil && w.promised(h) && in.StartedAt > h.since.Add(w.clocks.skew+clockSlack) && w.keepsStart(h) {
 		w.led.cry("read", "%s runs since %d ms ago at %s, and is said to have started %d ms later", t.key, w.now.Sub(h.since), h.who(), in.StartedAt.Sub(h.since))
 	}
 }
@@ -84,6 +84,9 @@ func (w *world) keepsStart(h *hold) bool {
 func (w *world) mayBeOver(t *known) bool {
 	return w.shape.keep != 0 && (t.endedBy == 0 || w.now >= t.endedBy.Add(w.shape.keep) || w.clocks.set > 0)
 }
+
+// clockSlack is how far the wall clock may be off before a partition notes it.
+const clockSlack = 100
 
 // durableEnd wants the end of a task, and its counts, to be durable once they are
 // shown (I1).
