@@ -194,7 +194,7 @@ func (r *Runner) findLanes(ctx context.Context, s *queue.Snapshot) error {
 		f := of(pl)
 		f.Names = w.Names
 		if pl.Class.Timed() {
-			f.HasTimed, f.Timed = true, pl.Due
+			f.HasTimed, f.Timed, f.TimedSeq = true, pl.Due, pl.Seq
 		} else {
 			f.HasBirth, f.Birth, f.Ready = true, pl.Seq, w.Enqueued
 		}

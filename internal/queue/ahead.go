@@ -99,6 +99,7 @@ func (m *Machine) urge(first *lane, sv *serves) {
 	first.urged = urgedFirst
 	m.urged.push(first)
 	for _, x := range k.found[:min(urgedMax, len(k.found))] {
+		m.use(x.lane) // or what is read now would make room for the next
 		if l := x.lane; l != first {
 			l.urged = urgedNext
 			m.urged.push(l)

@@ -166,3 +166,41 @@ func TestHandedBackLeavesRoom(t *testing.T) {
 		t.Errorf("%d tasks took %d turns of up to 64", n, turns)
 	}
 }
+
+// After a start, tasks of many keys that came due at one moment while the server was
+// down: each lane had to be read before the first could go, and what was read was
+// let go again, as a lease without a session counted for nobody.
+func TestOverdueKeysAreLeasedAtOnce(t *testing.T) {
+	const n, keys, window = 4_000, 1_000, 1_500
+	b := newBench(t, window)
+	for k := 0; k < n; k += 500 {
+		e := &task.EnqueueBatch{Queue: "q", Specs: make([]task.Spec, 500), Results: make([]task.Enqueued, 500)}
+		for i := range e.Specs {
+			e.Specs[i] = task.Spec{Type: "t", Key: fmt.Sprint((k + i) % keys), RunAt: b.Now.Add(task.Hour) - b.Now%1000}
+		}
+		b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: e})
+	}
+	b.Now = b.Now.Add(2 * task.Hour)
+	if err := b.Reopen(false); err != nil {
+		t.Fatal(err)
+	}
+	turns, had, first := 0, 0, 0
+	for ; had < n && turns < n; turns++ {
+		if b.Refills() > 0 {
+			b.Refill(0)
+		}
+		b.apply(queue.Command{Op: queue.OpLease, Lease: &queue.Lease{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 64, TTL: task.Minute}})
+		r := &task.OutcomeBatch{Codes: make([]task.Code, len(b.Leased))}
+		for i := range b.Leased {
+			had++
+			r.Outcomes = append(r.Outcomes, task.Outcome{Token: b.Leased[i].Token})
+		}
+		if had > 0 && first == 0 {
+			first = turns
+		}
+		b.apply(queue.Command{Op: queue.OpReport, Report: r})
+	}
+	if first > 5 || turns > 4*n/64 {
+		t.Errorf("the first came in turn %d, all in %d turns of up to 64", first, turns)
+	}
+}

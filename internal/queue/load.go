@@ -53,7 +53,8 @@ type LaneFound struct {
 	Birth    task.Seq  // first birth at or after the lane's low-water mark
 	Ready    task.Time // since when it has been ready
 	HasTimed bool
-	Timed    task.Time // due of the first timed task
+	Timed    task.Time // due of the first timed task,
+	TimedSeq task.Seq  // and its sequence
 }
 
 // InFlight is a task that was running when the last owner ended, as far as its

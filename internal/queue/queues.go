@@ -128,7 +128,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 			s.back(streamKey{seq: f.Birth}, f.Ready)
 		}
 		if f.HasTimed {
-			m.sideOf(l).timed.back(streamKey{due: f.Timed}, 0)
+			m.sideOf(l).timed.back(streamKey{f.Timed, f.TimedSeq}, 0)
 		}
 	}
 	for _, mk := range snap.Marks {

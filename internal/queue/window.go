@@ -142,9 +142,10 @@ func (m *Machine) noteSize(size uint32) {
 // sizeShift: a 64th of each task's size goes into the mean.
 const sizeShift = 6
 
-// isWanted says whether workers take from the lane, or could.
+// isWanted says whether workers take from the lane, or could: those with a session,
+// and those that asked for a lease lately.
 func (m *Machine) isWanted(l *lane) bool {
-	return l.gate == 0 && (m.isActive(l) || l.group.typ.isServed())
+	return l.gate == 0 && (m.isActive(l) || l.group.typ.lastServed(m.now, 0).Add(lanePeriod) > m.now)
 }
 
 // isShort says that half of what memory may hold is in use: then it is for those

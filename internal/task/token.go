@@ -58,7 +58,7 @@ func (t Token) String() string {
 func ParseToken(s string) (Token, error) {
 	raw, err := idText.DecodeString(s)
 	if err == nil {
-		if t, ok := TokenFromBinary(raw); ok {
+		if t, ok := TokenFromBinary(raw); ok && t.String() == s { // the decoder passes over line ends and spare bits
 			return t, nil
 		}
 	}

@@ -272,8 +272,8 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 			s.fault("lane %+v holds tasks of two kinds: %+v and %+v", l, g, n)
 		}
 		if p.Class.Timed() {
-			if !f.HasTimed || p.Due < f.Timed {
-				f.HasTimed, f.Timed = true, p.Due
+			if !f.HasTimed || p.Due < f.Timed || p.Due == f.Timed && p.Seq < f.TimedSeq {
+				f.HasTimed, f.Timed, f.TimedSeq = true, p.Due, p.Seq
 			}
 		} else if !f.HasBirth || p.Seq < f.Birth {
 			f.HasBirth, f.Birth, f.Ready = true, p.Seq, r.Enqueued

@@ -78,7 +78,7 @@ func (s queues) Purge(ctx context.Context, r *pb.PurgeRequest) (*pb.PurgeRespons
 		return nil, e
 	}
 	if len(r.States) == 0 {
-		return nil, task.Errorf(task.Invalid, `say what to purge, as it can't be undone: {"states": ["ready", "scheduled", "blocked", "dead"]} or some of these`)
+		return nil, task.Errorf(task.Invalid, `say what to purge, as it can't be undone: {"states": ["ready", "scheduled", "dead"]} or some of these`)
 	}
 	states, err := statesOf(r.States)
 	if err != nil {
