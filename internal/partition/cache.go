@@ -91,3 +91,10 @@ func (c *cache) drop(slot queue.Slot) {
 		c.refs[slot] = 0
 	}
 }
+
+// trim gives back all chunks. Nothing is kept then.
+func (c *cache) trim() {
+	clear(c.chunks)
+	c.refs = nil
+	c.head += cacheChunk * uint64(len(c.chunks))
+}

@@ -64,6 +64,7 @@ type Runner struct {
 	ending  bool      // nothing is dispatched any more
 	busy    task.Time // when mail last came
 	trimmed bool      // since then
+	bare    bool      // since then memory of tasks too: there are none
 
 	// What is to be applied: mail that was taken, and the loop's own.
 	finish, admit        intake

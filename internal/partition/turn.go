@@ -417,8 +417,12 @@ func failMail(c *queue.Command, e *errand, why *task.Error, applied task.Applied
 // trim gives back the memory of a busier time once it has been quiet for a while.
 func (r *Runner) trim(tasks int, now task.Time) {
 	if tasks > 0 || len(r.out.Leased) > 0 {
-		r.busy, r.trimmed = now, false
+		r.busy, r.trimmed, r.bare = now, false, false
 		return
+	}
+	if now.Sub(r.busy) >= idleAfter && !r.bare && r.m.Trim() {
+		r.bare = true
+		r.cache.trim()
 	}
 	if r.trimmed || now.Sub(r.busy) < idleAfter || r.inflight.Load() > 0 {
 		return

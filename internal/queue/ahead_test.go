@@ -204,3 +204,27 @@ func TestOverdueKeysAreLeasedAtOnce(t *testing.T) {
 		t.Errorf("the first came in turn %d, all in %d turns of up to 64", first, turns)
 	}
 }
+
+// What a drained backlog had in memory stayed there for good.
+func TestTrimGivesMemoryBack(t *testing.T) {
+	const n = 6_000 // two pages of slots
+	b := newBench(t, n)
+	b.fill(n, 1_000, "t")
+	grown := b.M.Info().MemoryBytes
+	w := b.openType("t")
+	b.drainFast(w, n/2, func(int) {})
+	if b.M.Trim() {
+		t.Error("half of it waits, and its memory is given back")
+	}
+	b.drainFast(w, n/2, func(int) {})
+	b.Now = b.Now.Add(2 * task.Second)
+	b.apply(queue.Command{Op: queue.OpBeat, Session: w.Session})
+	if got := b.M.Trim(); !got || b.M.Info().MemoryBytes > grown/2 {
+		t.Errorf("given back: %v; %d bytes of %d are left", got, b.M.Info().MemoryBytes, grown)
+	}
+	b.fill(n, 100, "t") // and all goes on
+	b.drainFast(w, n, func(int) {})
+	if q := b.info(); q.Ready != 0 || q.Running != 0 {
+		t.Errorf("%+v", q)
+	}
+}

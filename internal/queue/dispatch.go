@@ -327,6 +327,9 @@ func (m *Machine) watchLongOf(s *session, left int) int {
 }
 
 func (s *session) watchedValid(m *Machine) bool {
+	if !m.slab.valid(s.watched) { // its page was given back
+		return false
+	}
 	x := m.slab.at(s.watched)
 	return x.state == slotRunning && x.session == s.no && x.long
 }

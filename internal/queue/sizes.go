@@ -44,3 +44,15 @@ func (m *Machine) Sizes() Sizes {
 	}
 	return z
 }
+
+// Trim gives back what a busier time has left, if there is no task in memory and no
+// lane. It returns whether that is so.
+func (m *Machine) Trim() bool {
+	if m.slab.used > 0 || len(m.lanes) > len(m.freeLanes) || len(m.restart.away) > 0 || len(m.loads) > 0 {
+		return false
+	}
+	m.slab.trim()
+	m.index = newIndex()
+	m.lanes, m.freeLanes, m.rooms, m.lookahead = nil, nil, nil, lookahead{}
+	return true
+}

@@ -78,14 +78,8 @@ func (b *slab) valid(i Slot) bool { return int(i>>pageBits) < len(b.pages) }
 // take returns a zeroed slot.
 func (b *slab) take() Slot {
 	if b.free == NoSlot {
-		base := Slot(len(b.pages)) << pageBits
-		page := new([pageSize]slot)
-		for i := range page {
-			page[i].next = base + Slot(i) + 1
-		}
-		page[pageSize-1].next = NoSlot
-		b.pages = append(b.pages, page)
-		b.free = base
+		b.pages = append(b.pages, new([pageSize]slot))
+		b.freePage(len(b.pages) - 1)
 	}
 	i := b.free
 	s := b.at(i)
@@ -93,6 +87,25 @@ func (b *slab) take() Slot {
 	*s = slot{next: NoSlot, prev: NoSlot, older: NoSlot, newer: NoSlot}
 	b.used++
 	return i
+}
+
+// freePage puts all slots of a page, which nothing uses, into the list.
+func (b *slab) freePage(p int) {
+	base := Slot(p) << pageBits
+	page := b.pages[p]
+	for i := range page {
+		page[i] = slot{next: base + Slot(i) + 1}
+	}
+	page[pageSize-1].next = b.free
+	b.free = base
+}
+
+// trim gives back all pages but one, of a slab that is not used.
+func (b *slab) trim() {
+	if len(b.pages) > 1 {
+		b.pages, b.free = []*[pageSize]slot{b.pages[0]}, NoSlot
+		b.freePage(0)
+	}
 }
 
 func (b *slab) give(i Slot) {
