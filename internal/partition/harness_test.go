@@ -11,7 +11,12 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// rig drives a Runner by steps, over a store and a clock that the test holds.
+// raced says that the race detector is at work.
+var raced bool
+
+// rig drives a Runner by steps, over a store and a clock that the test holds: all
+// in one goroutine. Nothing can race there, so short runs leave it to those without
+// the detector, which are several times as fast; "make check" makes both.
 type rig struct {
 	t   testing.TB
 	mem *store.Mem
@@ -22,6 +27,9 @@ type rig struct {
 
 func newRig(t testing.TB, o store.MemOptions, change ...func(*Config)) *rig {
 	t.Helper()
+	if raced && testing.Short() {
+		t.Skip("one goroutine: not in short runs with the race detector")
+	}
 	if o.Shows == nil { // as little as an engine may show, or some more
 		rng := rand.New(rand.NewPCG(1, uint64(crc32.ChecksumIEEE([]byte(t.Name())))))
 		o.Manual, o.Shows = true, func(_ uint16, pending int) int { return rng.IntN(pending + 1) }
