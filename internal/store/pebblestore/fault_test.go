@@ -120,7 +120,7 @@ func TestFaultSweep(t *testing.T) {
 	const batches = 120 // × 2 × 4 KB through memtables of 64 KiB: log changes, flushes, compactions
 	step := 1
 	if testing.Short() {
-		step = 17
+		step = 29
 	}
 	for _, c := range []struct {
 		err   error
@@ -188,7 +188,7 @@ func sweepOne(t *testing.T, batches int, n, times int64, cause error) bool {
 func TestOpenSweep(t *testing.T) {
 	step := int64(1)
 	if testing.Short() {
-		step = 5
+		step = 11
 	}
 	for _, fresh := range []bool{true, false} {
 		for _, times := range []int64{1, 1 << 40} {

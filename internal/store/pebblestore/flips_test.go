@@ -80,7 +80,7 @@ func flipKey(i int) []byte { return key(1, fmt.Sprintf("k%06d", i)) }
 func TestFlips(t *testing.T) {
 	step := 1
 	if testing.Short() {
-		step = 9
+		step = 17
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), flipEnv+"="+deletedFolder(t), flipStep+"="+strconv.Itoa(step))

@@ -343,13 +343,20 @@ func history(t *testing.T) (dir string, want map[string]string) {
 		t.Fatal(err)
 	}
 	want = map[string]string{}
+	var waits []func() error
 	put := func(f func(b *store.Batch)) {
 		t.Helper()
 		var b store.Batch
 		f(&b)
-		if err := h.Begin(&b)(); err != nil {
-			t.Fatal(err)
+		if waits = append(waits, h.Begin(&b)); len(waits) < 50 {
+			return
 		}
+		for _, wait := range waits {
+			if err := wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		waits = waits[:0]
 	}
 	for round := range 4 {
 		for i := range 2000 {
@@ -383,6 +390,11 @@ func history(t *testing.T) (dir string, want map[string]string) {
 	}
 	if err := s.db.Compact(context.Background(), key(0, ""), key(2, ""), false); err != nil {
 		t.Fatal(err)
+	}
+	for _, wait := range waits {
+		if err := wait(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -151,7 +151,11 @@ func TestLocksRemoved(t *testing.T) {
 func TestWatchQuiet(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir, Options{watch: 50 * time.Microsecond, MemtableBytes: 64 << 10})
-	_, _, errs := load(t, s, 1000)
+	batches := 1000
+	if testing.Short() {
+		batches /= 4
+	}
+	_, _, errs := load(t, s, batches)
 	if err := errors.Join(errs[0], errs[1], s.Close()); err != nil {
 		t.Fatal(err)
 	}
