@@ -15,6 +15,8 @@ func openMem(o store.MemOptions) storetest.Open {
 			Store:  m,
 			Reopen: func() store.Store { m.Close(); m.Reopen(); return m },
 			Crash:  func() store.Store { m.Crash(m.Pending() / 2); return m },
+
+			InMemory: true,
 		}
 	}
 }

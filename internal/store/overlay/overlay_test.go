@@ -27,6 +27,8 @@ func open(shows func(pending int) int) storetest.Open {
 			Store:  over{m},
 			Reopen: func() store.Store { m.Close(); m.Reopen(); return over{m} },
 			Crash:  func() store.Store { m.Crash(m.Pending() / 2); return over{m} },
+
+			InMemory: true,
 		}
 	}
 }

@@ -24,6 +24,8 @@ type Engine struct {
 	// Flush pushes what is in memory to tables, where an engine has such. nil:
 	// nothing to do.
 	Flush func()
+	// InMemory says that it has no tables: no batch is too large for one.
+	InMemory bool
 }
 
 // Open makes a fresh engine and closes it at the test's cleanup.
