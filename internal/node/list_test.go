@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -26,7 +27,7 @@ type shape struct {
 func equal(n int) func(int) int { return func(int) int { return n } }
 
 func shapes() map[string]shape {
-	return map[string]shape{
+	all := map[string]shape{
 		"nothing":                       {partitions: 4, limits: []int{1, 1_000}, scanned: 0},
 		"one task of 16 partitions":     {partitions: 16, queues: 1, size: equal(1), limits: []int{1, 1_000}, scanned: 4},
 		"40 queues of 300":              {partitions: 1, queues: 40, size: equal(300), limits: []int{100, 1_000}, scanned: 1_100},
@@ -38,6 +39,12 @@ func shapes() map[string]shape {
 		"all in one of 32 partitions":   {partitions: 32, queues: 1, size: equal(4_000), limits: []int{100, 1_000}, scanned: 6_000},
 		"one large and many small ones": {partitions: 8, queues: 200, size: func(q int) int { return 1 + 4_000*(q/199) }, limits: []int{10, 1_000}, scanned: 6_000},
 	}
+	if testing.Short() { // one partition alone has tests of its own
+		maps.DeleteFunc(all, func(_ string, s shape) bool { return s.partitions == 1 })
+		large := all["one large and many small ones"]
+		large.limits[0] = 100
+	}
+	return all
 }
 
 // fill makes what the shape says and returns its tasks by state.

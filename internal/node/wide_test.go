@@ -342,7 +342,11 @@ func TestRepeatOverAChangeOfWidth(t *testing.T) {
 // Partitions that end in a fault are opened again; producers and workers that
 // repeat what was unavailable lose nothing and do nothing twice.
 func TestPartitionsComeBack(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			var on atomic.Bool
