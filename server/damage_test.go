@@ -89,7 +89,7 @@ func wantDamaged(t *testing.T, srv *server.Server, log *logText, found error, do
 		}
 	}
 	check("the call that met it", found)
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		if status, text := ready(t, srv.URL()); status == http.StatusServiceUnavailable && strings.Contains(text, "partitions: not ready") {
 			break
 		}

@@ -38,7 +38,7 @@ func TestFolderTakenAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			log.await("ERROR")
-			for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+			for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 				if status, text := ready(t, srv.URL()); status == http.StatusServiceUnavailable && strings.Contains(text, "partitions: not ready") {
 					break
 				}

@@ -13,7 +13,11 @@ import (
 
 // TestHistoryBytes: finished tasks take no more than they may, the oldest go first.
 func TestHistoryBytes(t *testing.T) {
-	const allowed, rounds, many, size = 2 << 20, 12, 1000, 4000
+	const allowed, rounds = 2 << 20, 12
+	many, size := 1000, 4000
+	if testing.Short() {
+		many, size = many/10, size*10 // as many bytes, of fewer tasks
+	}
 	srv := open(t, server.Config{Dir: t.TempDir(), HistoryBytes: allowed})
 	c := srv.Client()
 	blow := penstock.Func("blow", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", size), nil })
