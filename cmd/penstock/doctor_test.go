@@ -227,60 +227,65 @@ func TestDoctorDamage(t *testing.T) {
 	whole := variedFolder(t)
 	_, _, all := examined(t, whole)
 	good := steady(t, all)
-	f := func(what, pattern string, damage func(path string), least int) {
-		t.Helper()
-		dir := t.TempDir()
-		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
-			t.Fatal(err)
-		}
-		names, _ := filepath.Glob(filepath.Join(dir, "db", pattern))
-		if len(names) == 0 {
-			t.Fatalf("%s: no %s", what, pattern)
-		}
-		slices.SortFunc(names, func(a, b string) int { return int(sizeOf(t, b) - sizeOf(t, a)) })
-		damage(names[0])
-		status, found, lines := examined(t, dir)
-		missing, named := int64(0), false
-		for _, x := range found {
-			if x.Queue != nil {
-				missing += x.Queue.Missing
+	f := func(what, pattern string, damage func(t *testing.T, path string), least int) {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel() // each waits for the disk, mostly
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
 			}
-			named = named || x.Verdict == checkFail && x.File == names[0] && x.Detail != "" && x.Means != "" && x.Do != ""
-			if strings.Contains(x.Detail, "carrier") || strings.Contains(x.Detail, "run penstock doctor") {
-				t.Errorf("%s: %q", what, x.Detail)
+			names, _ := filepath.Glob(filepath.Join(dir, "db", pattern))
+			if len(names) == 0 {
+				t.Fatalf("%s: no %s", what, pattern)
 			}
-		}
-		if status != exitError || !named {
-			t.Errorf("%s: status %d, and it must name %s: %+v", what, status, names[0], found)
-		}
-		for _, line := range steady(t, lines) {
-			if _, ok := slices.BinarySearch(good, line); !ok {
-				t.Errorf("%s: saved what was not there: %.300s", what, line)
+			slices.SortFunc(names, func(a, b string) int { return int(sizeOf(t, b) - sizeOf(t, a)) })
+			damage(t, names[0])
+			status, found, lines := examined(t, dir)
+			missing, named := int64(0), false
+			for _, x := range found {
+				if x.Queue != nil {
+					missing += x.Queue.Missing
+				}
+				named = named || x.Verdict == checkFail && x.File == names[0] && x.Detail != "" && x.Means != "" && x.Do != ""
+				if strings.Contains(x.Detail, "carrier") || strings.Contains(x.Detail, "run penstock doctor") {
+					t.Errorf("%s: %q", what, x.Detail)
+				}
 			}
-		}
-		// A count may be lost with what it counts; that of the many is not, in a block.
-		n := int64(len(lines)) + missing
-		if len(lines) < least || n > int64(len(all)) || what == "a block of a table" && (missing == 0 || n != int64(len(all))) {
-			t.Errorf("%s: saved %d and missing %d, of %d", what, len(lines), missing, len(all))
-		}
-		last := found[len(found)-1]
-		if last.Check != "next" || len(last.Commands) < 3 || !strings.Contains(last.Commands[len(last.Commands)-1], "penstock enqueue --json") {
-			t.Errorf("%s: next is %+v", what, last)
-		}
-		if srv, err := server.Open(server.Config{Dir: dir}); err == nil {
-			_, err = srv.Client().Enqueue(t.Context(), penstock.Raw{Type: "x"})
-			t.Errorf("%s: a server starts on it (%v)", what, err)
-			_ = srv.Close()
-		} else if what != "a table cut short" && !strings.Contains(err.Error(), "penstock doctor") {
-			t.Errorf("%s: the server says %v", what, err)
-		}
+			if status != exitError || !named {
+				t.Errorf("%s: status %d, and it must name %s: %+v", what, status, names[0], found)
+			}
+			for _, line := range steady(t, lines) {
+				if _, ok := slices.BinarySearch(good, line); !ok {
+					t.Errorf("%s: saved what was not there: %.300s", what, line)
+				}
+			}
+			// A count may be lost with what it counts; that of the many is not, in a block.
+			n := int64(len(lines)) + missing
+			if len(lines) < least || n > int64(len(all)) || what == "a block of a table" && (missing == 0 || n != int64(len(all))) {
+				t.Errorf("%s: saved %d and missing %d, of %d", what, len(lines), missing, len(all))
+			}
+			last := found[len(found)-1]
+			if last.Check != "next" || len(last.Commands) < 3 || !strings.Contains(last.Commands[len(last.Commands)-1], "penstock enqueue --json") {
+				t.Errorf("%s: next is %+v", what, last)
+			}
+			if srv, err := server.Open(server.Config{Dir: dir}); err == nil {
+				_, err = srv.Client().Enqueue(t.Context(), penstock.Raw{Type: "x"})
+				t.Errorf("%s: a server starts on it (%v)", what, err)
+				_ = srv.Close()
+			} else if what != "a table cut short" && !strings.Contains(err.Error(), "penstock doctor") {
+				t.Errorf("%s: the server says %v", what, err)
+			}
+		})
 	}
-	f("a block of a table", "*.sst", flipAt(t, 0.3), 1900)
-	f("a log", "*.log", flipAt(t, 0.2), 2000)
-	f("a manifest", "MANIFEST-*", flipAt(t, 0.5), 2026)
-	f("a missing manifest", "MANIFEST-*", remover(t), 2026)
-	f("a missing table", "*.sst", remover(t), 1)
-	f("a table cut short", "*.sst", func(path string) {
+	f("a block of a table", "*.sst", flipAt(0.3), 1900)
+	f("a log", "*.log", flipAt(0.2), 2000)
+	f("a manifest", "MANIFEST-*", flipAt(0.5), 2026)
+	if testing.Short() { // the engine's own tests know more ways still
+		return
+	}
+	f("a missing manifest", "MANIFEST-*", remove, 2026)
+	f("a missing table", "*.sst", remove, 1)
+	f("a table cut short", "*.sst", func(t *testing.T, path string) {
 		if err := os.Truncate(path, sizeOf(t, path)/2); err != nil {
 			t.Fatal(err)
 		}
@@ -296,17 +301,15 @@ func sizeOf(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-func remover(t *testing.T) func(string) {
-	return func(path string) {
-		t.Helper()
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func flipAt(t *testing.T, share float64) func(string) {
-	return func(path string) {
+func flipAt(share float64) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
 		t.Helper()
 		b, err := os.ReadFile(path)
 		if err != nil {

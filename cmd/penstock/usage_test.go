@@ -136,11 +136,13 @@ func TestWrongTasks(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	url := "http://" + freeAddress(t)
 	f := func(stdin string, args ...string) {
-		t.Helper()
-		status, stdout, stderr := command(stdin, append([]string{"--url", url}, args...)...)
-		if status != exitError || stdout != "" || !strings.Contains(stderr, `start one with "penstock dev", or set PENSTOCK_URL`) {
-			t.Errorf("penstock %q without a server: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
-		}
+		t.Run(args[0], func(t *testing.T) {
+			t.Parallel() // each waits for a server, a while
+			status, stdout, stderr := command(stdin, append([]string{"--url", url}, args...)...)
+			if status != exitError || stdout != "" || !strings.Contains(stderr, `start one with "penstock dev", or set PENSTOCK_URL`) {
+				t.Errorf("penstock %q without a server: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
+			}
+		})
 	}
 	f("", "queues")
 	f("", "get", "0500000000000000000000")
