@@ -46,3 +46,26 @@ func TestTwoEntriesOfOneTask(t *testing.T) {
 	}
 	t.Fatal("nothing was asked for: every task is in memory")
 }
+
+// A task may wait for less time than its deadline leaves: its one entry in the index
+// has come and gone while it runs, and the deadline ends it all the same.
+func TestDeadlineEndsWhatRuns(t *testing.T) {
+	b := newBench(t, 100)
+	id := b.enqueue(task.Spec{ExpireAfter: task.Second, Deadline: b.Now.Add(10 * task.Second)})[0]
+	k := b.take(b.open("w"), 1)
+	if len(k) != 1 {
+		t.Fatal("it was not dispatched")
+	}
+	for range 9 {
+		b.Now = b.Now.Add(task.Second)
+		b.settle()
+	}
+	if q := b.info(); q.Running != 1 {
+		t.Fatalf("before its deadline: %+v", q)
+	}
+	b.Now = b.Now.Add(task.Second)
+	b.apply(queue.Command{Op: queue.OpTick})
+	if q := b.info(); q.Running != 0 || q.Expired != 1 || len(b.Revoked) != 1 || b.Revoked[0].Token != k[0] {
+		t.Errorf("task %v at its deadline: %+v, revoked are %v", id, q, b.Revoked)
+	}
+}

@@ -49,9 +49,9 @@ var mutants = []mutant{
 		old:  "\t\tu.n.free(ds)\n\t\treturn\n",
 		new:  "\t\treturn\n"},
 	{name: "not-away", breaks: "sessions in this process are waited for after a fault",
-		file: "internal/node/session.go",
-		old:  "l.s.n.members[l.p].noteAway(&l.s.opts)",
-		new:  "_ = l.s.opts"},
+		file: "internal/node/member.go",
+		old:  "\tm.away[o.ID] = *o\n",
+		new:  ""},
 	{name: "no-handover", breaks: "a restart in order costs no attempt: workers outside go on",
 		file: "internal/queue/restart.go",
 		old:  "if s.opts.Remote {\n\t\t\t\tm.claim(i, s)",
@@ -137,7 +137,7 @@ var mutants = []mutant{
 	{name: "no-deadline", breaks: "a deadline ends a task that runs",
 		file: "internal/queue/dispatch.go",
 		old:  "if x.deadline != 0 && (at == 0 || x.deadline < at) {",
-		new:  "if false && x.deadline != 0 {"},
+		new:  "if false && x.deadline != 0 {", by: "./internal/queue ^TestDeadlineEndsWhatRuns$"},
 
 	// Gates, lanes and memory.
 	{name: "no-pause", breaks: "nothing of a paused queue is dispatched",
