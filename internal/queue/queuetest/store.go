@@ -559,6 +559,9 @@ func (n *names) indexes(o *queue.Output) {
 	}
 }
 
+// Wheres is how many tasks are said to have moved.
+func (s *Store) Wheres() int { return len(s.wheres) }
+
 // SpecOf is what a live task was enqueued as, nil if there is no such task.
 func (s *Store) SpecOf(seq task.Seq) *task.Spec {
 	if r := s.recordOf(seq); r != nil {
