@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,10 +94,9 @@ func runStorm(t *testing.T, parts int, through func(*storm) (calm func(), quiet 
 	})
 	close(stop)
 	workers.Wait()
-	s.until("every worker session has ended", func() bool { // one that was between two connections lapses
-		return !slices.ContainsFunc(n.Sizes(), func(z string) bool {
-			return !strings.Contains(z, " Sessions:0 ") || !strings.Contains(z, " Away:0 ")
-		})
+	s.until("every worker session has ended", func() bool { // one that could not say so lapses
+		info, err := n.Node(t.Context())
+		return err == nil && len(info.Workers) == 0
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -259,20 +257,17 @@ func (s *storm) work(i int, stop chan struct{}) {
 			o.Running = append(o.Running, x.Token)
 		}
 		ses, err := s.br.Attach(context.Background(), o, h)
-		if err == nil {
-			h.serve(ses, stop)
+		if err == nil && h.serve(ses, stop) {
+			return
 		}
 		held, done = h.held, h.done
-		select {
-		case <-stop:
-			return
-		case <-pace():
-		}
+		<-pace()
 	}
 }
 
-// serve works until the connection is lost, or the storm is over.
-func (h *hand) serve(ses task.Session, stop chan struct{}) {
+// serve works until the connection is lost, or until the storm is over: then it
+// returns true.
+func (h *hand) serve(ses task.Session, stop chan struct{}) bool {
 	ses.Credit(handCredit)
 	if len(h.held) > 0 { // from the connection before
 		h.finish(ses)
@@ -289,18 +284,18 @@ func (h *hand) serve(ses task.Session, stop chan struct{}) {
 			}
 		case <-beat.C:
 			if task.CodeOf(ses.Heartbeat()) == task.LeaseLost { // else the client attaches again by itself
-				return
+				return false
 			}
 			h.report(ses)
 		case <-h.lost:
-			return
+			return false
 		case <-stop:
 			ses.Close()
-			return
+			return true
 		}
 		if !h.s.calm.Load() && rand.IntN(400) == 0 {
 			ses.Detach() // a connection is lost now and then
-			return
+			return false
 		}
 	}
 }
