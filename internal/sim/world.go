@@ -368,7 +368,9 @@ func (w *world) open() bool {
 			Manual: true, Check: true, Log: slog.New(&listener{led: w.led}), Drive: w.driver(),
 		})
 		if err == nil {
-			w.sys, w.node = System(n), n
+			if w.sys, w.node = System(n), n; w.shookLast != 0 { // who is to be back has time from now on
+				w.shookLast = w.now
+			}
 			if w.o.Tamper != nil {
 				w.sys = w.o.Tamper(w.sys, w.mem)
 			}

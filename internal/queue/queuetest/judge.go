@@ -228,7 +228,7 @@ func (m *Model) stoodStill(d task.Millis) {
 // is ready and stays so has its place in the line, if it is in memory.
 func (m *Model) clockSet() {
 	for _, t := range m.order {
-		if !t.live() || !t.calendar {
+		if !t.live() || !t.calendar || t.state == task.Running || t.hold != nil { // what has run keeps its place, unless it waits again
 			continue
 		}
 		at := t.spec.RunAt.Add(m.rig.Wall)

@@ -254,6 +254,15 @@ func (m *Model) unlease(t *modelTask) {
 func (m *Model) back(t *modelTask) {
 	m.unlease(t)
 	t.state, t.known, t.told = task.Ready, false, nil
+	m.ripen(t)
+}
+
+// ripen has a task that may be dispatched again wait for its moment, if the wall
+// clock was set back before that while it could not be.
+func (m *Model) ripen(t *modelTask) {
+	if at := t.spec.RunAt.Add(m.rig.Wall); t.calendar && at > m.rig.Now {
+		t.ready = at
+	}
 }
 
 // moved makes t wait from where the Store says it stands now.

@@ -42,6 +42,7 @@ func (m *Model) openedSession(o *queue.Open) error {
 	for _, t := range m.order {
 		if t.hold != nil && t.hold.session == o.Options.ID {
 			t.release()
+			m.ripen(t)
 		}
 	}
 	return nil

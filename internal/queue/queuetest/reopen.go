@@ -115,6 +115,7 @@ func (m *Model) judgeHold(t *modelTask) (crashed bool) {
 		return false
 	}
 	t.release()
+	m.ripen(t)
 	return h.blame
 }
 
