@@ -169,7 +169,7 @@ func TestListOfOneAmongThoseThatRun(t *testing.T) {
 	n := openNode(t, func(c *Config) { c.Store = mem })
 	fill(t, n, shape{queues: 1, size: equal(5_000)})
 	for left := 5_000; left > 0; { // a lease may get fewer, while more are being read
-		ds, err := n.Lease(context.Background(), task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q0"}}, Max: 1_000})
+		ds, err := n.Lease(context.Background(), task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q0"}}, Max: 1_000, Wait: task.Minute})
 		if err != nil || len(ds) == 0 {
 			t.Fatalf("%d leased, %v", len(ds), err)
 		}
