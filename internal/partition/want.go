@@ -128,7 +128,12 @@ func (r *Runner) gotNone(a ask) error {
 	return nil
 }
 
-func (r *Runner) gotLive(a ask, p *store.Point) error {
+func (r *Runner) gotLive(a ask, p *store.Point) error { return r.gotNamed(a, p, r.keepLive) }
+
+func (r *Runner) gotDead(a ask, p *store.Point) error { return r.gotNamed(a, p, r.keepDead) }
+
+// gotNamed keeps a record if it is that of the task wanted, and else goes on.
+func (r *Runner) gotNamed(a ask, p *store.Point, keep func(ask, *store.Point) error) error {
 	named, err := r.isNamed(a, p)
 	switch {
 	case err != nil:
@@ -136,7 +141,7 @@ func (r *Runner) gotLive(a ask, p *store.Point) error {
 	case !named:
 		return r.gotNone(a)
 	}
-	return r.keepLive(a, p)
+	return keep(a, p)
 }
 
 // keepLive notes a waiting task that is the one wanted.
@@ -179,17 +184,12 @@ func (r *Runner) askIdemOf(a ask, p *store.Point, queueNum queue.QueueNum, flags
 	return nil
 }
 
-func (r *Runner) gotDead(a ask, p *store.Point) error {
-	named, err := r.isNamed(a, p)
-	switch {
-	case err != nil:
-		return err
-	case !named:
-		return r.gotNone(a)
-	}
+// keepDead notes a dead letter that is the one wanted.
+func (r *Runner) keepDead(a ask, p *store.Point) error {
 	l := &r.loaded[a.loaded]
 	l.Dead, l.Revived = &queue.DeadLetter{}, &queue.Waiting{}
-	if err = r.dec.Dead(p.Key, p.Value, l.Dead); err == nil {
+	err := r.dec.Dead(p.Key, p.Value, l.Dead)
+	if err == nil {
 		err = r.dec.Revived(p.Key, p.Value, l.Revived)
 	}
 	if err != nil {

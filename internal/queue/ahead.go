@@ -122,9 +122,10 @@ func (m *Machine) mayUrge(l *lane) bool {
 
 // room is a lane whose waiting tasks need not all be in memory.
 type room struct {
-	lane *lane
-	idle bool     // no worker takes from it
-	at   position // of the last of them
+	lane  *lane
+	idle  bool     // no worker takes from it
+	at    position // of the last of them
+	after position // those that come after it may go
 }
 
 // makeRoom leaves tasks to the store that come late, so that those can be read that
@@ -143,9 +144,14 @@ func (m *Machine) makeRoom(l *lane) {
 			s := m.slab.at(x.tail)
 			r.at = position{s.ready, s.seq}
 		}
-		if r.idle || !m.isActive(x) || x.prio() < l.prio() || x.prio() == l.prio() && l.at.less(r.at) {
-			m.rooms = append(m.rooms, r)
+		switch {
+		case r.idle || !m.isActive(x) || x.prio() < l.prio(): // all of them
+		case x.prio() == l.prio() && l.at.less(r.at):
+			r.after = l.at
+		default:
+			continue
 		}
+		m.rooms = append(m.rooms, r)
 	}
 	slices.SortFunc(m.rooms, func(a, b room) int {
 		return cmp.Or(btoi(b.idle)-btoi(a.idle), cmp.Compare(a.lane.prio(), b.lane.prio()), b.at.compare(a.at))
@@ -154,11 +160,7 @@ func (m *Machine) makeRoom(l *lane) {
 	tooMuch := false
 	for i := 0; i < len(m.rooms) && n > 0; i++ {
 		r := &m.rooms[i]
-		after := l.at
-		if r.idle || !m.isActive(r.lane) || r.lane.prio() < l.prio() {
-			after = position{}
-		}
-		got := m.evictLane(r.lane, min(n, int(r.lane.waiting+1)/2), after)
+		got := m.evictLane(r.lane, min(n, int(r.lane.waiting+1)/2), r.after)
 		if n -= got; got > 0 && r.lane.waiting > 0 { // more of it was read than was of use
 			r.lane.chunk /= 2
 			tooMuch = tooMuch || !r.idle
