@@ -51,7 +51,7 @@ func (k *lookahead) addGroup(place int) {
 func (k *lookahead) addLane(g *group, place int) {
 	if place < g.lanes.len() {
 		l := g.lanes.items[place]
-		k.heap.push(ahead{at: l.at, group: g, lane: l, place: place})
+		k.heap.push(ahead{at: l.at, group: g, lane: l.lane, place: place})
 	}
 }
 
@@ -61,13 +61,15 @@ func (k *lookahead) next() *lane {
 		x := k.heap.items[0]
 		k.heap.remove(0)
 		if x.lane == nil {
-			k.addGroup(2*x.place + 1)
-			k.addGroup(2*x.place + 2)
+			for i := range heapWidth {
+				k.addGroup(heapWidth*x.place + 1 + i)
+			}
 			k.addLane(x.group, 0)
 			continue
 		}
-		k.addLane(x.group, 2*x.place+1)
-		k.addLane(x.group, 2*x.place+2)
+		for i := range heapWidth {
+			k.addLane(x.group, heapWidth*x.place+1+i)
+		}
 		return x.lane
 	}
 	return nil

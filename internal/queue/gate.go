@@ -18,7 +18,7 @@ type gate interface {
 }
 
 // parked is the lanes that one gate holds for one reason, by their first tasks.
-type parked = heap[*lane, laneOrder]
+type parked = heap[laneAt, laneOrder]
 
 // gates are the rules, in the order in which they are asked and named.
 var gates = [...]gate{pauseGate{}}
@@ -35,7 +35,7 @@ func (m *Machine) park(l *lane) bool {
 		l.group.lanes.remove(int(l.pos - 1))
 		m.fixGroup(l.group)
 		l.gate = uint8(i + 1)
-		g.parked(l).push(l)
+		g.parked(l).push(laneAt{l.at, l})
 		return true
 	}
 	return false
@@ -48,7 +48,7 @@ func (m *Machine) fixParked(l *lane, at position, stored, any bool) {
 	l.stored = stored && any
 	if any {
 		l.at = at
-		p.fix(int(l.pos - 1))
+		p.set(int(l.pos-1), laneAt{at, l})
 		return
 	}
 	p.remove(int(l.pos - 1))
@@ -59,7 +59,7 @@ func (m *Machine) fixParked(l *lane, at position, stored, any bool) {
 // asked when it is next.
 func (m *Machine) wake(p *parked) {
 	for p.len() > 0 {
-		l := p.items[p.len()-1]
+		l := p.items[p.len()-1].lane
 		p.remove(p.len() - 1)
 		l.gate = 0
 		m.countOpen(l, int(l.ready)+btoi(l.stored))

@@ -66,9 +66,9 @@ type group struct {
 	typ   *typeOf
 	prio  uint8
 	next  *group
-	held  int                    // lanes, whether or not they have something to dispatch
-	lanes heap[*lane, laneOrder] // those that have
-	pos   int                    // in its level + 1
+	held  int                     // lanes, whether or not they have something to dispatch
+	lanes heap[laneAt, laneOrder] // those that have
+	pos   int                     // in its level + 1
 }
 
 // groupOrder is the order of groups by their first lanes.
@@ -196,10 +196,10 @@ func (m *Machine) pick(q *queueOf, sv *serves) *lane {
 			continue
 		}
 		if sv.all {
-			return lv.items[0].lanes.items[0]
+			return lv.items[0].lanes.items[0].lane
 		}
 		if g := m.pickGroup(q, uint8(p), sv); g != nil {
-			return g.lanes.items[0]
+			return g.lanes.items[0].lane
 		}
 	}
 	return nil

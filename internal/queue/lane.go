@@ -53,7 +53,6 @@ type lane struct {
 	born  *stream // births in the store alone; nil: there never were any
 	same  *lane   // the next one whose names have the same hash
 	at    position
-	lowAt position // where the first of those in the store stands; kept while it is in Machine.low
 
 	no   laneNo  // index in Machine.lanes
 	num  LaneNum // in store keys, among those of its queue
@@ -120,11 +119,18 @@ func (o readyOrder) less(a, b Slot) bool {
 
 func (o readyOrder) placed(i Slot, pos int) { o.slab.at(i).pos = uint32(pos) }
 
+// laneAt is a lane in a heap, with where its first task stands: to compare them no
+// lane is looked at.
+type laneAt struct {
+	at   position
+	lane *lane
+}
+
 // laneOrder is the order of lanes by their first tasks.
 type laneOrder struct{}
 
-func (laneOrder) less(a, b *lane) bool    { return a.at.less(b.at) }
-func (laneOrder) placed(l *lane, pos int) { l.pos = int32(pos) }
+func (laneOrder) less(a, b laneAt) bool    { return a.at.less(b.at) }
+func (laneOrder) placed(x laneAt, pos int) { x.lane.pos = int32(pos) }
 
 func (l *lane) queue() *queueOf { return l.group.typ.queue }
 
@@ -233,10 +239,10 @@ func (m *Machine) fixLane(l *lane) {
 	case any && l.pos == 0:
 		l.at = at
 		m.countInTurn(g.typ, 1)
-		g.lanes.push(l)
+		g.lanes.push(laneAt{at, l})
 	case any && l.at != at:
 		l.at = at
-		g.lanes.fix(int(l.pos - 1))
+		g.lanes.set(int(l.pos-1), laneAt{at, l})
 	case !any && l.pos != 0:
 		m.countInTurn(g.typ, -1)
 		g.lanes.remove(int(l.pos - 1))

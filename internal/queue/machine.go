@@ -38,7 +38,7 @@ type Machine struct {
 	lanes     []*lane // by no; nil = free
 	freeLanes []laneNo
 	fading    []*lane                // they may have no more tasks
-	low       heap[*lane, lowOrder]  // they run low in memory and have more in the store
+	low       heap[lowAt, lowOrder]  // they run low in memory and have more in the store
 	chunk     int                    // how many tasks of a lane are read at once at least
 	urged     line                   // they are next and have to be read
 	period    uint32                 // of now, in lanePeriods

@@ -38,7 +38,7 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 	for g := t.groups; g != nil; {
 		next := g.next
 		for left > 0 && g.lanes.len() > 0 {
-			l := g.lanes.items[0]
+			l := g.lanes.items[0].lane
 			if m.park(l) { // whoever holds it back, it is not for want of a worker
 				continue
 			}

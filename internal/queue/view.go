@@ -141,11 +141,11 @@ func (q *queueOf) oldestReady() task.Time {
 	}
 	for p := range q.levels {
 		if q.levels[p].len() > 0 {
-			note(q.levels[p].items[0].lanes.items[0])
+			note(q.levels[p].items[0].lanes.items[0].lane)
 		}
 	}
 	if q.paused.len() > 0 {
-		note(q.paused.items[0])
+		note(q.paused.items[0].lane)
 	}
 	return at
 }

@@ -54,13 +54,19 @@ func (m *Machine) tailChanged(l *lane) {
 	}
 	m.fixLane(l)
 	if l.lowPos != 0 && (l.moreBirths() || l.moreTimed()) {
-		if at := m.storedAt(l); at != l.lowAt {
-			l.lowAt = at
-			m.low.fix(int(l.lowPos - 1))
+		if p, at := int(l.lowPos-1), m.storedAt(l); at != m.low.items[p].at {
+			m.low.set(p, lowAt{at, l, l.prio()})
 		}
 	}
 	m.runLow(l)
 	m.fade(l)
+}
+
+// lowAt is a lane that has more in the store, with where the first of that stands.
+type lowAt struct {
+	at   position
+	lane *lane
+	prio uint8
 }
 
 // lowOrder is the order in which lanes are read that have more in the store: by
@@ -68,16 +74,15 @@ func (m *Machine) tailChanged(l *lane) {
 // would be waited for first, however tasks are spread over lanes.
 type lowOrder struct{}
 
-func (lowOrder) less(a, b *lane) bool {
-	return a.prio() > b.prio() || a.prio() == b.prio() && a.lowAt.less(b.lowAt)
+func (lowOrder) less(a, b lowAt) bool {
+	return a.prio > b.prio || a.prio == b.prio && a.at.less(b.at)
 }
-func (lowOrder) placed(l *lane, pos int) { l.lowPos = int32(pos) }
+func (lowOrder) placed(x lowAt, pos int) { x.lane.lowPos = int32(pos) }
 
 // runLow notes a lane that has room and more in the store.
 func (m *Machine) runLow(l *lane) {
 	if l.lowPos == 0 && (m.wantsBirths(l) || m.wantsTimed(l)) {
-		l.lowAt = m.storedAt(l)
-		m.low.push(l)
+		m.low.push(lowAt{m.storedAt(l), l, l.prio()})
 	}
 }
 
@@ -194,7 +199,7 @@ func (m *Machine) wantRefills() {
 		}
 	}
 	for m.low.len() > 0 && m.waiting+m.reserved < m.budget && !r.isFull() {
-		l := m.low.items[0]
+		l := m.low.items[0].lane
 		m.low.remove(0)
 		if !m.isShort() || m.isWanted(l) { // else it is read when a worker waits for it
 			m.refillLane(l, &r, 0, 0)
