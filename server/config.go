@@ -91,7 +91,7 @@ const (
 	idleMin        = 24 * time.Hour // for so long a queue's finished tasks can be asked for
 	tokenBytesMax  = 4 << 10
 	slotBytes      = 160 // of memory for one waiting task's header
-	payloadPercent = 40  // of Memory goes to payloads
+	payloadPercent = 50  // of Memory goes to payloads
 )
 
 // withDefaults fills in what was left out.

@@ -14,6 +14,7 @@ const (
 	windowBytes         = 18 << 20                // records of them: what the runner keeps is a third more, for running ones
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed
+	strideMax           = 3                       // tasks that a lane with less than its share is read ahead by: half of them on average,
 	laneWindowIdle      = 8                       // and while memory is short and nobody takes from it
 	laneWindowTiny      = 64                      // what a lane that is next may load when the budget is spent
 	lanePeriod          = 10 * task.Second        // a lane that no worker took from in this one nor the last is idle

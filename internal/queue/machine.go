@@ -49,6 +49,7 @@ type Machine struct {
 	reserved  int                    // tasks that they may bring
 	budget    int                    // tasks that may be in memory (measure)
 	share     int                    // of one lane, while memory is short
+	stride    int                    // how many are read of a lane at once
 	inTurn    int                    // lanes that have something for workers that are here
 	rooms     []room                 // scratch of makeRoom
 	lookahead lookahead

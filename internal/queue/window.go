@@ -136,7 +136,9 @@ func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.pe
 // have something for a worker that is here can have as many.
 func (m *Machine) measure() {
 	m.budget = min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
-	m.share = max(m.budget/max(m.active[0], m.active[1], m.inTurn, 1), 1)
+	lanes := max(m.active[0], m.active[1], m.inTurn, 1)
+	m.share = max(m.budget/lanes, 1)
+	m.stride = max(m.share, min(1+3*m.budget/(2*lanes), strideMax))
 }
 
 // noteSize follows the size of the tasks that come into memory.
@@ -234,7 +236,7 @@ func (m *Machine) refillLane(l *lane, r *refills, more, least int) {
 // refillSize is how many tasks the lane may take in.
 func (m *Machine) refillSize(l *lane, more, least int) int {
 	free := m.budget + more - m.waiting - m.reserved
-	n := min(int(l.window-l.waiting), max(m.share, m.chunk, int(l.chunk)))
+	n := min(int(l.window-l.waiting), max(m.stride, m.chunk, int(l.chunk)))
 	if n <= 0 { // others of it fill its window, and this one is first
 		n = min(laneWindowTiny, m.share)
 	}
