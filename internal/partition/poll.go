@@ -26,8 +26,8 @@ type Poll struct {
 }
 
 // Poll asks for tasks outside any session: as many as credit allows, in one
-// delivery. With once it is dropped when there are none now; otherwise it stays
-// until the credit is closed. failed is called when it will come to nothing:
+// delivery. With once it is dropped when there are none now, what has to be read
+// first included; otherwise it stays until the credit is closed. failed is called when it will come to nothing:
 // with nil when once found nothing.
 func (r *Runner) Poll(q *task.LeaseRequest, credit *Credit, recv Receiver, once bool, failed func(err *task.Error)) {
 	l := queue.Lease{Queues: q.Queues, Types: q.Types, Max: q.Max, TTL: q.TTL, Worker: q.Worker}
@@ -80,7 +80,7 @@ func (r *Runner) dispatchPolls(t *turn, fresh int) {
 	r.asked = append(r.asked[:0], r.polls[:n]...)
 	r.polls = append(r.polls[:0], r.polls[n:]...) // those asked go to the end of the line
 	for _, p := range r.asked {
-		p.lease.Got, p.lease.Err, p.short = 0, nil, false
+		p.lease.Got, p.lease.Read, p.lease.Err, p.short = 0, false, nil, false
 		if p.credit.Over() {
 			continue
 		}
@@ -121,7 +121,7 @@ func (r *Runner) settlePolls(t *turn) {
 			if p.reserved > 0 {
 				p.credit.give(&p.tap, p.reserved)
 			}
-			if p.once && !p.short {
+			if p.once && !p.short && !p.lease.Read {
 				r.endPoll(p)
 				t.empty = append(t.empty, p)
 			} else {

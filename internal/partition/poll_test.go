@@ -2,6 +2,7 @@ package partition
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,47 @@ func TestPollWhileCreditIsElsewhere(t *testing.T) {
 				t.Fatalf("with the credit back: %d noes, got %v", noes, w.got)
 			}
 		})
+	}
+}
+
+// A lease that does not wait came back empty while what was next for it was being
+// read, though thousands of tasks were ready.
+func TestPollThatDoesNotWaitAwaitsReads(t *testing.T) {
+	const n = 2_000
+	g := newRig(t, store.MemOptions{PunishSingleDelete: true}, func(c *Config) { c.WindowTasks = 64 })
+	for k := 0; k < n; k += 500 { // of more keys than memory holds tasks
+		b := batchOf("q", k, 500)
+		b.Results, b.Done = make([]task.Enqueued, 500), func(*task.EnqueueBatch) {}
+		for i := range b.Specs {
+			b.Specs[i].Key = strconv.Itoa((k + i) % 250)
+		}
+		g.r.Enqueue(b)
+		g.run()
+	}
+	w, noes := &worker{}, 0
+	poll := func() {
+		var c Credit
+		c.Undivided()
+		c.Add(50)
+		q := &task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 50}
+		g.r.Poll(q, &c, w, true, func(*task.Error) { noes++ })
+	}
+	for len(w.got) < n {
+		before := len(w.got)
+		poll()
+		g.stepOnly() // nothing is read yet
+		poll()
+		g.stepOnly()
+		g.run()
+		if noes > 0 && len(w.got) < n || len(w.got) == before {
+			t.Fatalf("after %d of %d tasks: %d of two leases came back empty", before, n, noes)
+		}
+		g.report(w.got[before:], func(_ *task.Delivery, o *task.Outcome) { o.Kind = task.OutcomeComplete })
+	}
+	noes = 0
+	poll()
+	if g.run(); noes != 1 || len(w.got) != n {
+		t.Errorf("after all of them: %d noes, got %d", noes, len(w.got))
 	}
 }
 

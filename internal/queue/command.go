@@ -58,6 +58,7 @@ type Lease struct {
 	TTL    task.Millis
 	Worker string
 	Got    int
+	Read   bool // what is next for it is being read: it is worth to ask again
 	Err    *task.Error
 }
 

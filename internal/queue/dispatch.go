@@ -57,7 +57,7 @@ func (m *Machine) runningAll() int64 {
 
 // leaseUnary leases tasks outside any session.
 func (m *Machine) leaseUnary(c *Lease) {
-	c.Got, c.Err = 0, nil
+	c.Got, c.Read, c.Err = 0, false, nil
 	most := m.unaryRoom(c)
 	sv := newServes(c.Types)
 	total := 0
@@ -125,6 +125,9 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		m.use(l)
 		if l.stored {
 			m.urge(l, sv)
+			if c != nil {
+				c.Read = true
+			}
 			return got
 		}
 		i := m.first(l)
