@@ -404,11 +404,11 @@ func (r *Runner) fetchSources() error {
 	return r.read(r.enc.src.list)
 }
 
-// fetchLeased is fetchSources for deliveries.
+// fetchLeased is fetchSources for the deliveries that are missing.
 func (r *Runner) fetchLeased(leased []queue.Leased) error {
 	r.enc.src.reset()
-	for i := range leased {
-		r.fetch(&queue.Source{Slot: leased[i].Slot, Place: leased[i].Place})
+	for _, at := range r.missed {
+		r.fetch(&queue.Source{Slot: queue.NoSlot, Place: leased[at.del].Place})
 	}
 	r.enc.src.sort()
 	return r.read(r.enc.src.list)

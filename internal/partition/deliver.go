@@ -34,9 +34,7 @@ func (r *Runner) build(t *turn) error {
 	if n := len(leased); cap(t.dels) < n {
 		t.dels = make([]task.Delivery, 0, max(n, 2*cap(t.dels)))
 	}
-	if err := r.fetchLeased(leased); err != nil {
-		return err
-	}
+	r.missed = r.missed[:0]
 	asked := 0
 	for i := range leased {
 		l := &leased[i]
@@ -56,21 +54,19 @@ func (r *Runner) build(t *turn) error {
 		g := &t.groups[len(t.groups)-1]
 		g.to = i + 1
 		t.dels = t.dels[:i+1]
-		large, err := r.buildOne(t, l, &t.dels[i])
-		if err != nil {
+		spot := spotOf{i, len(t.groups) - 1}
+		if rec := r.cache.get(l.Slot, l.Place.Seq); rec == nil {
+			r.missed = append(r.missed, spot)
+		} else if err := r.buildOne(t, l, rec, spot); err != nil {
 			return err
-		}
-		if large > 0 {
-			g.large = true
-			for len(t.large) < i {
-				t.large = append(t.large, 0)
-			}
-			t.large = append(t.large, large)
 		}
 		r.noteUnary(l)
 		if g.recv == nil {
 			r.unsent = append(r.unsent, l.Token)
 		}
+	}
+	if err := r.buildMissed(t, leased); err != nil {
+		return err
 	}
 	if len(r.unsent) > 0 {
 		r.extra = append(r.extra, queue.Command{Op: queue.OpFree, Unsent: r.unsent})
@@ -83,21 +79,49 @@ func (r *Runner) build(t *turn) error {
 	return nil
 }
 
-func (r *Runner) buildOne(t *turn, l *queue.Leased, d *task.Delivery) (large int, err error) {
-	rec := r.cache.get(l.Slot, l.Place.Seq)
-	if rec == nil {
-		if rec, err = r.source(&queue.Source{Slot: queue.NoSlot, Place: l.Place}); err != nil {
-			return 0, err
+// spotOf is where a delivery stands in its turn, and in which group.
+type spotOf struct{ del, group int }
+
+// buildMissed builds the deliveries whose records have to be read, in one go.
+func (r *Runner) buildMissed(t *turn, leased []queue.Leased) error {
+	if len(r.missed) == 0 {
+		return nil
+	}
+	if err := r.fetchLeased(leased); err != nil {
+		return err
+	}
+	for _, at := range r.missed {
+		l := &leased[at.del]
+		rec, err := r.source(&queue.Source{Slot: queue.NoSlot, Place: l.Place})
+		if err != nil {
+			return err
+		}
+		if err := r.buildOne(t, l, rec, at); err != nil {
+			return err
 		}
 	}
-	if large, err = r.dec.Delivery(r.p, l.Place, t.arena.copyOf(rec), d); err != nil {
-		return 0, r.unreadable(record.AppendPlaceKey(nil, r.p, l.Place), err)
+	return nil
+}
+
+// buildOne makes the delivery of a leased task from its record.
+func (r *Runner) buildOne(t *turn, l *queue.Leased, rec []byte, at spotOf) error {
+	d := &t.dels[at.del]
+	large, err := r.dec.Delivery(r.p, l.Place, t.arena.copyOf(rec), d)
+	if err != nil {
+		return r.unreadable(record.AppendPlaceKey(nil, r.p, l.Place), err)
+	}
+	if large > 0 {
+		t.groups[at.group].large = true
+		for len(t.large) <= at.del {
+			t.large = append(t.large, 0)
+		}
+		t.large[at.del] = large
 	}
 	d.Queue, d.Type, d.Key = r.m.QueueName(l.Place.Queue), l.Type, l.Key
 	d.Token, d.Attempt, d.MaxAttempts, d.Counts = l.Token, l.Attempt, l.MaxAttempts, l.Counts
 	d.Timeout, d.LeaseEnd = l.Timeout, l.LeaseEnd
 	r.clock.outDelivery(d)
-	return large, nil
+	return nil
 }
 
 // unreadable is the fault of a record that can't be decoded. One that a later

@@ -76,6 +76,7 @@ type Runner struct {
 	taken                *refill        // the refill applied in this turn
 	extra                []queue.Command
 	unsent               []task.Token
+	missed               []spotOf // deliveries whose records are not in the cache
 	unary                unaryWorkers
 
 	// Sessions, in the order in which they came.

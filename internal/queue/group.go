@@ -71,6 +71,19 @@ type group struct {
 	pos   int                     // in its level + 1
 }
 
+// laneAt is a lane in a heap, with where its first task stands: to compare them no
+// lane is looked at.
+type laneAt struct {
+	at   position
+	lane *lane
+}
+
+// laneOrder is the order of lanes by their first tasks.
+type laneOrder struct{}
+
+func (laneOrder) less(a, b laneAt) bool    { return a.at.less(b.at) }
+func (laneOrder) placed(x laneAt, pos int) { x.lane.pos = int32(pos) }
+
 // groupOrder is the order of groups by their first lanes.
 type groupOrder struct{}
 

@@ -78,7 +78,6 @@ type lane struct {
 	fading   bool  // in Machine.fading: it may have no more tasks
 	marked   bool  // a mark of it is in the store
 	gone     bool  // let go of
-
 }
 
 // side is what most lanes don't need.
@@ -118,19 +117,6 @@ func (o readyOrder) less(a, b Slot) bool {
 }
 
 func (o readyOrder) placed(i Slot, pos int) { o.slab.at(i).pos = uint32(pos) }
-
-// laneAt is a lane in a heap, with where its first task stands: to compare them no
-// lane is looked at.
-type laneAt struct {
-	at   position
-	lane *lane
-}
-
-// laneOrder is the order of lanes by their first tasks.
-type laneOrder struct{}
-
-func (laneOrder) less(a, b laneAt) bool    { return a.at.less(b.at) }
-func (laneOrder) placed(x laneAt, pos int) { x.lane.pos = int32(pos) }
 
 func (l *lane) queue() *queueOf { return l.group.typ.queue }
 
