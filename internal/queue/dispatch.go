@@ -136,6 +136,9 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 			return got
 		}
 		if x.expires != 0 && x.expires <= m.now {
+			if m.expired++; m.expired > expiryBatchMax {
+				return got
+			}
 			m.expire(i)
 			continue
 		}

@@ -47,6 +47,39 @@ func TestTwoEntriesOfOneTask(t *testing.T) {
 	t.Fatal("nothing was asked for: every task is in memory")
 }
 
+// A worker that came to a backlog whose time was over had all of it ended in one
+// batch, however large.
+func TestDispatchEndsSomeAtATime(t *testing.T) {
+	const n, most = 4_000, 2 * 256 // of what dispatch meets, and of what the index tells
+	b := newBench(t, 10_000)
+	specs := make([]task.Spec, n, n+1)
+	for i := range specs {
+		specs[i].ExpireAfter = task.Second
+	}
+	ids := b.enqueue(append(specs, task.Spec{})...)
+	w := b.open("w")
+	b.Now = b.Now.Add(2 * task.Second)
+	for turns := 1; turns < n; turns++ {
+		if err := b.Once(queue.Command{Op: queue.OpDispatch, Session: w.Session, N: 10}); err != nil {
+			t.Fatal(err)
+		}
+		if ended := len(b.Out.Ended); ended > most {
+			t.Fatalf("turn %d ended %d tasks", turns, ended)
+		}
+		if len(b.Out.Leased) > 0 {
+			if got := b.Out.Leased[0].Token.Seq; got != ids[n].Seq || turns < n/most {
+				t.Errorf("got %x in turn %d", uint64(got), turns)
+			}
+			return
+		}
+		if b.Out.Deadline != b.Now+1 {
+			t.Fatalf("turn %d: the next is due in %d ms", turns, b.Out.Deadline-b.Now)
+		}
+		b.Now++
+	}
+	t.Fatal("the task behind them is never dispatched")
+}
+
 // A task may wait for less time than its deadline leaves: its one entry in the index
 // has come and gone while it runs, and the deadline ends it all the same.
 func TestDeadlineEndsWhatRuns(t *testing.T) {

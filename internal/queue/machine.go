@@ -50,6 +50,7 @@ type Machine struct {
 	budget    int                    // tasks that may be in memory (measure)
 	share     int                    // of one lane, while memory is short
 	stride    int                    // how many are read of a lane at once
+	expired   int                    // tasks whose time was over that dispatch met in this Apply
 	inTurn    int                    // lanes that have something for workers that are here
 	rooms     []room                 // scratch of makeRoom
 	lookahead lookahead
@@ -156,6 +157,7 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 			m.loaded(cmds[i].Loaded)
 		}
 	}
+	m.expired = 0
 	m.firstWork()
 	m.runTimers()
 	m.wakeLanes()
@@ -257,6 +259,9 @@ func (m *Machine) finishApply() {
 // deadline is when the machine must be ticked next, without any command.
 func (m *Machine) deadline() task.Time {
 	d := m.tick
+	if m.expired > expiryBatchMax { // dispatch stands at more of them
+		d = m.now
+	}
 	if t := m.timers.next(); t != 0 && t < d {
 		d = t
 	}
