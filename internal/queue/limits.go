@@ -11,10 +11,10 @@ const (
 	evictedMax          = 100_000                 // names of those that went before their time
 	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
-	windowBytes         = 18 << 20                // records of them: what the runner keeps is a third more, for running ones
+	windowBytes         = 18 << 20                // records of them: what the runner keeps is half as much again, for running ones and late ones
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed
-	strideMax           = 3                       // tasks that a lane with less than its share is read ahead by: half of them on average,
+	strideMax           = 3                       // tasks read of a lane at once, while memory holds fewer of each
 	laneWindowIdle      = 8                       // and while memory is short and nobody takes from it
 	laneWindowTiny      = 64                      // what a lane that is next may load when the budget is spent
 	lanePeriod          = 10 * task.Second        // a lane that no worker took from in this one nor the last is idle
