@@ -67,8 +67,8 @@ func benchmarkMachine(b *testing.B) error {
 			done.Outcomes[i] = task.Outcome{Token: out.Leased[i].Token, Kind: task.OutcomeComplete, Started: true}
 		}
 		m.Apply(now, report, &out)
-		if len(out.Finished) != machineBatch {
-			return fmt.Errorf("%d of %d tasks finished", len(out.Finished), machineBatch)
+		if len(out.Finished.Puts) != machineBatch {
+			return fmt.Errorf("%d of %d tasks finished", len(out.Finished.Puts), machineBatch)
 		}
 	}
 	return nil

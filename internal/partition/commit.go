@@ -23,161 +23,24 @@ type encoder struct {
 }
 
 // encode turns the Output into the turn's batch: all deletes first, then puts by
-// class and in key order. The memtable finds its place faster that way.
+// class and in key order. The memtable finds its place faster that way. It relies on
+// the machine to name a key once: what is put anew is not dropped as well.
 func (r *Runner) encode(t *turn) error {
 	clear(r.enc.taken)
-	r.encodeDeletes(t)
-	r.encodeState(t)
-	r.encodeBirths(t)
-	if err := r.fetchSources(); err != nil {
-		return err
-	}
-	if err := r.encodeTimed(t); err != nil {
-		return err
-	}
-	r.encodeIndexes(t)
-	if err := r.encodeDead(t); err != nil {
-		return err
-	}
-	if err := r.encodeFinished(t); err != nil {
-		return err
-	}
-	r.encodeLast(t)
-	return nil
-}
-
-// encodeDeletes relies on the machine to name a key once: what is put anew is not
-// dropped as well.
-func (r *Runner) encodeDeletes(t *turn) {
-	o, e, b := &r.out, &r.enc, &t.batch
-	for i := range o.DropMarks {
-		e.key = record.AppendMarkKey(e.key[:0], r.p, &o.DropMarks[i])
-		b.Delete(e.key)
-	}
-	sortPlaces(o.DropBirths)
-	for i := range o.DropBirths {
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropBirths[i])
-		b.SingleDelete(e.key) // a birth key is written once, ever
-	}
-	for _, pl := range o.DropLarge {
-		e.key = record.AppendChunkPrefix(e.key[:0], r.p, pl)
-		r.deletePrefix(t)
-	}
-	sortPlaces(o.DropTimed)
-	for i := range o.DropTimed {
-		e.key = record.AppendPlaceKey(e.key[:0], r.p, o.DropTimed[i])
-		b.Delete(e.key)
-	}
-	for i := range o.Purges {
-		r.deletePurged(t, &o.Purges[i])
-	}
-	for i := range o.Covers {
-		r.deletePurged(t, &o.Covers[i])
-	}
-	for _, g := range o.PurgeLarge {
-		e.key = record.AppendChunkPrefix(e.key[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.From})
-		e.end = record.AppendChunkPrefix(e.end[:0], r.p, queue.Place{Queue: g.Queue, Seq: g.To})
-		b.DeleteRange(e.key, e.end)
-	}
-	for _, k := range o.DropExpiries {
-		e.key = record.AppendExpiryKey(e.key[:0], r.p, k)
-		b.Delete(e.key)
-	}
-	for _, seq := range o.DropWheres {
-		e.key = record.AppendWhereKey(e.key[:0], r.p, seq)
-		b.Delete(e.key)
-	}
-	for _, k := range o.DropIdems {
-		e.key = record.AppendIdemKey(e.key[:0], r.p, k)
-		b.Delete(e.key)
-	}
-	for _, k := range o.DropIdemDues {
-		e.key = record.AppendIdemDueKey(e.key[:0], r.p, k)
-		b.SingleDelete(e.key) // one is written once, ever
-	}
-	for _, k := range o.DropBriefs {
-		e.key = record.AppendBriefKey(e.key[:0], r.p, k)
-		b.Delete(e.key)
-	}
-	for _, s := range o.BriefSpans {
-		e.key = record.AppendBriefKey(e.key[:0], r.p, queue.IdemDueKey{At: s.From})
-		e.end = record.AppendBriefKey(e.end[:0], r.p, queue.IdemDueKey{At: s.To})
-		b.DeleteRange(e.key, e.end)
-	}
-	r.deleteLast(t)
-}
-
-// deleteLast deletes what stands behind the indexes.
-func (r *Runner) deleteLast(t *turn) {
-	o, e, b := &r.out, &r.enc, &t.batch
-	for i := range o.DropProducers { // none of them is put as well
-		p := &o.DropProducers[i]
-		e.key = record.AppendProducerKey(e.key[:0], r.p, p.Queue, p.Producer)
-		b.Delete(e.key)
-	}
-	for _, s := range o.DropSessions {
-		e.key = record.AppendSessionKey(e.key[:0], r.p, s)
-		b.Delete(e.key)
-	}
-	for _, k := range o.DropDead {
-		e.key = record.AppendDeadKey(e.key[:0], r.p, k)
-		b.Delete(e.key)
-	}
-	for _, q := range o.PurgeDead {
-		e.key = record.AppendQueuePrefix(e.key[:0], r.p, record.ClassDead, q)
-		r.deletePrefix(t)
-	}
-	for i := range o.DropQueues {
-		r.deleteQueue(t, &o.DropQueues[i])
-	}
-	for _, k := range o.DropFinished {
-		e.key = record.AppendFinishedKey(e.key[:0], r.p, k)
-		b.Delete(e.key)
-	}
-	for _, s := range o.DropSegments {
-		e.key = record.AppendFinishedPrefix(e.key[:0], r.p, s)
-		r.deletePrefix(t)
-		e.key = record.AppendSegmentKey(e.key[:0], r.p, s)
-		b.Delete(e.key)
-	}
-	for _, seq := range o.DropClaims {
-		e.key = record.AppendClaimKey(e.key[:0], r.p, seq)
-		b.Delete(e.key)
-	}
-	for _, k := range o.DropLists {
-		e.key = record.AppendListKey(e.key[:0], r.p, k)
-		b.SingleDelete(e.key) // written once
-	}
-}
-
-// deletePrefix deletes every key that begins with the encoder's key.
-func (r *Runner) deletePrefix(t *turn) {
-	r.enc.end = record.AppendPrefixEnd(r.enc.end[:0], r.enc.key)
-	t.batch.DeleteRange(r.enc.key, r.enc.end)
-}
-
-// deletePurged deletes a stretch of a queue.
-func (r *Runner) deletePurged(t *turn, g *queue.Range) {
-	e := &r.enc
-	e.key = record.AppendPlaceKey(e.key[:0], r.p, g.From)
-	e.end = record.AppendPlaceKey(e.end[:0], r.p, g.To)
-	t.batch.DeleteRange(e.key, e.end)
-}
-
-// deleteQueue deletes a queue's record and what is left under its number.
-func (r *Runner) deleteQueue(t *turn, q *queue.DropQueue) {
-	e := &r.enc
-	e.key = record.AppendQueueKey(e.key[:0], r.p, q.Queue)
-	t.batch.Delete(e.key)
-	left := func(c record.Class, any bool) {
-		if any {
-			e.key = record.AppendQueuePrefix(e.key[:0], r.p, c, q.Queue)
-			r.deletePrefix(t)
+	for _, k := range r.stored {
+		if k.drop != nil {
+			k.drop(t)
 		}
 	}
-	left(record.ClassChunk, q.Payloads)
-	left(record.ClassIdem, q.Idems)
-	left(record.ClassProducer, q.Producers)
+	for _, k := range r.stored {
+		if k.put == nil {
+			continue
+		}
+		if err := k.put(t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func sortPlaces(ps []queue.Place) {
@@ -195,28 +58,9 @@ func comparePlaces(a, b queue.Place) int {
 		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
 }
 
-// encodeState puts the small records that come first: meta, queues, marks.
-func (r *Runner) encodeState(t *turn) {
-	o, e, b := &r.out, &r.enc, &t.batch
-	e.key = record.AppendMetaKey(e.key[:0], r.p)
-	e.val = record.AppendMeta(e.val[:0], &o.Meta)
-	b.Set(e.key, e.val)
-	slices.SortFunc(o.Queues, func(a, b queue.QueueState) int { return cmp.Compare(a.Queue, b.Queue) })
-	for i := range o.Queues {
-		e.key = record.AppendQueueKey(e.key[:0], r.p, o.Queues[i].Queue)
-		e.val = record.AppendQueue(e.val[:0], &o.Queues[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Marks {
-		e.key = record.AppendMarkKey(e.key[:0], r.p, &o.Marks[i])
-		e.val = record.AppendMark(e.val[:0], &o.Marks[i])
-		b.Set(e.key, e.val)
-	}
-}
-
 // encodeBirths puts new tasks: those ready at once, their large payloads, then
 // the scheduled ones, which share a class with what encodeTimed puts.
-func (r *Runner) encodeBirths(t *turn) {
+func (r *Runner) encodeBirths(t *turn) error {
 	births := r.out.Births
 	if !slices.IsSortedFunc(births, compareBirths) {
 		slices.SortFunc(births, compareBirths)
@@ -243,6 +87,7 @@ func (r *Runner) encodeBirths(t *turn) {
 	if r.cfg.Observe != nil {
 		r.countBirths(t)
 	}
+	return nil
 }
 
 func compareBirths(a, b queue.Birth) int {
@@ -277,10 +122,13 @@ func (r *Runner) encodeChunks(t *turn, w *queue.Birth) {
 	}
 }
 
-// encodeTimed puts the timed records that moved. Those that were taken back come
-// first, in the order in which they came: what then became of their tasks starts
-// from them.
+// encodeTimed puts the timed records that moved, of the first kind whose records
+// are made from others. Those that were taken back come first, in the order in which
+// they came: what then became of their tasks starts from them.
 func (r *Runner) encodeTimed(t *turn) error {
+	if err := r.fetchSources(); err != nil {
+		return err
+	}
 	puts := r.out.Timed
 	for i := range puts {
 		if puts[i].Place.Queue == queue.Void {
@@ -392,11 +240,11 @@ func (r *Runner) fetchSources() error {
 	for i := range o.Timed {
 		r.fetch(&o.Timed[i].From)
 	}
-	for i := range o.Dead {
-		r.fetch(&o.Dead[i].From)
+	for i := range o.Dead.Puts {
+		r.fetch(&o.Dead.Puts[i].From)
 	}
-	for i := range o.Finished {
-		if w := &o.Finished[i]; w.Copy || w.KeepBody {
+	for i := range o.Finished.Puts {
+		if w := &o.Finished.Puts[i]; w.Copy || w.KeepBody {
 			r.fetch(&w.From)
 		}
 	}
@@ -424,52 +272,10 @@ func (r *Runner) fetch(s *queue.Source) {
 	p.Key = r.appendSourceKey(p.Key, s)
 }
 
-// encodeIndexes puts what helps to find tasks: expiries, wheres, idempotency
-// entries, producers and sessions.
-func (r *Runner) encodeIndexes(t *turn) {
-	o, e, b := &r.out, &r.enc, &t.batch
-	for i := range o.Expiries {
-		e.key = record.AppendExpiryKey(e.key[:0], r.p, o.Expiries[i].Key)
-		e.val = record.AppendExpiry(e.val[:0], &o.Expiries[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Wheres {
-		e.key = record.AppendWhereKey(e.key[:0], r.p, o.Wheres[i].Seq)
-		e.val = record.AppendWhere(e.val[:0], &o.Wheres[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Idems {
-		e.key = record.AppendIdemKey(e.key[:0], r.p, o.Idems[i].Key)
-		e.val = record.AppendIdem(e.val[:0], &o.Idems[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.IdemDues {
-		e.key = record.AppendIdemDueKey(e.key[:0], r.p, o.IdemDues[i].Key)
-		e.val = record.AppendIdemDue(e.val[:0], &o.IdemDues[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Briefs {
-		x := &o.Briefs[i]
-		e.key = record.AppendBriefKey(e.key[:0], r.p, queue.IdemDueKey{At: x.Until, Seq: x.ID.Seq})
-		e.val = record.AppendBrief(e.val[:0], x)
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Producers {
-		e.key = record.AppendProducerKey(e.key[:0], r.p, o.Producers[i].Queue, o.Producers[i].Producer)
-		e.val = record.AppendProducer(e.val[:0], &o.Producers[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Sessions {
-		e.key = record.AppendSessionKey(e.key[:0], r.p, o.Sessions[i].Session)
-		e.val = record.AppendSession(e.val[:0], &o.Sessions[i])
-		b.Set(e.key, e.val)
-	}
-}
-
 func (r *Runner) encodeDead(t *turn) error {
 	e := &r.enc
-	for i := range r.out.Dead {
-		w := &r.out.Dead[i]
+	for i := range r.out.Dead.Puts {
+		w := &r.out.Dead.Puts[i]
 		if name := r.unary.take(w.Key.Seq); name != "" && w.Attempt != nil && w.Attempt.Worker == "" {
 			w.Attempt.Worker = name
 		}
@@ -492,7 +298,7 @@ func (r *Runner) encodeDead(t *turn) error {
 }
 
 func (r *Runner) encodeFinished(t *turn) error {
-	e, puts := &r.enc, r.out.Finished
+	e, puts := &r.enc, r.out.Finished.Puts
 	for i := range puts {
 		w := &puts[i]
 		if name := r.unary.take(w.Key.Seq); name != "" && w.Started != 0 && w.Worker == "" {
@@ -516,23 +322,4 @@ func (r *Runner) encodeFinished(t *turn) error {
 		}
 	}
 	return nil
-}
-
-func (r *Runner) encodeLast(t *turn) {
-	o, e, b := &r.out, &r.enc, &t.batch
-	for i := range o.Segments {
-		e.key = record.AppendSegmentKey(e.key[:0], r.p, o.Segments[i].Segment)
-		e.val = record.AppendSegment(e.val[:0], &o.Segments[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Claims {
-		e.key = record.AppendClaimKey(e.key[:0], r.p, o.Claims[i].Seq)
-		e.val = record.AppendClaim(e.val[:0], &o.Claims[i])
-		b.Set(e.key, e.val)
-	}
-	for i := range o.Lists {
-		e.key = record.AppendListKey(e.key[:0], r.p, o.Lists[i].Key)
-		e.val = record.AppendList(e.val[:0], &o.Lists[i])
-		b.Set(e.key, e.val)
-	}
 }

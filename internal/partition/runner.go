@@ -54,6 +54,7 @@ type Runner struct {
 	// From here to broken: the loop's own.
 	m       *queue.Machine
 	out     queue.Output
+	stored  []kind // of out, for encode
 	cache   *cache
 	enc     encoder
 	dec     record.Decoder
@@ -144,6 +145,7 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 
 		listLanes: listLanesMax,
 	}
+	r.stored = r.kinds()
 	r.box.wake = make(chan struct{}, 1)
 	r.watches.init()
 	r.readers.init()

@@ -97,7 +97,7 @@ func (r *Runner) countFinished(t *turn, w *queue.Finished) {
 		o = task.AttemptCanceled
 	}
 	r.addAttempt(t, w.Place.Queue, w.Names.Type, o)
-	every := len(r.out.Finished)/samplesTurnMax + 1
+	every := len(r.out.Finished.Puts)/samplesTurnMax + 1
 	if t.ran++; t.ran%every == 0 {
 		t.stats.Samples = append(t.stats.Samples, Sample{r.m.QueueName(w.Place.Queue), w.Names.Type, true, w.Ended.Sub(w.Started), every})
 	}

@@ -48,8 +48,8 @@ func benchLife(b *testing.B, waiting int) {
 			rb.Outcomes = append(rb.Outcomes, task.Outcome{Token: out.Leased[i].Token})
 		}
 		m.Apply(now/1000+1, fin, &out)
-		if rb.Codes[0] != task.OK || len(out.Finished) != batch {
-			b.Fatalf("finished %d, code %v", len(out.Finished), rb.Codes[0])
+		if rb.Codes[0] != task.OK || len(out.Finished.Puts) != batch {
+			b.Fatalf("finished %d, code %v", len(out.Finished.Puts), rb.Codes[0])
 		}
 	}
 	b.StopTimer()

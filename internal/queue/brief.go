@@ -123,7 +123,7 @@ func (b *briefs) drop(m *Machine, k IdemKey) {
 	e.dropped = true
 	x.left--
 	b.find.del(k.print())
-	m.out.DropBriefs = append(m.out.DropBriefs, IdemDueKey{e.until, e.id.Seq})
+	m.out.Briefs.drop(IdemDueKey{e.until, e.id.Seq})
 	m.dirty = true
 }
 
@@ -199,7 +199,7 @@ func (b *briefs) dropBucket(m *Machine, x *briefBucket) {
 			q.state.IdemBytes -= e.bytes()
 		}
 		if x.left < briefSpanMin {
-			m.out.DropBriefs = append(m.out.DropBriefs, IdemDueKey{e.until, e.id.Seq})
+			m.out.Briefs.drop(IdemDueKey{e.until, e.id.Seq})
 		}
 	}
 	if x.left >= briefSpanMin {

@@ -21,10 +21,10 @@ func (b *bench) tally() *idemTally {
 				t.read++
 			}
 		}
-		t.puts += len(o.Idems)
-		t.drops += len(o.DropIdems)
-		t.briefs += len(o.Briefs)
-		t.dropBriefs += len(o.DropBriefs)
+		t.puts += len(o.Idems.Puts)
+		t.drops += len(o.Idems.Drops)
+		t.briefs += len(o.Briefs.Puts)
+		t.dropBriefs += len(o.Briefs.Drops)
 		t.spans += len(o.BriefSpans)
 	}
 	return t

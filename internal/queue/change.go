@@ -128,13 +128,13 @@ func (m *Machine) changeDead(v task.Verb, id task.ID, a *Loaded) *task.Error {
 	case task.VerbRetry:
 		m.revive(d.Place, d.Flags, Source{Slot: NoSlot, Dead: d.Key}, d.Size, a, task.Dead)
 	case task.VerbDelete:
-		m.out.DropWheres = append(m.out.DropWheres, d.Key.Seq)
+		m.out.Wheres.drop(d.Key.Seq)
 		if d.Flags&FlagLarge != 0 {
 			m.out.DropLarge = append(m.out.DropLarge, d.Place)
 		}
 		m.eventOf(q, step{kind: EventGone, from: task.Dead}, subject{slot: NoSlot, place: d.Place, typ: d.Type, size: int64(d.Size)})
 	}
-	m.out.DropDead = append(m.out.DropDead, d.Key)
+	m.out.Dead.drop(d.Key)
 	m.touch(q)
 	a.Dead = nil
 	return nil
@@ -159,7 +159,7 @@ func (m *Machine) changeFinished(v task.Verb, id task.ID, a *Loaded) *task.Error
 		}
 		m.eventOf(m.numbered[f.Place.Queue], step{kind: EventGone, from: f.State}, subject{slot: NoSlot, place: f.Place, typ: f.Names.Type})
 	}
-	m.out.DropFinished = append(m.out.DropFinished, f.Key)
+	m.out.Finished.drop(f.Key)
 	m.dirty = true
 	a.Finished = nil
 	return nil

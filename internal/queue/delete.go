@@ -58,7 +58,6 @@ func (m *Machine) dropQueue(q *queueOf) {
 		m.emptyLane(l)
 		m.dropLane(l)
 	}
-	m.out.Marks = slices.DeleteFunc(m.out.Marks, func(k Mark) bool { return k.Queue == num })
 	m.out.DropLarge = slices.DeleteFunc(m.out.DropLarge, func(p Place) bool { return p.Queue == num })
 	m.out.PurgeLarge = slices.DeleteFunc(m.out.PurgeLarge, func(g SeqRange) bool { return g.Queue == num })
 	m.sweeper.dropQueue(num)

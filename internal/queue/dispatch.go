@@ -259,19 +259,17 @@ func (m *Machine) putClaim(i Slot, s *session) {
 	x := m.slab.at(i)
 	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
-	m.putClaims.put(&m.out.Claims, c)
+	m.out.Claims.put(c)
 }
 
-// dropClaim takes the claim of a task away, if there is one. One that is put by
-// this very Apply is taken back: deletes come before puts.
+// dropClaim takes the claim of a task away, if there is one.
 func (m *Machine) dropClaim(x *slot) {
 	if x.flags&FlagClaim == 0 {
 		return
 	}
 	x.flags &^= FlagClaim
 	m.dirty = true
-	m.out.DropClaims = append(m.out.DropClaims, x.seq)
-	m.putClaims.takeBack(&m.out.Claims, x.seq)
+	m.out.Claims.drop(x.seq)
 }
 
 // armLease sets the timer of a running task: the end of its unary lease, its
@@ -349,17 +347,12 @@ func (m *Machine) noteDispatched(l *lane) {
 	}
 }
 
+func (l *lane) markKey() MarkKey { return MarkKey{l.queue().state.Queue, l.prio(), l.num} }
+
 // putMark writes the lane's marks.
 func (m *Machine) putMark(l *lane) {
-	mk := Mark{Queue: l.queue().state.Queue, Prio: l.prio(), Lane: l.num, Low: m.lowOf(l), TimedLow: m.timedLowOf(l)}
-	l.marked, l.markedIn = true, uint32(m.batch)
-	for i := range m.out.Marks {
-		if o := &m.out.Marks[i]; o.Queue == mk.Queue && o.Prio == mk.Prio && o.Lane == mk.Lane {
-			*o = mk
-			return
-		}
-	}
-	m.out.Marks = append(m.out.Marks, mk)
+	l.marked = true
+	m.out.Marks.put(Mark{MarkKey: l.markKey(), Low: m.lowOf(l), TimedLow: m.timedLowOf(l)})
 	m.dirty = true
 }
 

@@ -46,7 +46,7 @@ func (m *Machine) enqueueKnown(c *Command) {
 		s, r := &b.Specs[i], &b.Results[i]
 		*r = task.Enqueued{}
 		if q != nil && s.Number != 0 && b.Producer != "" {
-			if p := m.producers.find[producerKey{q.state.Queue, b.Producer}]; p != nil && p.repeat(s.Number, r) {
+			if p := m.producers.find[ProducerKey{q.state.Queue, b.Producer}]; p != nil && p.repeat(s.Number, r) {
 				continue
 			}
 		}
@@ -329,13 +329,10 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 		return
 	}
 	if s.flags&FlagMoved != 0 {
-		m.out.DropWheres = append(m.out.DropWheres, s.seq)
+		m.out.Wheres.drop(s.seq)
 	}
 	if s.flags&FlagExpiry != 0 {
 		m.dropExpiry(ExpiryKey{s.expires, s.seq})
-		if fresh {
-			m.putExpiries.takeBack(&m.out.Expiries, s.seq)
-		}
 	}
 	if s.flags&FlagLarge != 0 {
 		m.out.DropLarge = append(m.out.DropLarge, p)

@@ -35,7 +35,7 @@ func (e *expiry) learn(seq task.Seq) {
 }
 
 func (m *Machine) putExpiry(at task.Time, id task.ID) {
-	m.putExpiries.put(&m.out.Expiries, Expiry{ExpiryKey{at, id.Seq}, id})
+	m.out.Expiries.put(Expiry{ExpiryKey{at, id.Seq}, id})
 	e := &m.expiry
 	if e.asked && (e.born == 0 || at < e.born) {
 		e.born = at
@@ -46,7 +46,7 @@ func (m *Machine) putExpiry(at task.Time, id task.ID) {
 }
 
 func (m *Machine) dropExpiry(k ExpiryKey) {
-	m.out.DropExpiries = append(m.out.DropExpiries, k)
+	m.out.Expiries.drop(k)
 	m.dirty = true
 }
 

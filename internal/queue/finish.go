@@ -109,7 +109,7 @@ func (m *Machine) end(i Slot, e ending) {
 			size += int64(x.size)
 		}
 		f.Key = m.history.add(m, q.state.Config.Retention, x.seq, size)
-		m.out.Finished = append(m.out.Finished, f)
+		m.out.Finished.put(f)
 	}
 	m.event(q, step{EventEnded, from, e.state, x.class}, x)
 	m.forget(i)
@@ -274,6 +274,7 @@ func (m *Machine) putTimed(l *lane, i Slot, t Timed, s step, size int64) {
 	}
 	x.putBatch, x.putIndex = uint32(m.batch), uint32(len(m.out.Timed))
 	m.out.Timed = append(m.out.Timed, t)
+	m.out.Wheres.put(Where{Seq: x.seq, Place: t.Place})
 	m.dirty = true
 	m.touch(l.queue())
 	s.to = task.Scheduled
@@ -305,10 +306,8 @@ func (m *Machine) die(i Slot, reason string, a *task.Attempt) {
 	x.flags &^= FlagLarge // the chunks stay with the dead letter
 	m.dropRecord(x, false)
 	d.Flags |= large
-	if n := len(m.out.DropWheres); n > 0 && m.out.DropWheres[n-1] == x.seq {
-		m.out.DropWheres = m.out.DropWheres[:n-1] // the where entry is put anew
-	}
-	m.out.Dead = append(m.out.Dead, d)
+	m.out.Dead.put(d)
+	m.out.Wheres.put(Where{Seq: x.seq, Dead: d.Key})
 	m.event(q, step{EventEnded, from, task.Dead, x.class}, x)
 	m.forget(i)
 }

@@ -100,7 +100,7 @@ func (h *history) put(m *Machine) {
 		if s.Closed == 0 && (s == fattest || h.full(m, s) || s.Opened.Add(segmentAge) <= m.now) {
 			h.close(m, s)
 		}
-		m.out.Segments = append(m.out.Segments, *s)
+		m.out.Segments.put(*s)
 		m.dirty = true
 	}
 	clear(h.dirty)
@@ -148,7 +148,7 @@ func (h *history) drop(m *Machine) {
 	for _, s := range h.closed {
 		if _, fresh := h.dirt[s.Segment]; !fresh && (s.Closed.Add(s.Retention) <= m.now || h.bytes > m.cfg.HistoryBytes) {
 			h.bytes -= s.Bytes
-			m.out.DropSegments = append(m.out.DropSegments, s.Segment)
+			m.out.Segments.drop(s.Segment)
 			m.dirty = true
 			continue
 		}

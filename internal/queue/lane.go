@@ -69,7 +69,6 @@ type lane struct {
 	period         uint32 // in which a worker took from it last
 	sinceMark      int32  // dispatches since its marks were written
 	lowPos         int32  // in Machine.low + 1
-	markedIn       uint32 // Apply that put a mark of it last
 
 	calendar bool  // its tasks are timed by the wall clock (clock.go)
 	gate     uint8 // that it is parked at, + 1
@@ -487,20 +486,17 @@ func (m *Machine) fade(l *lane) {
 // dropLanes lets go of lanes without tasks: at each tick, so that one that is
 // refilled at once need not be made anew, or before they become many.
 func (m *Machine) dropLanes() {
-	later := m.fading[:0]
 	for _, l := range m.fading {
 		switch {
 		case l.gone: // with its queue
 		case !l.isEmpty():
 			l.fading = false
-		case l.markedIn == uint32(m.batch): // the mark that this very Apply puts can't be dropped by it
-			later = append(later, l)
 		default:
 			m.dropLane(l)
 		}
 	}
-	clear(m.fading[len(later):])
-	m.fading = later
+	clear(m.fading)
+	m.fading = m.fading[:0]
 	if cap(m.fading) > 4*fadingMax {
 		m.fading = nil
 	}
@@ -509,7 +505,7 @@ func (m *Machine) dropLanes() {
 func (m *Machine) dropLane(l *lane) {
 	q := l.queue()
 	if l.marked {
-		m.out.DropMarks = append(m.out.DropMarks, Mark{Queue: q.state.Queue, Prio: l.prio(), Lane: l.num})
+		m.out.Marks.drop(l.markKey())
 		m.cover(l)
 		m.dirty = true
 	}

@@ -64,5 +64,6 @@ const (
 	segmentAge          = task.Hour               // or at this age
 	retentionsMax       = 16                      // different retentions at once; more share the longest
 	historyBytes        = 2 << 30
+	changesKeepMax      = 4_096 // keys of one kind named by one Apply leave no more memory than so many
 	idemBytes           = 256 << 20
 )

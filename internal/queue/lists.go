@@ -153,14 +153,16 @@ func (m *Machine) putLists() {
 	}
 	ls.open = 0
 	if m.dirty && len(ls.gone) > 0 {
-		m.out.DropLists = append(m.out.DropLists, ls.gone...)
+		for _, k := range ls.gone {
+			m.out.Lists.drop(k)
+		}
 		ls.gone = ls.gone[:0]
 	}
 }
 
 func (m *Machine) putList(no listNo, tasks []Dispatched) {
 	l := &m.lists.all[no-1]
-	m.out.Lists = append(m.out.Lists, List{Key: l.key, Epoch: l.epoch, Nonce: l.nonce, At: m.now, Tasks: tasks})
+	m.out.Lists.put(List{Key: l.key, Epoch: l.epoch, Nonce: l.nonce, At: m.now, Tasks: tasks})
 	m.dirty = true
 }
 

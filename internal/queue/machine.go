@@ -57,7 +57,7 @@ type Machine struct {
 	reading   int // Wants that are not answered
 
 	stopped    task.Time // when the owner itself was last stopped for a while
-	lostMarks  []Mark    // of lanes that are gone: dropped by the first Apply
+	lostMarks  []MarkKey // of lanes that are gone: dropped by the first Apply
 	unservedAt [2]int    // where the look for types that no worker serves goes on: queue, type
 	idleAt     int       // where that for idle queues does
 
@@ -75,11 +75,6 @@ type Machine struct {
 	lists     lists
 	expiry    expiry
 	sweeper   sweeper
-
-	// What this Apply puts, by key.
-	putClaims   puts[task.Seq, Claim]
-	putExpiries puts[task.Seq, Expiry]
-	putSessions puts[string, SessionState]
 
 	subject subject // of the event that is under way
 
@@ -106,10 +101,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
 		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[SessionNo]struct{}{}, loads: map[uint32]*load{},
 		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[QueueNum]*queueOf{},
-		unary:       newUnary(),
-		putClaims:   newPuts(func(c *Claim) task.Seq { return c.Seq }),
-		putExpiries: newPuts(func(x *Expiry) task.Seq { return x.Key.Seq }),
-		putSessions: newPuts(func(s *SessionState) string { return s.Session }),
+		unary: newUnary(),
 	}
 	m.timers, m.calendar = newTimers(&m.slab), newTimers(&m.slab)
 	m.now = snap.Meta.Now
@@ -138,10 +130,10 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	m.tell(now, m.meta.Offset)
 	m.measure()
 	out.Batch, out.Now = m.batch, m.now
-	if m.lostMarks != nil {
-		out.DropMarks = append(out.DropMarks, m.lostMarks...)
-		m.lostMarks = nil
+	for _, k := range m.lostMarks {
+		out.Marks.drop(k)
 	}
+	m.lostMarks = nil
 	for i := range cmds {
 		switch cmds[i].Op {
 		case OpClock:
@@ -233,7 +225,6 @@ func (m *Machine) finishApply() {
 		m.dirty = true
 	}
 	m.dirtyList = m.dirtyList[:0]
-	m.putWheres()
 	if len(m.fading) >= fadingMax {
 		m.dropLanes()
 	}
@@ -250,9 +241,6 @@ func (m *Machine) finishApply() {
 	clear(m.gotTask)
 	clear(m.expiry.told)
 	clear(m.gotTold)
-	m.putClaims.forget()
-	m.putExpiries.forget()
-	m.putSessions.forget()
 	m.out = nil
 }
 
@@ -355,18 +343,4 @@ func (s *slot) placeIn(l *lane) Place {
 
 func (m *Machine) idOf(p Place) task.ID {
 	return task.ID{Partition: m.cfg.Partition, Class: p.Class, Priority: p.Prio, Queue: uint32(p.Queue), Lane: uint32(p.Lane), Seq: p.Seq, Due: p.Due}
-}
-
-// putWheres tells where moved tasks are now: each put of a timed record or a dead
-// letter moves one.
-func (m *Machine) putWheres() {
-	out := m.out
-	for i := range out.Timed {
-		if t := &out.Timed[i]; t.Place.Queue != Void {
-			out.Wheres = append(out.Wheres, Where{Seq: t.Place.Seq, Place: t.Place})
-		}
-	}
-	for i := range out.Dead {
-		out.Wheres = append(out.Wheres, Where{Seq: out.Dead[i].Key.Seq, Dead: out.Dead[i].Key})
-	}
 }

@@ -11,49 +11,34 @@ type Output struct {
 	Now      task.Time
 	Deadline task.Time // tick no later than this; 0 = no need
 
-	// Deletes.
-	DropBirths    []Place
-	DropTimed     []Place
-	DropDead      []DeadKey
-	DropFinished  []FinishedKey
-	DropWheres    []task.Seq
-	DropExpiries  []ExpiryKey
-	DropIdems     []IdemKey
-	DropIdemDues  []IdemDueKey
-	DropBriefs    []IdemDueKey
-	BriefSpans    []BriefSpan
-	DropClaims    []task.Seq
-	DropLists     []ListKey
-	DropSegments  []uint32
-	DropProducers []ProducerState
-	DropSessions  []string
-	DropMarks     []Mark
-	DropLarge     []Place // chunks of large payloads, by place of birth
-	Purges        []Range
-	Covers        []Range    // of lanes that are gone: nothing is left there
-	PurgeLarge    []SeqRange // whose chunks of large payloads all go
-	PurgeDead     []QueueNum // queues whose dead letters of earlier batches all go
-	DropQueues    []DropQueue
-
-	// Puts.
-	Births    []Birth
-	Timed     []Timed
-	Dead      []DeadLetter
-	Finished  []Finished
-	Wheres    []Where
-	Expiries  []Expiry
-	Idems     []Idem
-	IdemDues  []IdemDue
-	Briefs    []Idem // idempotency entries that stand by the time they end, and in no index
-	Claims    []Claim
-	Lists     []List
-	Queues    []QueueState
-	Marks     []Mark
-	Segments  []Segment
-	Producers []ProducerState
-	Sessions  []SessionState
-	Meta      Meta
-	MetaSet   bool
+	// To be stored, kind by kind.
+	Meta       Meta
+	MetaSet    bool
+	Queues     []QueueState
+	DropQueues []DropQueue
+	Marks      Changes[MarkKey, Mark]
+	Births     []Birth
+	DropBirths []Place
+	Timed      []Timed
+	DropTimed  []Place
+	DropLarge  []Place    // chunks of large payloads, by place of birth
+	PurgeLarge []SeqRange // whose chunks of large payloads all go
+	Purges     []Range
+	Covers     []Range // of lanes that are gone: nothing is left there
+	Expiries   Changes[ExpiryKey, Expiry]
+	Wheres     Changes[task.Seq, Where]
+	Idems      Changes[IdemKey, Idem]
+	IdemDues   Changes[IdemDueKey, IdemDue]
+	Briefs     Changes[IdemDueKey, Idem] // idempotency entries that stand by the time they end, and in no index
+	BriefSpans []BriefSpan               // they all go
+	Producers  Changes[ProducerKey, ProducerState]
+	Sessions   Changes[string, SessionState]
+	Dead       Changes[DeadKey, DeadLetter]
+	PurgeDead  []QueueNum // queues whose dead letters of earlier batches all go
+	Finished   Changes[FinishedKey, Finished]
+	Segments   Changes[uint32, Segment]
+	Claims     Changes[task.Seq, Claim]
+	Lists      Changes[ListKey, List]
 
 	// To be shown once durable.
 	Leased  []Leased
@@ -72,24 +57,53 @@ type Output struct {
 	Taken []Slot
 }
 
+// stored counts what o changes in the store beside the meta record, and forgets it
+// if asked to. Each kind has its one line here: Changes, with what names a record, or
+// a plain list, where what each task does may cost no look into a map. Births and
+// timed records know where their put stands (slot.putIndex).
+func (o *Output) stored(forget bool) int {
+	n := 0
+	n += plain(&o.Queues, forget)
+	n += plain(&o.DropQueues, forget)
+	n += putAgain(&o.Marks, forget, func(k *Mark) MarkKey { return k.MarkKey })
+	n += plain(&o.Births, forget)
+	n += plain(&o.DropBirths, forget)
+	n += plain(&o.Timed, forget)
+	n += plain(&o.DropTimed, forget)
+	n += plain(&o.DropLarge, forget)
+	n += plain(&o.PurgeLarge, forget)
+	n += plain(&o.Purges, forget)
+	n += plain(&o.Covers, forget)
+	n += putAgain(&o.Expiries, forget, func(x *Expiry) ExpiryKey { return x.Key })
+	n += putAgain(&o.Wheres, forget, func(w *Where) task.Seq { return w.Seq })
+	n += putOnce(&o.Idems, forget, func(e *Idem) IdemKey { return e.Key })
+	n += putOnce(&o.IdemDues, forget, func(x *IdemDue) IdemDueKey { return x.Key })
+	n += putOnce(&o.Briefs, forget, (*Idem).dueKey)
+	n += plain(&o.BriefSpans, forget)
+	n += putOnce(&o.Producers, forget, func(p *ProducerState) ProducerKey { return p.ProducerKey })
+	n += putAgain(&o.Sessions, forget, func(s *SessionState) string { return s.Session })
+	n += putOnce(&o.Dead, forget, func(d *DeadLetter) DeadKey { return d.Key })
+	n += plain(&o.PurgeDead, forget)
+	n += putOnce(&o.Finished, forget, func(f *Finished) FinishedKey { return f.Key })
+	n += putOnce(&o.Segments, forget, func(s *Segment) uint32 { return s.Segment })
+	n += putAgain(&o.Claims, forget, func(c *Claim) task.Seq { return c.Seq })
+	n += putOnce(&o.Lists, forget, func(l *List) ListKey { return l.Key })
+	return n
+}
+
 // Durable says whether there is anything to commit.
 func (o *Output) Durable() bool { return o.MetaSet }
 
+// Changed is how many records o puts and drops beside the meta record. If there are
+// any, that is put too.
+func (o *Output) Changed() int { return o.stored(false) }
+
 // Reset empties o and keeps its memory.
 func (o *Output) Reset() {
-	*o = Output{
-		DropBirths: o.DropBirths[:0], DropTimed: o.DropTimed[:0], DropDead: o.DropDead[:0], DropFinished: o.DropFinished[:0],
-		DropWheres: o.DropWheres[:0], DropExpiries: o.DropExpiries[:0], DropIdems: o.DropIdems[:0], DropIdemDues: o.DropIdemDues[:0],
-		DropBriefs: o.DropBriefs[:0], BriefSpans: o.BriefSpans[:0], DropClaims: o.DropClaims[:0], DropLists: o.DropLists[:0],
-		DropSegments: o.DropSegments[:0], DropProducers: o.DropProducers[:0], DropSessions: o.DropSessions[:0], DropMarks: o.DropMarks[:0],
-		DropLarge: o.DropLarge[:0], Purges: o.Purges[:0], Covers: o.Covers[:0], PurgeLarge: o.PurgeLarge[:0], PurgeDead: o.PurgeDead[:0],
-		DropQueues: o.DropQueues[:0],
-		Births:     o.Births[:0], Timed: o.Timed[:0], Dead: o.Dead[:0], Finished: o.Finished[:0], Wheres: o.Wheres[:0],
-		Expiries: o.Expiries[:0], Idems: o.Idems[:0], IdemDues: o.IdemDues[:0], Briefs: o.Briefs[:0], Claims: o.Claims[:0], Lists: o.Lists[:0], Queues: o.Queues[:0], Marks: o.Marks[:0],
-		Segments: o.Segments[:0], Producers: o.Producers[:0], Sessions: o.Sessions[:0],
-		Leased: o.Leased[:0], Ended: o.Ended[:0], Revoked: o.Revoked[:0], Lapsed: o.Lapsed[:0], Events: o.Events[:0],
-		Wants: o.Wants[:0], Deferred: o.Deferred[:0], Taken: o.Taken[:0],
-	}
+	o.stored(true)
+	o.Batch, o.Now, o.Deadline, o.Meta, o.MetaSet = 0, 0, 0, Meta{}, false
+	o.Leased, o.Ended, o.Revoked, o.Lapsed, o.Events = o.Leased[:0], o.Ended[:0], o.Revoked[:0], o.Lapsed[:0], o.Events[:0]
+	o.Wants, o.Deferred, o.Taken = o.Wants[:0], o.Deferred[:0], o.Taken[:0]
 }
 
 // Birth puts a new task's record at its birth key; a class of ClassTimed means
@@ -297,12 +311,17 @@ type DropQueue struct {
 	Payloads  bool
 }
 
+// MarkKey names a lane's low-water marks.
+type MarkKey struct {
+	Queue QueueNum
+	Prio  uint8
+	Lane  LaneNum
+}
+
 // Mark is a lane's low-water marks: nothing live below them, and nothing is ever
 // written below them.
 type Mark struct {
-	Queue    QueueNum
-	Prio     uint8
-	Lane     LaneNum
+	MarkKey
 	Low      task.Seq
 	TimedLow task.Time
 }
@@ -327,14 +346,19 @@ type NumberRange struct {
 	ID    task.ID
 }
 
+// ProducerKey names a producer session in one queue.
+type ProducerKey struct {
+	Queue    QueueNum
+	Producer string
+}
+
 // ProducerState is a producer session in one queue: the numbers it may repeat.
 type ProducerState struct {
-	Producer string
-	Queue    QueueNum
-	Below    uint64 // numbers below are answered and never repeated
-	Seen     task.Time
-	Ranges   []NumberRange
-	Evicted  bool // it gave way to newer ones: only its name is left
+	ProducerKey
+	Below   uint64 // numbers below are answered and never repeated
+	Seen    task.Time
+	Ranges  []NumberRange
+	Evicted bool // it gave way to newer ones: only its name is left
 }
 
 // SessionState is an open worker session that outlives its connection.

@@ -16,17 +16,12 @@ import (
 // the client that wants another if it has many, else of all. One that goes before its time
 // leaves its name, so that it is never taken for new.
 type producers struct {
-	find    map[producerKey]*producer
+	find    map[ProducerKey]*producer
 	seen    ring // sessions, the one not heard of for longest first
 	evicted ring // what is left of those that went before their time, the first one first
 	clients map[string]*ring
 	dirty   []*producer
 	gone    int64 // evicted since this owner began
-}
-
-type producerKey struct {
-	queue QueueNum
-	name  string
 }
 
 type producer struct {
@@ -49,7 +44,7 @@ func clientOf(producer string) string {
 // init takes over what an earlier owner knew. Nobody could be heard since, and how
 // long that was the wall clock may tell wrongly: each session has its time anew.
 func (ps *producers) init(states []ProducerState, now task.Time) {
-	ps.find, ps.clients = map[producerKey]*producer{}, map[string]*ring{}
+	ps.find, ps.clients = map[ProducerKey]*producer{}, map[string]*ring{}
 	ps.seen.of = func(p *producer) *links { return &p.all }
 	ps.evicted.of = ps.seen.of
 	states = slices.Clone(states)
@@ -62,7 +57,7 @@ func (ps *producers) init(states []ProducerState, now task.Time) {
 
 func (ps *producers) add(st ProducerState) *producer {
 	p := &producer{state: st}
-	ps.find[producerKey{st.Queue, st.Producer}] = p
+	ps.find[st.ProducerKey] = p
 	if st.Evicted {
 		ps.evicted.push(p)
 		return p
@@ -121,7 +116,7 @@ func (ps *producers) evict(m *Machine, p *producer) {
 		ps.drop(m, ps.evicted.first)
 	}
 	ps.remove(p)
-	p.state = ProducerState{Producer: p.state.Producer, Queue: p.state.Queue, Seen: m.now, Evicted: true}
+	p.state = ProducerState{ProducerKey: p.state.ProducerKey, Seen: m.now, Evicted: true}
 	p.loose = nil
 	ps.evicted.push(p)
 	ps.gone++
@@ -132,11 +127,11 @@ func (ps *producers) evict(m *Machine, p *producer) {
 // drop forgets p for good.
 func (ps *producers) drop(m *Machine, p *producer) {
 	ps.remove(p)
-	delete(ps.find, producerKey{p.state.Queue, p.state.Producer})
+	delete(ps.find, p.state.ProducerKey)
 	if p.dirty { // it is not put
 		ps.dirty = slices.DeleteFunc(ps.dirty, func(x *producer) bool { return x == p })
 	}
-	m.out.DropProducers = append(m.out.DropProducers, p.state)
+	m.out.Producers.drop(p.state.ProducerKey)
 	m.dirty = true
 }
 
@@ -147,13 +142,14 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 	if len(b.Producer) > 64 {
 		return nil, task.Errorf(task.Invalid, "a producer session's name has %d bytes, the most is 64", len(b.Producer))
 	}
-	p := ps.find[producerKey{q.state.Queue, b.Producer}]
+	key := ProducerKey{q.state.Queue, b.Producer}
+	p := ps.find[key]
 	if p == nil && b.AckBelow > 1 && !b.Wide || p != nil && p.state.Evicted {
 		return nil, errProducerGone
 	}
 	if p == nil {
 		ps.makeRoom(m, b.Producer)
-		p = ps.add(ProducerState{Producer: b.Producer, Queue: q.state.Queue})
+		p = ps.add(ProducerState{ProducerKey: key})
 	}
 	ps.heard(m, p)
 	st := &p.state
@@ -265,7 +261,7 @@ func (ps *producers) put(m *Machine) {
 	for _, p := range ps.dirty {
 		p.dirty = false
 		p.merge()
-		m.out.Producers = append(m.out.Producers, p.state)
+		m.out.Producers.put(p.state)
 	}
 	ps.dirty = ps.dirty[:0]
 }
@@ -320,7 +316,7 @@ func (r *ring) remove(p *producer) {
 func (ps *producers) dropQueue(queue QueueNum) bool {
 	gone := false
 	for k, p := range ps.find {
-		if k.queue == queue {
+		if k.Queue == queue {
 			ps.remove(p)
 			delete(ps.find, k)
 			gone = true

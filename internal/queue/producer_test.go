@@ -25,10 +25,10 @@ func TestProducersGiveWay(t *testing.T) {
 	states := map[string]queue.ProducerState{}
 	ask := func(now task.Time, producer string, n, below uint64) (task.Enqueued, *task.Error) {
 		r, err := number(m, &out, now, producer, n, below)
-		for _, p := range out.DropProducers {
+		for _, p := range out.Producers.Drops {
 			delete(states, p.Producer)
 		}
-		for _, p := range out.Producers {
+		for _, p := range out.Producers.Puts {
 			states[p.Producer] = p
 		}
 		return r, err
@@ -84,8 +84,8 @@ func TestProducersGiveWay(t *testing.T) {
 	check(queue.New(queue.Config{Epoch: 2}, snap, room+3))
 
 	m.Apply(room+4+task.Time(task.ProducerIdleMax), []queue.Command{{Op: queue.OpTick}}, &out)
-	if i := m.Info(); i.Producers != 0 || len(out.DropProducers) < room {
-		t.Errorf("%d sessions outlive their time, %d were dropped", i.Producers, len(out.DropProducers))
+	if i := m.Info(); i.Producers != 0 || len(out.Producers.Drops) < room {
+		t.Errorf("%d sessions outlive their time, %d were dropped", i.Producers, len(out.Producers.Drops))
 	}
 }
 

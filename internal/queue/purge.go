@@ -60,10 +60,10 @@ func (m *Machine) unlearn(q *queueOf) {
 func (m *Machine) purgeDead(q *queueOf) int64 {
 	gone, left := q.state.Dead, int64(0)
 	var bytes int64
-	for i := range m.out.Dead {
-		if m.out.Dead[i].Key.Queue == q.state.Queue { // put in this very Apply: stays
+	for i := range m.out.Dead.Puts {
+		if d := &m.out.Dead.Puts[i]; d.Key.Queue == q.state.Queue { // put in this very Apply: stays
 			left++
-			bytes += int64(m.out.Dead[i].Size)
+			bytes += int64(d.Size)
 		}
 	}
 	if gone > left {

@@ -134,7 +134,7 @@ func (m *Machine) loadQueues(snap *Snapshot) {
 	for _, mk := range snap.Marks {
 		l := found[place{mk.Queue, mk.Prio, mk.Lane}]
 		if l == nil {
-			m.lostMarks = append(m.lostMarks, mk) // of a lane that has no tasks any more
+			m.lostMarks = append(m.lostMarks, mk.MarkKey) // of a lane that has no tasks any more
 			continue
 		}
 		l.marked = true

@@ -262,10 +262,12 @@ func (m *Machine) firstWork() {
 	for _, a := range r.order {
 		if a.put {
 			m.dirty = true
-			m.putSessions.put(&m.out.Sessions, a.state)
+			m.out.Sessions.put(a.state)
 		}
 	}
-	m.out.DropClaims = append(m.out.DropClaims, r.over...)
+	for _, seq := range r.over {
+		m.out.Claims.drop(seq)
+	}
 	r.over = nil
 	m.dropEmptyLists()
 	m.lapseAway() // those that can't be back
@@ -281,7 +283,7 @@ func (r *restart) giveTime(m *Machine, d task.Millis) {
 		a.state.AwayUntil = a.state.AwayUntil.Add(d)
 		if a.recorded {
 			m.dirty = true
-			m.putSessions.put(&m.out.Sessions, a.state)
+			m.out.Sessions.put(a.state)
 		}
 	}
 	if r.next != 0 {

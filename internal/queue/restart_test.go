@@ -86,7 +86,7 @@ func TestOutcomeAfterARestartKnowsItsStart(t *testing.T) {
 	if err := b.Once(queue.Command{Op: queue.OpReport, Report: r}); err != nil || r.Codes[0] != task.OK {
 		t.Fatal(err, r.Codes)
 	}
-	if f := b.Out.Finished; len(f) != 1 || f[0].Started != begun {
+	if f := b.Out.Finished.Puts; len(f) != 1 || f[0].Started != begun {
 		t.Fatalf("got %+v, want it to have run since %d", f, begun)
 	}
 }

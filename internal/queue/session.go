@@ -93,7 +93,7 @@ func (m *Machine) open(o *Open) {
 	m.countServing(s, 1)
 	if s.opts.Remote {
 		m.dirty = true
-		m.putSessions.put(&m.out.Sessions, SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
+		m.out.Sessions.put(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
 	}
 	m.resume(s, o)
 }
@@ -266,11 +266,10 @@ func (m *Machine) endSession(s *session) {
 	}
 }
 
-// dropSession takes the session's record away, or back if this very Apply puts it.
+// dropSession takes the session's record away.
 func (m *Machine) dropSession(id string) {
 	m.dirty = true
-	m.out.DropSessions = append(m.out.DropSessions, id)
-	m.putSessions.takeBack(&m.out.Sessions, id)
+	m.out.Sessions.drop(id)
 }
 
 // lapseSessions ends sessions that have not been heard of for their TTL. The

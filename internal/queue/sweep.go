@@ -92,7 +92,7 @@ func (m *Machine) swept(a *Loaded) {
 		}
 		m.dirty = true
 		if a.Want.What == WantSweepWheres {
-			m.out.DropWheres = append(m.out.DropWheres, p.Seq)
+			m.out.Wheres.drop(p.Seq)
 		} else {
 			m.out.DropLarge = append(m.out.DropLarge, *p)
 		}

@@ -90,7 +90,7 @@ func (d *idems) put(m *Machine) {
 		d.unbrief(m, n)
 		if n.was == nil && n.is != nil && d.brief.takes(m, n.is) {
 			d.brief.add(n.is)
-			m.out.Briefs = append(m.out.Briefs, *n.is)
+			m.out.Briefs.put(*n.is)
 			continue
 		}
 		d.due.put(m, n)
@@ -99,9 +99,9 @@ func (d *idems) put(m *Machine) {
 		}
 		switch {
 		case n.is != nil:
-			m.out.Idems = append(m.out.Idems, *n.is)
+			m.out.Idems.put(*n.is)
 		case n.was != nil:
-			m.out.DropIdems = append(m.out.DropIdems, n.was.Key)
+			m.out.Idems.drop(n.was.Key)
 		}
 	}
 	clear(d.changed)

@@ -37,10 +37,10 @@ func (d *idemDues) put(m *Machine, n *idemNow) {
 	case n.was != nil && n.is != nil && n.was.dueKey() == n.is.dueKey():
 		return
 	case n.was != nil:
-		m.out.DropIdemDues = append(m.out.DropIdemDues, n.was.dueKey())
+		m.out.IdemDues.drop(n.was.dueKey())
 	}
 	if e := n.is; e != nil {
-		m.out.IdemDues = append(m.out.IdemDues, IdemDue{Key: e.dueKey(), Idem: e.Key, ID: e.ID, NameBytes: len(e.Name)})
+		m.out.IdemDues.put(IdemDue{Key: e.dueKey(), Idem: e.Key, ID: e.ID, NameBytes: len(e.Name)})
 		if d.asked && (d.born == 0 || e.Due < d.born) {
 			d.born = e.Due
 		}
@@ -133,13 +133,13 @@ func (m *Machine) idemsLive(a *Loaded) {
 func (m *Machine) endIdem(x *IdemDue) {
 	q := m.numbered[x.Idem.Queue]
 	if q == nil {
-		m.out.DropIdemDues = append(m.out.DropIdemDues, x.Key)
+		m.out.IdemDues.drop(x.Key)
 		m.dirty = true
 		return
 	}
 	if len(m.gotTask) == 0 && m.idems.got[x.Idem] == nil { // no command of this Apply has been told of it
-		m.out.DropIdems = append(m.out.DropIdems, x.Idem)
-		m.out.DropIdemDues = append(m.out.DropIdemDues, x.Key)
+		m.out.Idems.drop(x.Idem)
+		m.out.IdemDues.drop(x.Key)
 		q.state.IdemBytes -= int64(idemOverhead + x.NameBytes)
 		q.idemBytes -= int64(idemOverhead + x.NameBytes)
 		m.touch(q)

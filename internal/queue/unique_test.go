@@ -172,7 +172,7 @@ func (s *dueStore) apply(m *queue.Machine, now task.Time, out *queue.Output, c q
 
 func (s *dueStore) commit(o *queue.Output) {
 	gone := map[queue.IdemDueKey]bool{}
-	for _, k := range o.DropIdemDues {
+	for _, k := range o.IdemDues.Drops {
 		gone[k] = true
 	}
 	left := s.dues[:0]
@@ -181,5 +181,5 @@ func (s *dueStore) commit(o *queue.Output) {
 			left = append(left, x)
 		}
 	}
-	s.dues = append(left, o.IdemDues...)
+	s.dues = append(left, o.IdemDues.Puts...)
 }

@@ -151,8 +151,8 @@ func AppendQueueKey(b []byte, p uint16, queueNum queue.QueueNum) []byte {
 }
 
 // AppendMarkKey appends the key of a lane's marks.
-func AppendMarkKey(b []byte, p uint16, m *queue.Mark) []byte {
-	return AppendLanePrefix(b, p, ClassMark, m.Queue, m.Prio, m.Lane)
+func AppendMarkKey(b []byte, p uint16, k queue.MarkKey) []byte {
+	return AppendLanePrefix(b, p, ClassMark, k.Queue, k.Prio, k.Lane)
 }
 
 // LiveClass is the class of the keys under which tasks of c stand.
@@ -220,8 +220,8 @@ func AppendBriefKey(b []byte, p uint16, k queue.IdemDueKey) []byte {
 }
 
 // AppendProducerKey appends the key of a producer session's state in one queue.
-func AppendProducerKey(b []byte, p uint16, queueNum queue.QueueNum, producer string) []byte {
-	return append(AppendQueuePrefix(b, p, ClassProducer, queueNum), producer...)
+func AppendProducerKey(b []byte, p uint16, k queue.ProducerKey) []byte {
+	return append(AppendQueuePrefix(b, p, ClassProducer, k.Queue), k.Producer...)
 }
 
 // AppendSessionKey appends the key of a worker session.
@@ -320,11 +320,11 @@ func ParseQueueKey(key []byte) (queueNum queue.QueueNum, err error) {
 }
 
 // ParseMarkKey reads the key of a lane's marks.
-func ParseMarkKey(key []byte) (queueNum queue.QueueNum, prio uint8, lane queue.LaneNum, err error) {
+func ParseMarkKey(key []byte) (queue.MarkKey, error) {
 	if !isKey(key, ClassMark, 9) || key[headLen+4] > task.PriorityMax {
-		return 0, 0, 0, badKey(ClassMark, key)
+		return queue.MarkKey{}, badKey(ClassMark, key)
 	}
-	return queueIn(key), task.PriorityMax - key[headLen+4], queue.LaneNum(binary.BigEndian.Uint32(key[headLen+5:])), nil
+	return queue.MarkKey{Queue: queueIn(key), Prio: task.PriorityMax - key[headLen+4], Lane: queue.LaneNum(binary.BigEndian.Uint32(key[headLen+5:]))}, nil
 }
 
 // ParseExpiryKey reads the key of an entry of the expiry index.
@@ -374,11 +374,11 @@ func ParseIdemDueKey(key []byte) (queue.IdemDueKey, error) {
 }
 
 // ParseProducerKey reads the key of a producer session's state.
-func ParseProducerKey(key []byte) (queueNum queue.QueueNum, producer string, err error) {
+func ParseProducerKey(key []byte) (queue.ProducerKey, error) {
 	if len(key) < headLen+4 || Class(key[2]) != ClassProducer {
-		return 0, "", badKey(ClassProducer, key)
+		return queue.ProducerKey{}, badKey(ClassProducer, key)
 	}
-	return queueIn(key), string(key[headLen+4:]), nil
+	return queue.ProducerKey{Queue: queueIn(key), Producer: string(key[headLen+4:])}, nil
 }
 
 // ParseSessionKey reads the key of a worker session.

@@ -90,8 +90,8 @@ func FuzzKeys(f *testing.F) {
 			n, e := ParseQueueKey(key)
 			again, err = AppendQueueKey(nil, p, n), e
 		case ClassMark:
-			n, prio, lane, e := ParseMarkKey(key)
-			again, err = AppendMarkKey(nil, p, &queue.Mark{Queue: n, Prio: prio, Lane: lane}), e
+			k, e := ParseMarkKey(key)
+			again, err = AppendMarkKey(nil, p, k), e
 		case ClassBirth, ClassTimed, ClassCalendar:
 			pl, e := ParsePlaceKey(key)
 			again, err = AppendPlaceKey(nil, p, pl), e
@@ -111,8 +111,8 @@ func FuzzKeys(f *testing.F) {
 			k, e := ParseIdemDueKey(key)
 			again, err = AppendIdemDueKey(nil, p, k), e
 		case ClassProducer:
-			n, name, e := ParseProducerKey(key)
-			again, err = AppendProducerKey(nil, p, n, name), e
+			k, e := ParseProducerKey(key)
+			again, err = AppendProducerKey(nil, p, k), e
 		case ClassSession:
 			name, e := ParseSessionKey(key)
 			again, err = AppendSessionKey(nil, p, name), e
@@ -170,7 +170,7 @@ func TestSplitRank(t *testing.T) {
 	if _, rank, _ := SplitRank(AppendPlaceKey(nil, 2, pl)); !bytes.Equal(rank, AppendSeqRank(nil, pl.Seq)) {
 		t.Errorf("rank %x is not of its sequence", rank)
 	}
-	m := queue.Mark{Queue: 7, Prio: 3, Lane: 5, Low: 9, TimedLow: 1 << 40}
+	m := queue.Mark{MarkKey: queue.MarkKey{Queue: 7, Prio: 3, Lane: 5}, Low: 9, TimedLow: 1 << 40}
 	if low := AppendLowKey(nil, 2, ClassBirth, &m); !bytes.Equal(low, AppendPlaceKey(nil, 2, pl)) {
 		t.Errorf("low key of births %x", low)
 	}

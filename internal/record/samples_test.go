@@ -155,9 +155,10 @@ func indexSamples() []sample {
 
 func stateSamples() []sample {
 	q := queueFull()
-	mark := queue.Mark{Queue: 2, Prio: 9, Lane: 9, Low: seq, TimedLow: now}
+	mark := queue.Mark{MarkKey: queue.MarkKey{Queue: 2, Prio: 9, Lane: 9}, Low: seq, TimedLow: now}
 	segment := queue.Segment{Segment: 6, Retention: task.Day, Low: seq, High: seq + 5, Count: 6, Bytes: 600, Opened: now, Closed: now + 1}
-	producer := queue.ProducerState{Producer: "p-1", Queue: 2, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
+	evicted := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-2"}, Seen: now, Evicted: true}
+	producer := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-1"}, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
 	return []sample{
 		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Offset: -7_200_000, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300, Sweep: true})},
@@ -166,11 +167,11 @@ func stateSamples() []sample {
 		{"queue-widened", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "hot", Sweep: true, Config: task.QueueConfig{Width: 4},
 			Earlier: []task.EarlierWidth{{Width: 8, Until: now}, {Width: 1, Until: now - 60_000}}})},
 		{"queue-used", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Enqueued: 7, Used: now, Set: true})},
-		{"mark", AppendMarkKey(nil, part, &mark), AppendMark(nil, &mark)},
+		{"mark", AppendMarkKey(nil, part, mark.MarkKey), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
-		{"producer", AppendProducerKey(nil, part, 2, "p-1"), AppendProducer(nil, &producer)},
+		{"producer", AppendProducerKey(nil, part, producer.ProducerKey), AppendProducer(nil, &producer)},
 		{"session-away", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000, AwayUntil: now + 5000})},
-		{"producer-evicted", AppendProducerKey(nil, part, 2, "p-2"), AppendProducer(nil, &queue.ProducerState{Producer: "p-2", Queue: 2, Seen: now, Evicted: true})},
+		{"producer-evicted", AppendProducerKey(nil, part, evicted.ProducerKey), AppendProducer(nil, &evicted)},
 		{"session", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &session)},
 	}
 }

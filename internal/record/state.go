@@ -195,12 +195,12 @@ func AppendMark(b []byte, m *queue.Mark) []byte {
 
 // DecodeMark reads a lane's marks.
 func DecodeMark(key, value []byte, m *queue.Mark) error {
-	num, prio, lane, err := ParseMarkKey(key)
+	k, err := ParseMarkKey(key)
 	if err != nil {
 		return err
 	}
 	r := open(value)
-	*m = queue.Mark{Queue: num, Prio: prio, Lane: lane, Low: task.Seq(r.u64()), TimedLow: task.Time(r.u64())}
+	*m = queue.Mark{MarkKey: k, Low: task.Seq(r.u64()), TimedLow: task.Time(r.u64())}
 	return r.close(ClassMark)
 }
 
@@ -274,13 +274,13 @@ func AppendProducer(b []byte, s *queue.ProducerState) []byte {
 
 // DecodeProducer reads a producer session's state in one queue.
 func DecodeProducer(key, value []byte, s *queue.ProducerState) error {
-	num, name, err := ParseProducerKey(key)
+	k, err := ParseProducerKey(key)
 	if err != nil {
 		return err
 	}
 	r := open(value)
 	evicted := r.bits8(1) != 0
-	*s = queue.ProducerState{Producer: name, Queue: num, Evicted: evicted, Below: r.uvarint(), Seen: r.time()}
+	*s = queue.ProducerState{ProducerKey: k, Evicted: evicted, Below: r.uvarint(), Seen: r.time()}
 	if n := r.number(uint64(len(r.b)) / 3); n > 0 {
 		s.Ranges = make([]queue.NumberRange, n)
 		for i := range s.Ranges {

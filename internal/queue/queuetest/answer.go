@@ -150,7 +150,7 @@ func (s *Store) answerExpiries(a *queue.Loaded) {
 			a.Next = k.At
 			return
 		}
-		a.Expiries = append(a.Expiries, queue.Expiry{Key: k, ID: s.expiries[k]})
+		a.Expiries = append(a.Expiries, s.expiries[k])
 	}
 }
 
@@ -255,7 +255,7 @@ func (s *Store) Snapshot() *queue.Snapshot {
 // findLanes says where each lane begins, entering those with marks at the marks
 // as an engine does: what lies below a mark is lost.
 func (s *Store) findLanes(snap *queue.Snapshot) {
-	found := map[laneID]*queue.LaneFound{}
+	found := map[queue.MarkKey]*queue.LaneFound{}
 	for p, r := range s.live {
 		l := laneOf(p)
 		m, marked := s.marks[l]
@@ -265,7 +265,7 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 		}
 		f := found[l]
 		if f == nil {
-			f = &queue.LaneFound{Queue: l.queue, Prio: l.prio, Lane: l.lane, Names: namesOf(r), Calendar: p.Class == task.ClassCalendar}
+			f = &queue.LaneFound{Queue: l.Queue, Prio: l.Prio, Lane: l.Lane, Names: namesOf(r), Calendar: p.Class == task.ClassCalendar}
 			found[l] = f
 		}
 		if g, n := f.Names, namesOf(r); g.Type != n.Type || g.Key != n.Key || !slices.Equal(g.Limits, n.Limits) {
@@ -279,8 +279,8 @@ func (s *Store) findLanes(snap *queue.Snapshot) {
 			f.HasBirth, f.Birth, f.Ready = true, p.Seq, r.Enqueued
 		}
 	}
-	lanes := slices.SortedFunc(maps.Keys(found), func(a, b laneID) int {
-		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(b.prio, a.prio), cmp.Compare(a.lane, b.lane))
+	lanes := slices.SortedFunc(maps.Keys(found), func(a, b queue.MarkKey) int {
+		return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane))
 	})
 	for _, l := range lanes {
 		snap.Lanes = append(snap.Lanes, *found[l])
@@ -323,15 +323,18 @@ func (s *Store) Check() []string {
 		of(k.Queue, k).idem += 48 + int64(len(e.Name))
 	}
 	for _, e := range s.briefs {
+		if e.Due != e.Until {
+			fault("brief idempotency entry %+v is due at another time than it ends", e)
+		}
 		if t := have[e.Key.Queue]; t != nil { // of a queue that is gone they go when they are over
 			t.idem += 48 + int64(len(e.Name))
 		}
 	}
 	for k := range s.marks {
-		of(k.queue, k)
+		of(k.Queue, k)
 	}
 	for k := range s.producers {
-		of(k.queue, k)
+		of(k.Queue, k)
 	}
 	for q, t := range have {
 		if st := s.queues[q]; st.Births != t.births || st.Timed != t.timed || st.Dead != t.dead {

@@ -29,7 +29,7 @@ type Model struct {
 	epoch    uint32
 	unclean  bool                        // the owner before did not end in order
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
-	known    map[producerKey]bool        // producers the Store knew before the Apply
+	known    map[queue.ProducerKey]bool  // producers the Store knew before the Apply
 	away     map[string]task.Time        // recorded sessions that are not back, and until when that matters
 }
 
@@ -155,7 +155,7 @@ func (m *Model) Look() {
 			t.known, t.told = false, t.toldRec // with the memory of it goes that of its last dispatch
 		}
 	}
-	m.known = map[producerKey]bool{}
+	m.known = map[queue.ProducerKey]bool{}
 	for k := range m.rig.Store.producers {
 		m.known[k] = true
 	}

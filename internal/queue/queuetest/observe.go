@@ -128,7 +128,7 @@ func (m *Model) enqueued(b *task.EnqueueBatch) error {
 	p := producerName{b.Producer, b.Queue}
 	if b.Producer != "" {
 		num, _ := m.rig.M.QueueNum(b.Queue)
-		if !m.known[producerKey{num, b.Producer}] { // idle for too long, or new
+		if !m.known[queue.ProducerKey{Queue: num, Producer: b.Producer}] { // idle for too long, or new
 			delete(m.number, p)
 			delete(m.below, p)
 			if b.AckBelow > 1 {

@@ -31,21 +31,8 @@ type Record struct {
 	Told     queue.Told
 }
 
-type laneID struct {
-	queue queue.QueueNum
-	prio  uint8
-	lane  queue.LaneNum
-}
-
-func laneOf(p queue.Place) laneID {
-	return laneID{p.Queue, p.Prio, p.Lane}
-}
-
-func markOf(m *queue.Mark) laneID { return laneID{m.Queue, m.Prio, m.Lane} }
-
-type producerKey struct {
-	queue queue.QueueNum
-	name  string
+func laneOf(p queue.Place) queue.MarkKey {
+	return queue.MarkKey{Queue: p.Queue, Prio: p.Prio, Lane: p.Lane}
 }
 
 // Store is what a partition's bytes mean, as maps. It takes Outputs as batches,
@@ -56,23 +43,21 @@ type Store struct {
 	meta      queue.Meta
 	found     bool
 	queues    map[queue.QueueNum]queue.QueueState
-	marks     map[laneID]queue.Mark
+	marks     map[queue.MarkKey]queue.Mark
 	live      map[queue.Place]*Record
 	dead      map[queue.DeadKey]*Record
 	finished  map[queue.FinishedKey]*Record
 	wheres    map[task.Seq]queue.Where
-	expiries  map[queue.ExpiryKey]task.ID
+	expiries  map[queue.ExpiryKey]queue.Expiry
 	idems     map[queue.IdemKey]queue.Idem
 	idemDues  map[queue.IdemDueKey]queue.IdemDue
 	briefs    map[queue.IdemDueKey]queue.Idem
 	claims    map[task.Seq]queue.Claim
 	lists     map[queue.ListKey]queue.List
 	segments  map[uint32]queue.Segment
-	producers map[producerKey]queue.ProducerState
+	producers map[queue.ProducerKey]queue.ProducerState
 	sessions  map[string]queue.SessionState
-	born      map[queue.Place]bool      // every birth key that was ever written
-	listed    map[queue.ListKey]bool    // every list likewise
-	dueOnce   map[queue.IdemDueKey]bool // and every key of the index of idempotency entries
+	ever      map[any]bool // every key that was written of those that may be once: a single delete would bring the first back
 
 	cache  map[queue.Slot]*Record   // what a runner holds under a slot
 	places map[task.Seq]queue.Place // of live records, to find two of one task
@@ -84,12 +69,12 @@ type Store struct {
 // NewStore is an empty Store.
 func NewStore() *Store {
 	return &Store{
-		queues: map[queue.QueueNum]queue.QueueState{}, marks: map[laneID]queue.Mark{},
+		queues: map[queue.QueueNum]queue.QueueState{}, marks: map[queue.MarkKey]queue.Mark{},
 		live: map[queue.Place]*Record{}, dead: map[queue.DeadKey]*Record{}, finished: map[queue.FinishedKey]*Record{},
-		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]task.ID{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{}, briefs: map[queue.IdemDueKey]queue.Idem{},
-		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[producerKey]queue.ProducerState{},
-		sessions: map[string]queue.SessionState{}, born: map[queue.Place]bool{}, places: map[task.Seq]queue.Place{},
-		cache: map[queue.Slot]*Record{}, lists: map[queue.ListKey]queue.List{}, listed: map[queue.ListKey]bool{}, dueOnce: map[queue.IdemDueKey]bool{},
+		wheres: map[task.Seq]queue.Where{}, expiries: map[queue.ExpiryKey]queue.Expiry{}, idems: map[queue.IdemKey]queue.Idem{}, idemDues: map[queue.IdemDueKey]queue.IdemDue{}, briefs: map[queue.IdemDueKey]queue.Idem{},
+		claims: map[task.Seq]queue.Claim{}, segments: map[uint32]queue.Segment{}, producers: map[queue.ProducerKey]queue.ProducerState{},
+		sessions: map[string]queue.SessionState{}, ever: map[any]bool{}, places: map[task.Seq]queue.Place{},
+		cache: map[queue.Slot]*Record{}, lists: map[queue.ListKey]queue.List{},
 	}
 }
 
@@ -118,6 +103,15 @@ func drop[K comparable, V any](s *Store, m map[K]V, k K) bool {
 	return had
 }
 
+// dropAll is drop for all keys that a range holds.
+func dropAll[K comparable, V any](s *Store, m map[K]V, in func(K) bool) {
+	for k := range maps.Clone(m) {
+		if in(k) {
+			drop(s, m, k)
+		}
+	}
+}
+
 // IdemEntries is how many idempotency entries there are.
 func (s *Store) IdemEntries() int { return len(s.idems) + len(s.briefs) }
 
@@ -132,11 +126,19 @@ func (s *Store) TakeBack() {
 // Commit applies what one Apply decided.
 func (s *Store) Commit(o *queue.Output) {
 	s.undo = s.undo[:0]
-	b := batch{s: s, o: o, before: map[task.Seq]*Record{}, taken: map[task.Seq]*Record{}}
+	b := batch{s: s, o: o, before: map[task.Seq]*Record{}, taken: map[task.Seq]*Record{}, named: map[any]bool{}}
+	kinds := b.kinds()
 	b.sources()
 	b.deletes()
+	for _, k := range kinds {
+		k.drop()
+	}
+	b.deleteRanges()
 	b.puts()
-	b.once()
+	for _, k := range kinds {
+		k.put()
+	}
+	b.putMeta()
 }
 
 // batch is one Output on its way into the Store.
@@ -145,6 +147,23 @@ type batch struct {
 	o      *queue.Output
 	before map[task.Seq]*Record // records that changes start from, as they stood before
 	taken  map[task.Seq]*Record // put and taken back within this batch
+	named  map[any]bool         // the keys that it has named
+}
+
+// name holds that a batch names a key once: engines may rely on it.
+func (b *batch) name(k any) {
+	if b.named[k] {
+		b.s.fault("one batch names %T %+v twice", k, k)
+	}
+	b.named[k] = true
+}
+
+// putOnce is name for a key that may be written once, ever.
+func (b *batch) putOnce(k any) {
+	if b.s.ever[k] {
+		b.s.fault("%T %+v is written twice: a single delete would bring the first back", k, k)
+	}
+	put(b.s, b.s.ever, k, true)
 }
 
 // sources finds what each change starts from, before anything is deleted.
@@ -166,13 +185,13 @@ func (b *batch) sources() {
 	for i := range b.o.Timed {
 		find(b.o.Timed[i].Place.Seq, &b.o.Timed[i].From)
 	}
-	for i := range b.o.Dead {
-		if _, twice := b.before[b.o.Dead[i].Key.Seq]; !twice {
-			find(b.o.Dead[i].Key.Seq, &b.o.Dead[i].From)
+	for i := range b.o.Dead.Puts {
+		if _, twice := b.before[b.o.Dead.Puts[i].Key.Seq]; !twice {
+			find(b.o.Dead.Puts[i].Key.Seq, &b.o.Dead.Puts[i].From)
 		}
 	}
-	for i := range b.o.Finished {
-		w := &b.o.Finished[i]
+	for i := range b.o.Finished.Puts {
+		w := &b.o.Finished.Puts[i]
 		if _, twice := b.before[w.Key.Seq]; !twice && (w.Copy || w.KeepBody) {
 			find(w.Key.Seq, &w.From)
 		}
@@ -212,6 +231,7 @@ func (s *Store) Cache(slot queue.Slot, p queue.Place) {
 	}
 }
 
+// deletes takes away live records.
 func (b *batch) deletes() {
 	s, o := b.s, b.o
 	dropLive := func(what string, p queue.Place) {
@@ -220,137 +240,57 @@ func (b *batch) deletes() {
 		}
 		drop(s, s.places, p.Seq)
 	}
-	for _, p := range o.DropBirths {
-		dropLive("birth", p)
+	ranges := slices.Concat(o.Purges, o.Covers)
+	for _, p := range slices.Concat(o.DropBirths, o.DropTimed) {
+		b.name(p)
+		dropLive("live record", p)
+		for _, g := range ranges {
+			if in(p, g) {
+				s.fault("one batch drops %+v and the range %+v", p, g)
+			}
+		}
 	}
-	for _, p := range o.DropTimed {
-		dropLive("timed task", p)
-	}
-	for _, g := range o.Purges {
-		s.purged = true
+	s.purged = s.purged || len(o.Purges)+len(o.PurgeDead) > 0
+	for _, g := range ranges {
 		for p := range maps.Clone(s.live) {
 			if in(p, g) {
 				dropLive("purged", p)
 			}
 		}
 	}
-	for _, g := range o.Covers {
-		for p := range maps.Clone(s.live) {
-			if in(p, g) {
-				dropLive("covered", p)
-			}
-		}
-	}
-	for _, k := range o.DropDead {
-		if !drop(s, s.dead, k) {
-			s.fault("dead letter %+v is deleted and not there", k)
-		}
-	}
-	for _, q := range o.PurgeDead {
-		s.purged = true
-		for k := range maps.Clone(s.dead) {
-			if k.Queue == q {
-				drop(s, s.dead, k)
-			}
-		}
-	}
-	b.deleteRest()
 }
 
-func (b *batch) deleteRest() {
+// deleteRanges takes away what is left in ranges of other keys.
+func (b *batch) deleteRanges() {
 	s, o := b.s, b.o
-	for _, k := range o.DropFinished {
-		if !drop(s, s.finished, k) {
-			s.fault("finished record %+v is deleted and not there", k)
+	for _, q := range o.PurgeDead {
+		dropAll(s, s.dead, func(k queue.DeadKey) bool { return k.Queue == q })
+	}
+	for _, x := range o.BriefSpans {
+		dropAll(s, s.briefs, func(k queue.IdemDueKey) bool { return k.At >= x.From && k.At < x.To })
+	}
+	for _, g := range o.Segments.Drops {
+		dropAll(s, s.finished, func(k queue.FinishedKey) bool { return k.Segment == g })
+	}
+	for _, q := range o.DropQueues {
+		b.name(q.Queue)
+		if !drop(s, s.queues, q.Queue) {
+			s.fault("queue %d is deleted and not there", q.Queue)
 		}
-	}
-	for _, seq := range o.DropWheres {
-		drop(s, s.wheres, seq)
-	}
-	for _, k := range o.DropExpiries {
-		drop(s, s.expiries, k)
-	}
-	b.deleteIdems()
-	b.dropLeases()
-	for _, g := range o.DropSegments {
-		drop(s, s.segments, g)
-		for k := range maps.Clone(s.finished) {
-			if k.Segment == g {
-				drop(s, s.finished, k)
-			}
-		}
-	}
-	for _, p := range o.DropProducers {
-		drop(s, s.producers, producerKey{p.Queue, p.Producer})
-	}
-	for _, id := range o.DropSessions {
-		drop(s, s.sessions, id)
-	}
-	for _, m := range o.DropMarks {
-		drop(s, s.marks, markOf(&m))
-	}
-	for i := range o.DropQueues {
-		s.dropQueue(&o.DropQueues[i])
+		dropAll(s, s.idems, func(k queue.IdemKey) bool { return q.Idems && k.Queue == q.Queue })
+		dropAll(s, s.producers, func(k queue.ProducerKey) bool { return q.Producers && k.Queue == q.Queue })
 	}
 }
 
-func (s *Store) dropQueue(q *queue.DropQueue) {
-	if !drop(s, s.queues, q.Queue) {
-		s.fault("queue %d is deleted and not there", q.Queue)
-	}
-	for k := range maps.Clone(s.idems) {
-		if q.Idems && k.Queue == q.Queue {
-			drop(s, s.idems, k)
-		}
-	}
-	for k := range maps.Clone(s.producers) {
-		if q.Producers && k.queue == q.Queue {
-			drop(s, s.producers, k)
-		}
-	}
+// in says whether a range counts for a place.
+func in(p queue.Place, g queue.Range) bool {
+	return p.Class == g.From.Class && comparePlaces(p, g.From) >= 0 && comparePlaces(p, g.To) < 0
 }
 
 // comparePlaces is the order of places in the store, within one class.
 func comparePlaces(a, b queue.Place) int {
 	return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(b.Prio, a.Prio), cmp.Compare(a.Lane, b.Lane),
 		cmp.Compare(a.Due, b.Due), cmp.Compare(a.Seq, b.Seq))
-}
-
-func (b *batch) dropLeases() {
-	for _, seq := range b.o.DropClaims {
-		drop(b.s, b.s.claims, seq)
-	}
-	for _, k := range b.o.DropLists {
-		if !drop(b.s, b.s.lists, k) {
-			b.s.fault("dispatch list %+v is deleted and not there", k)
-		}
-	}
-}
-
-func (b *batch) deleteIdems() {
-	s, o := b.s, b.o
-	for _, k := range o.DropIdems {
-		if !drop(s, s.idems, k) {
-			s.fault("idempotency entry %+v is deleted and not there", k)
-		}
-	}
-	for _, k := range o.DropIdemDues {
-		if !drop(s, s.idemDues, k) {
-			s.fault("%+v of the index of idempotency entries is deleted and not there", k)
-		}
-	}
-	for _, k := range o.DropBriefs {
-		if !drop(s, s.briefs, k) {
-			s.fault("brief idempotency entry %+v is deleted and not there", k)
-		}
-	}
-	for _, x := range o.BriefSpans {
-		for k := range maps.Clone(s.briefs) {
-			if k.At >= x.From && k.At < x.To {
-				drop(s, s.briefs, k)
-			}
-		}
-	}
 }
 
 func placeLess(a, b queue.Place) bool {
@@ -407,156 +347,23 @@ func (b *batch) recordBefore(seq task.Seq) Record {
 	return Record{}
 }
 
-func (b *batch) putDead(w *queue.DeadLetter) {
+func (b *batch) deadRecord(w *queue.DeadLetter) *Record {
 	r := b.recordBefore(w.Key.Seq)
 	r.Place, r.Counts, r.Flags, r.State, r.Reason, r.Told = w.Place, w.Counts, w.Flags, task.Dead, w.Reason, w.Told
 	if w.Attempt != nil {
 		r.Attempts = append(slices.Clone(r.Attempts), *w.Attempt)
 	}
-	put(b.s, b.s.dead, w.Key, &r)
+	return &r
 }
 
-func (b *batch) putFinished(w *queue.Finished) {
+func (b *batch) finishedRecord(w *queue.Finished) *Record {
 	r := b.recordBefore(w.Key.Seq)
 	r.Place, r.Counts, r.Flags, r.State, r.Reason = w.Place, w.Counts, w.Flags, w.State, w.Reason
 	r.KeepBody, r.Token, r.Enqueued = w.KeepBody, w.Token, w.Enqueued
 	if r.Birth == (queue.Place{}) { // of one that never moved nothing is copied
 		r.Birth = w.Place
 	}
-	put(b.s, b.s.finished, w.Key, &r)
-}
-
-// once holds that a batch names a key once: engines may rely on it.
-func (b *batch) once() {
-	n := names{s: b.s, seen: map[any]bool{}}
-	n.tasks(b.o)
-	n.indexes(b.o)
-}
-
-// names are the keys that a batch has named.
-type names struct {
-	s    *Store
-	seen map[any]bool
-}
-
-func (n *names) add(k any) {
-	if n.seen[k] {
-		n.s.fault("one batch names %T %+v twice", k, k)
-	}
-	n.seen[k] = true
-}
-
-// in says whether a range counts for a place.
-func in(p queue.Place, g queue.Range) bool {
-	return p.Class == g.From.Class && comparePlaces(p, g.From) >= 0 && comparePlaces(p, g.To) < 0
-}
-
-func (n *names) tasks(o *queue.Output) {
-	for _, p := range append(slices.Clone(o.DropBirths), o.DropTimed...) {
-		n.add(p)
-		for _, g := range append(slices.Clone(o.Purges), o.Covers...) {
-			if in(p, g) {
-				n.s.fault("one batch drops %+v and the range %+v", p, g)
-			}
-		}
-	}
-	for i := range o.Births {
-		if o.Births[i].Place.Queue != queue.Void {
-			n.add(o.Births[i].Place)
-		}
-	}
-	for i := range o.Timed {
-		if o.Timed[i].Place.Queue != queue.Void {
-			n.add(o.Timed[i].Place)
-		}
-	}
-	for _, k := range o.DropDead {
-		n.add(k)
-	}
-	for i := range o.Dead {
-		n.add(o.Dead[i].Key)
-	}
-	for _, k := range o.DropFinished {
-		n.add(k)
-	}
-	for i := range o.Finished {
-		n.add(o.Finished[i].Key)
-	}
-}
-
-func (n *names) idems(o *queue.Output) {
-	type brief queue.IdemDueKey
-	for _, k := range o.DropIdems {
-		n.add(k)
-	}
-	for _, x := range o.Idems {
-		n.add(x.Key)
-	}
-	for _, k := range o.DropIdemDues {
-		n.add(k)
-	}
-	for _, x := range o.IdemDues {
-		n.add(x.Key)
-	}
-	for _, k := range o.DropBriefs {
-		n.add(brief(k))
-	}
-	for i := range o.Briefs {
-		n.add(brief{o.Briefs[i].Until, o.Briefs[i].ID.Seq})
-	}
-}
-
-func (n *names) indexes(o *queue.Output) {
-	type where task.Seq
-	type claim task.Seq
-	type session string
-	type mark laneID
-	for _, k := range o.DropWheres {
-		n.add(where(k))
-	}
-	for _, w := range o.Wheres {
-		n.add(where(w.Seq))
-	}
-	for _, k := range o.DropExpiries {
-		n.add(k)
-	}
-	for _, x := range o.Expiries {
-		n.add(x.Key)
-	}
-	n.idems(o)
-	for _, k := range o.DropClaims {
-		n.add(claim(k))
-	}
-	for _, x := range o.Claims {
-		n.add(claim(x.Seq))
-	}
-	for _, k := range o.DropLists {
-		n.add(k)
-	}
-	for i := range o.Lists {
-		n.add(o.Lists[i].Key)
-	}
-	for _, x := range o.DropSessions {
-		n.add(session(x))
-	}
-	for _, x := range o.Sessions {
-		n.add(session(x.Session))
-	}
-	for _, p := range append(slices.Clone(o.DropProducers), o.Producers...) {
-		n.add(producerKey{p.Queue, p.Producer})
-	}
-	for _, k := range o.DropMarks {
-		n.add(mark{k.Queue, k.Prio, k.Lane})
-	}
-	for i := range o.DropQueues {
-		n.add(o.DropQueues[i].Queue)
-	}
-	for i := range o.Queues {
-		n.add(o.Queues[i].Queue)
-	}
-	for i := range o.Marks {
-		n.add(mark(markOf(&o.Marks[i])))
-	}
+	return &r
 }
 
 // Wheres is how many tasks are said to have moved.
@@ -571,7 +378,7 @@ func (s *Store) SpecOf(seq task.Seq) *task.Spec {
 }
 
 // lane lists the live records of a lane and class, in key order.
-func (s *Store) lane(l laneID, c task.Class) []*Record {
+func (s *Store) lane(l queue.MarkKey, c task.Class) []*Record {
 	var out []*Record
 	for p, r := range s.live {
 		if laneOf(p) == l && p.Class == c {

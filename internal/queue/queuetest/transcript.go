@@ -106,8 +106,8 @@ func (p *player) apply(c queue.Command, answer func()) error {
 	var outs []queue.Output
 	p.rig.Trace = func(_ task.Time, _ []queue.Command, o *queue.Output) {
 		c := *o
-		c.Timed, c.Dead, c.Ended = slices.Clone(o.Timed), slices.Clone(o.Dead), slices.Clone(o.Ended)
-		c.Leased, c.Revoked, c.Lapsed, c.Finished = slices.Clone(o.Leased), slices.Clone(o.Revoked), slices.Clone(o.Lapsed), slices.Clone(o.Finished)
+		c.Timed, c.Dead.Puts, c.Ended = slices.Clone(o.Timed), slices.Clone(o.Dead.Puts), slices.Clone(o.Ended)
+		c.Leased, c.Revoked, c.Lapsed, c.Finished.Puts = slices.Clone(o.Leased), slices.Clone(o.Revoked), slices.Clone(o.Lapsed), slices.Clone(o.Finished.Puts)
 		outs = append(outs, c)
 	}
 	if err := p.rig.Apply(c); err != nil {
@@ -161,14 +161,14 @@ func (p *player) tell(o *queue.Output) {
 	}
 	for _, e := range o.Ended {
 		why := ""
-		for i := range o.Dead {
-			if o.Dead[i].Key.Seq == e.Seq {
-				why = ": " + o.Dead[i].Reason
+		for i := range o.Dead.Puts {
+			if o.Dead.Puts[i].Key.Seq == e.Seq {
+				why = ": " + o.Dead.Puts[i].Reason
 			}
 		}
-		for i := range o.Finished {
-			if o.Finished[i].Key.Seq == e.Seq && o.Finished[i].Reason != "" {
-				why = ": " + o.Finished[i].Reason
+		for i := range o.Finished.Puts {
+			if o.Finished.Puts[i].Key.Seq == e.Seq && o.Finished.Puts[i].Reason != "" {
+				why = ": " + o.Finished.Puts[i].Reason
 			}
 		}
 		if e.State == task.StateUnknown {

@@ -33,16 +33,16 @@ func Sum(d *Draw, window, steps int) (uint64, error) {
 		for i := range c.Births {
 			c.Births[i].Spec = nil
 		}
-		c.Finished = slices.Clone(o.Finished)
-		for i := range c.Finished {
-			c.Finished[i].Outcome = nil
+		c.Finished.Puts = slices.Clone(o.Finished.Puts)
+		for i := range c.Finished.Puts {
+			c.Finished.Puts[i].Outcome = nil
 		}
-		c.Timed, c.Dead, c.Leased = slices.Clone(o.Timed), slices.Clone(o.Dead), slices.Clone(o.Leased)
+		c.Timed, c.Dead.Puts, c.Leased = slices.Clone(o.Timed), slices.Clone(o.Dead.Puts), slices.Clone(o.Leased)
 		for i := range c.Timed {
 			c.Timed[i].Attempt = nil
 		}
-		for i := range c.Dead {
-			c.Dead[i].Attempt = nil
+		for i := range c.Dead.Puts {
+			c.Dead.Puts[i].Attempt = nil
 		}
 		for i := range c.Leased {
 			c.Leased[i].Lease = nil

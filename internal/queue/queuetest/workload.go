@@ -419,10 +419,10 @@ func traceTo(log func(string)) func(task.Time, []queue.Command, *queue.Output) {
 		for _, g := range o.Purges {
 			log(fmt.Sprintf("     purge %+v", g))
 		}
-		for _, k := range o.DropIdems {
+		for _, k := range o.Idems.Drops {
 			log(fmt.Sprintf("     drop idem %+v", k))
 		}
-		for _, x := range o.Idems {
+		for _, x := range o.Idems.Puts {
 			log(fmt.Sprintf("     put idem %+v", x))
 		}
 		for _, t := range o.Timed {
