@@ -11,7 +11,7 @@ const (
 	evictedMax          = 100_000                 // names of those that went before their time
 	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
-	windowBytes         = 18 << 20                // records of them: what the runner keeps is half as much again, for running ones and late ones
+	windowBytes         = 16 << 20                // records of them: what the runner keeps is half as much again, for running ones and late ones
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed
 	strideMax           = 3                       // tasks read of a lane at once, while memory holds fewer of each
