@@ -1,9 +1,6 @@
 package queue
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // ahead is what has to be looked at next on the way through a level in the order
 // of its lanes: a group of the level's heap, or a lane of its group's.
@@ -120,56 +117,4 @@ const (
 
 func (m *Machine) mayUrge(l *lane) bool {
 	return l.urged == urgedNot && (m.wantsBirths(l) || m.wantsTimed(l))
-}
-
-// room is a lane whose waiting tasks need not all be in memory.
-type room struct {
-	lane  *lane
-	idle  bool     // no worker takes from it
-	at    position // of the last of them
-	after position // those that come after it may go
-}
-
-// makeRoom leaves tasks to the store that come late, so that those can be read that
-// a worker waits for: first what no worker takes, then the last ones of some lanes,
-// whichever come last, but none of a busy lane that comes before what is waited for.
-func (m *Machine) makeRoom(l *lane) {
-	m.rooms = m.rooms[:0]
-	for range min(evictLanesMax, len(m.lanes)) {
-		m.hand = (m.hand + 1) % len(m.lanes)
-		x := m.lanes[m.hand]
-		if x == nil || x.waiting == 0 {
-			continue
-		}
-		r := room{lane: x, idle: !m.isWanted(x), at: x.at}
-		if x.tail != NoSlot {
-			s := m.slab.at(x.tail)
-			r.at = position{s.ready, s.seq}
-		}
-		switch {
-		case r.idle || !m.isActive(x) || x.prio() < l.prio(): // all of them
-		case x.prio() == l.prio() && l.at.less(r.at):
-			r.after = l.at
-		default:
-			continue
-		}
-		m.rooms = append(m.rooms, r)
-	}
-	slices.SortFunc(m.rooms, func(a, b room) int {
-		return cmp.Or(btoi(b.idle)-btoi(a.idle), cmp.Compare(a.lane.prio(), b.lane.prio()), b.at.compare(a.at))
-	})
-	n := min(evictTasksMax, m.budget/4+1)
-	tooMuch := false
-	for i := 0; i < len(m.rooms) && n > 0; i++ {
-		r := &m.rooms[i]
-		got := m.evictLane(r.lane, min(n, int(r.lane.waiting+1)/2), r.after)
-		if n -= got; got > 0 && r.lane.waiting > 0 { // more of it was read than was of use
-			r.lane.chunk /= 2
-			tooMuch = tooMuch || !r.idle
-		}
-	}
-	if tooMuch {
-		m.chunk = max(m.chunk-1, 0)
-	}
-	clear(m.rooms)
 }
