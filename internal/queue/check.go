@@ -322,7 +322,7 @@ func (c *checker) queue(q *queueOf) error {
 		return fmt.Errorf("to be dispatched: %d counted, %d found", q.open, open)
 	}
 	for _, t := range q.typeList {
-		if t.open != types[t] {
+		if int(t.open) != types[t] {
 			return fmt.Errorf("to be dispatched of type %q: %d counted, %d found", t.name, t.open, types[t])
 		}
 	}
@@ -340,7 +340,7 @@ func (c *checker) inTurn(q *queueOf) error {
 		for g := t.groups; g != nil; g = g.next {
 			n += g.lanes.len()
 		}
-		if n != t.inTurn {
+		if n != int(t.inTurn) {
 			return fmt.Errorf("lanes in turn of type %q: %d counted, %d found", t.name, t.inTurn, n)
 		}
 		all += n

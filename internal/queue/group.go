@@ -53,12 +53,12 @@ type typeOf struct {
 	name   string
 	queue  *queueOf
 	groups *group // one a priority, through next
-	list   int    // in the queue's list + 1
-	lanes  int    // of all groups
-	inTurn int    // lanes that have something to dispatch
-	served int    // sessions that name it
 	last   task.Time
-	open   int // as the queue's
+	list   int32 // in the queue's list + 1
+	lanes  int32 // of all groups
+	inTurn int32 // lanes that have something to dispatch
+	served int32 // sessions that name it
+	open   int32 // as the queue's
 }
 
 // group is the lanes of one type at one priority of a queue.
@@ -97,7 +97,7 @@ func (m *Machine) typeNamed(q *queueOf, name string) *typeOf {
 		t = &typeOf{name: name, queue: q, last: m.now}
 		q.types[name] = t
 		q.typeList = append(q.typeList, t)
-		t.list = len(q.typeList)
+		t.list = int32(len(q.typeList))
 	}
 	return t
 }
@@ -266,14 +266,14 @@ func (q *queueOf) openFor(sv *serves, most int) int {
 	if len(q.typeList) <= len(sv.names) {
 		for _, t := range q.typeList {
 			if t.open > 0 && sv.has(t.name) {
-				n += t.open
+				n += int(t.open)
 			}
 		}
 		return min(n, most)
 	}
 	for _, name := range sv.names {
 		if t := q.types[name]; t != nil {
-			if n += t.open; n >= most {
+			if n += int(t.open); n >= most {
 				return most
 			}
 		}
@@ -301,9 +301,9 @@ func (m *Machine) countServingIn(s *session, q *queueOf, n int) {
 	for _, name := range s.serves.names {
 		t := m.typeNamed(q, name)
 		was := t.served > 0
-		t.served += n
+		t.served += int32(n)
 		if is := t.served > 0; is != was {
-			q.inNamed += t.inTurn * (btoi(is) - btoi(was))
+			q.inNamed += int(t.inTurn) * (btoi(is) - btoi(was))
 		}
 		t.last = m.now
 		if n < 0 {
@@ -323,7 +323,7 @@ func (q *queueOf) servedInTurn() int {
 
 // countInTurn counts lanes of a type that come to have something to dispatch.
 func (m *Machine) countInTurn(t *typeOf, n int) {
-	t.inTurn += n
+	t.inTurn += int32(n)
 	t.queue.inTurn += n
 	if t.served > 0 {
 		t.queue.inNamed += n

@@ -12,8 +12,8 @@ type heapOrder[T any] interface {
 // items are told a new place, and each look at four stays in one or two lines of
 // the processor's cache where the items carry what they are compared by.
 type heap[T any, O heapOrder[T]] struct {
+	by    O // first: an empty one takes no room there
 	items []T
-	by    O
 }
 
 // heapWidth is how many children an item has: those of p begin at heapWidth*p+1.

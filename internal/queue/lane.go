@@ -248,7 +248,7 @@ func btoi(b bool) int {
 // ready tasks in memory, and one if its first has to be read.
 func (m *Machine) countOpen(l *lane, n int) {
 	if l.gate == 0 {
-		l.group.typ.open += n
+		l.group.typ.open += int32(n)
 		l.queue().open += n
 	}
 }

@@ -17,18 +17,15 @@ func (a streamKey) less(b streamKey) bool { return a.due < b.due || a.due == b.d
 //
 //	──gone──│ low … in memory … │ next ▸ in the store alone
 type stream struct {
-	more  bool // there may be records in the store alone
 	next  streamKey
 	ready task.Time // since when, at the earliest, the record at next has been ready (births)
 
 	batch uint64    // Apply of the last record that went to the store alone,
 	first streamKey // the least that did so in that Apply,
-	count int       // and how many
+	count int32     // and how many
 
-	load     *load
-	min      streamKey // least key that went to the store alone since the load under way began,
-	minReady task.Time // and since when that is ready
-	minSet   bool
+	more bool  // there may be records in the store alone
+	load *load // under way; nil: none
 }
 
 // behind says whether a record with this key has to stay in the store alone,
@@ -52,28 +49,25 @@ func (s *stream) back(k streamKey, ready task.Time) {
 	if !s.more || k.less(s.next) {
 		s.more, s.next, s.ready = true, k, ready
 	}
-	if s.load != nil && (!s.minSet || k.less(s.min)) {
-		s.min, s.minReady, s.minSet = k, ready, true
+	if ld := s.load; ld != nil && (!ld.minSet || k.less(ld.min)) {
+		ld.min, ld.minReady, ld.minSet = k, ready, true
 	}
 }
 
 // birthAt is where the birth at next stands, at the earliest.
 func (s *stream) birthAt() position { return position{s.ready, s.next.seq} }
 
-// begin notes that a load is under way.
-func (s *stream) begin(ld *load) { s.load, s.minSet = ld, false }
-
 // filled takes the end of a load: next is the key of the record behind what it
 // brought, and ready since when that is ready; end says that there was none.
 func (s *stream) filled(next streamKey, ready task.Time, end bool) {
+	ld := s.load
 	s.load, s.more = nil, !end
 	if s.more {
 		s.next, s.ready = next, ready
 	}
-	if s.minSet && (!s.more || s.min.less(s.next)) {
-		s.more, s.next, s.ready = true, s.min, s.minReady
+	if ld.minSet && (!s.more || ld.min.less(s.next)) {
+		s.more, s.next, s.ready = true, ld.min, ld.minReady
 	}
-	s.minSet = false
 }
 
 // purged forgets what is in the store alone, but for what this very Apply puts:
@@ -83,7 +77,6 @@ func (s *stream) purged(batch uint64) {
 		s.load.void = true
 		s.load = nil
 	}
-	s.minSet = false
 	if s.more = s.batch == batch && s.count > 0; s.more {
 		s.next = s.first
 	}
@@ -98,6 +91,10 @@ type load struct {
 	limit   int
 	touched map[task.Seq]struct{}
 	void    bool // a purge swept the lane meanwhile
+
+	min      streamKey // least key that went to the store alone since it began,
+	minReady task.Time // and since when that is ready
+	minSet   bool
 }
 
 func (l *load) touch(seq task.Seq) {

@@ -252,7 +252,7 @@ func (m *Machine) ask(l *lane, w *Want, c task.Class, s *stream, n int) {
 	ld := &load{no: m.meta.NextLoad, lane: l, class: c, limit: n}
 	m.loads[ld.no] = ld
 	m.reserved += n
-	s.begin(ld)
+	s.load = ld
 	from := Place{Class: c, Prio: l.prio(), Queue: l.queue().state.Queue, Lane: l.num, Due: s.next.due, Seq: s.next.seq}
 	w.Lanes = append(w.Lanes, LaneWant{Load: ld.no, From: from, Limit: n})
 	w.Limit += n
