@@ -126,7 +126,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		l.IndexBlockSize = 64 << 10
 		l.FilterPolicy = bloom.FilterPolicy(10) // a Get of an absent key reads nothing
 		l.FilterType = pebble.TableFilter
-		l.Compression = func() *sstable.CompressionProfile { return block.SnappyCompression }
+		l.Compression = func() *sstable.CompressionProfile { return block.FastestCompression }
 	}
 	for i := range p.TargetFileSizes {
 		p.TargetFileSizes[i] = tableBytes
