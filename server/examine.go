@@ -243,7 +243,7 @@ var classWords = map[record.Class]string{
 	record.ClassMark:  "marks of lanes",
 	record.ClassBirth: "waiting tasks", record.ClassChunk: "large payloads", record.ClassTimed: "scheduled tasks",
 	record.ClassCalendar: "scheduled tasks",
-	record.ClassExpiry:   "the expiry index", record.ClassWhere: "the index of moved tasks",
+	record.ClassExpiry:   "the expiry index", record.ClassDeadline: "the index of deadlines", record.ClassWhere: "the index of moved tasks",
 	record.ClassIdem: "idempotency keys", record.ClassIdemDue: "the index of idempotency keys", record.ClassProducer: "producer sessions", record.ClassSession: "worker sessions",
 	record.ClassDead: "dead letters", record.ClassFinished: "finished tasks", record.ClassSegment: "the index of finished tasks",
 	record.ClassClaim: "leases", record.ClassList: "leases",

@@ -147,7 +147,7 @@ func byWall(u *record.Unfinished, offset task.Millis) {
 	if u.Class == task.ClassTimed {
 		u.Spec.RunAt = u.Spec.RunAt.Add(-offset)
 	}
-	for _, t := range []*task.Time{&u.Spec.Deadline, &u.Expires, &u.Enqueued} {
+	for _, t := range []*task.Time{&u.Expires, &u.Enqueued} {
 		if *t != 0 {
 			*t = t.Add(-offset)
 		}

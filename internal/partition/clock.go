@@ -92,13 +92,13 @@ func (c *Clock) out(ts ...*task.Time) {
 }
 
 func (c *Clock) outInfo(i *task.Info) {
-	c.out(&i.EnqueuedAt, &i.ReadyAt, &i.StartedAt, &i.FinishedAt, &i.ExpiresAt, &i.Deadline)
+	c.out(&i.EnqueuedAt, &i.ReadyAt, &i.StartedAt, &i.FinishedAt, &i.ExpiresAt)
 	for k := range i.Attempts {
 		c.out(&i.Attempts[k].Started, &i.Attempts[k].Ended)
 	}
 }
 
-func (c *Clock) outDelivery(d *task.Delivery) { c.out(&d.EnqueuedAt, &d.Deadline, &d.LeaseEnd) }
+func (c *Clock) outDelivery(d *task.Delivery) { c.out(&d.EnqueuedAt, &d.LeaseEnd) }
 
 func (c *Clock) outQueue(q *task.QueueInfo) {
 	c.out(&q.OldestReady, &q.HistoryFrom)

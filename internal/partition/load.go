@@ -101,6 +101,9 @@ func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
 	if s.NextExpiry, err = r.firstTime(record.ClassExpiry); err != nil {
 		return nil, err
 	}
+	if s.NextDeadline, err = r.firstTime(record.ClassDeadline); err != nil {
+		return nil, err
+	}
 	if s.NextIdem, err = r.firstTime(record.ClassIdemDue); err != nil {
 		return nil, err
 	}

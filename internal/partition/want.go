@@ -231,8 +231,8 @@ func (r *Runner) gotIdem(a ask, p *store.Point) error {
 }
 
 func (r *Runner) wantExpiries(w *queue.Want, a *queue.Loaded) error {
-	from := record.AppendExpiryKey(nil, r.p, queue.ExpiryKey{})
-	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassExpiry))
+	from := record.AppendExpiryKey(nil, r.p, queue.ExpiryKey{Wall: w.Wall})
+	to := record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ExpiryClass(w.Wall)))
 	it := r.part.Scan(from, to)
 	for it.Next() {
 		var x queue.Expiry

@@ -174,7 +174,7 @@ func (m *Machine) revive(p Place, flags Flags, from Source, size int, a *Loaded,
 	q := m.numbered[p.Queue]
 	l := m.laneFor(q, p.Prio, a.Revived.Names, false)
 	p.Lane = l.num // its lane may have another number by now
-	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagClaim), Size: size}
+	w := Waiting{Place: p, Enqueued: m.now, Flags: (flags | FlagMoved) &^ (FlagExpiry | FlagDeadline | FlagClaim), Size: size}
 	w.Place.Class, w.Place.Due = task.ClassTimed, m.now
 	w.Policy, w.Enqueued = a.Revived.Policy, a.Revived.Enqueued
 	if a.Dead != nil {

@@ -5,8 +5,8 @@ import "github.com/penstock-io/penstock/internal/task"
 // Two readings of time. Machine time never goes back and runs evenly: lengths
 // (delays, retries, leases, timeouts, retention) are counted in it. The wall clock
 // may be set either way: users' moments are meant in it. Offset is machine time less
-// wall time. A moment that users give is mapped once, when it comes in; only what
-// is to run at a moment is kept by the wall clock, in a calendar of its own:
+// wall time. Moments are kept by the wall clock: deadlines in an index of their own
+// (expiry.go), what is to run at one in a calendar:
 //
 //	lane ── births, timed (by machine time)
 //	calendar lane ── ClassCalendar (by wall time), else a lane like any other
@@ -115,17 +115,13 @@ func (m *Machine) unripen(l *lane) {
 }
 
 // waitsUntil is when a task of a calendar has waited for as long as it may, which it
-// does from when it is due: 0 = it may for ever, or its deadline comes first.
+// does from when it is due: 0 = it may for ever.
 func (m *Machine) waitsUntil(s *slot) task.Time {
 	d, ok := m.expiry.after[s.seq]
 	if !ok || s.class != task.ClassCalendar {
 		return 0
 	}
-	at := m.readyAt(m.lanes[s.lane], s.due).Add(d)
-	if s.deadline != 0 && s.deadline <= at {
-		return 0
-	}
-	return at
+	return m.readyAt(m.lanes[s.lane], s.due).Add(d)
 }
 
 // dueAgain moves the expiry entry of a task of a calendar whose wait has become
@@ -136,9 +132,9 @@ func (m *Machine) dueAgain(s *slot) bool {
 		return false
 	}
 	if at != s.expires {
-		m.dropExpiry(ExpiryKey{s.expires, s.seq})
+		m.dropExpiry(ExpiryKey{At: s.expires, Seq: s.seq})
 		s.expires = at
-		m.putExpiry(at, m.idOf(m.place(s)))
+		m.putExpiry(ExpiryKey{At: at, Seq: s.seq}, m.idOf(m.place(s)))
 	}
 	return at > m.now
 }

@@ -120,7 +120,7 @@ const (
 	WantTask                        // the live task with ID (with Until: of its sequence, an expiry entry at that time): birth key, then where, then its place; or the dead letter, or the finished record
 	WantIdem                        // idempotency key: Queue, Key
 	WantTold                        // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
-	WantExpiries                    // expiry index entries with At ≤ Until, Limit of them
+	WantExpiries                    // expiry index entries with At ≤ Until, Limit of them; with Wall those of deadlines
 	WantSweepWheres                 // where records from Seq on, Limit of them, whose task is gone; read beside later Applies
 	WantSweepChunks                 // chunks of the queue of From, from there on, of Limit tasks, whose task is gone; likewise
 	WantIdemsDue                    // index of idempotency entries, from (From.Due, From.Seq) on, with At ≤ Until, Limit of them; read beside later Applies
@@ -138,6 +138,7 @@ type Want struct {
 	Hash  uint64
 	Seq   task.Seq
 	Until task.Time
+	Wall  bool // Until is of the index of deadlines
 	Limit int
 	Idem  bool // WantTask: the entry of its idempotency key too
 	Idems []IdemLook
@@ -219,9 +220,10 @@ type Flags uint8
 
 // The flags.
 const (
-	FlagMoved  Flags = 1 << iota // it has left its birth key: a where record exists
-	FlagLarge                    // its payload stands in chunks of its own
-	FlagIdem                     // it has an idempotency key
-	FlagExpiry                   // it has an entry in the expiry index
-	FlagClaim                    // a durable claim is written for it
+	FlagMoved    Flags = 1 << iota // it has left its birth key: a where record exists
+	FlagLarge                      // its payload stands in chunks of its own
+	FlagIdem                       // it has an idempotency key
+	FlagExpiry                     // it may wait for so long only, and has an entry in the index of that
+	FlagClaim                      // a durable claim is written for it
+	FlagDeadline                   // it has a deadline, and an entry in the index of these
 )

@@ -135,7 +135,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		if x.state == slotHeld { // it waits for the worker that may be running it
 			return got
 		}
-		if x.expires != 0 && x.expires <= m.now {
+		if x.expires != 0 && x.expires <= m.now || m.isPast(x) {
 			if m.expired++; m.expired > expiryBatchMax {
 				return got
 			}
@@ -222,7 +222,7 @@ func (m *Machine) deliver(l *lane, i Slot, s *session, c *Lease) {
 	} else {
 		m.list(i, Dispatched{Place: d.Place, Dispatch: x.dispatch, Slot: i, Attempt: d.Token.Attempt, Session: s.opts.ID, Started: x.started, LeaseEnd: x.leaseEnd})
 	}
-	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.now.Add(2*longAfter) {
+	if c != nil || r.timeout != 0 && r.timeout < 2*longAfter || x.deadline != 0 && x.deadline < m.wall.Add(2*longAfter) {
 		m.armLease(i)
 	}
 	m.out.Leased = append(m.out.Leased, d)
@@ -280,8 +280,8 @@ func (m *Machine) armLease(i Slot) {
 	if end := m.timeoutEnd(x); end != 0 && (at == 0 || end < at) {
 		at = end
 	}
-	if x.deadline != 0 && (at == 0 || x.deadline < at) {
-		at = x.deadline
+	if end := m.toMachine(x.deadline); end != 0 && (at == 0 || end < at) {
+		at = end
 	}
 	m.timers.set(i, at)
 }

@@ -113,8 +113,7 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	if place.Class.Timed() {
 		at = m.readyAt(l, place.Due)
 	}
-	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: m.toMachine(s.Deadline)}
-	b.Expires = expiryOf(s, b.Deadline, at)
+	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: s.Deadline}
 	if len(s.Payload) > largeBytes {
 		b.Flags |= FlagLarge
 	}
@@ -122,9 +121,14 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 		b.Flags |= FlagIdem
 	}
 	id := m.idOf(place)
-	if b.Expires != 0 {
+	if s.ExpireAfter > 0 {
 		b.Flags |= FlagExpiry
-		m.putExpiry(b.Expires, id)
+		b.Expires = at.Add(s.ExpireAfter)
+		m.putExpiry(ExpiryKey{At: b.Expires, Seq: place.Seq}, id)
+	}
+	if s.Deadline != 0 {
+		b.Flags |= FlagDeadline
+		m.putExpiry(ExpiryKey{At: s.Deadline, Seq: place.Seq, Wall: true}, id)
 	}
 	b.Slot = m.admit(l, &b)
 	m.out.Births = append(m.out.Births, b)
@@ -142,18 +146,6 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 
 // largeBytes is the payload size above which it is stored in chunks of its own.
 const largeBytes = 4 << 10
-
-// expiryOf is when the task must be looked at if it is still there: when it has
-// waited too long, or its deadline, whichever comes first.
-func expiryOf(s *task.Spec, deadline, at task.Time) task.Time {
-	x := deadline
-	if s.ExpireAfter > 0 {
-		if w := at.Add(s.ExpireAfter); x == 0 || w < x {
-			x = w
-		}
-	}
-	return x
-}
 
 // admit takes a newborn into memory if its lane has room, else leaves it to the
 // store alone.
@@ -332,7 +324,10 @@ func (m *Machine) dropRecord(s *slot, moving bool) {
 		m.out.Wheres.drop(s.seq)
 	}
 	if s.flags&FlagExpiry != 0 {
-		m.dropExpiry(ExpiryKey{s.expires, s.seq})
+		m.dropExpiry(ExpiryKey{At: s.expires, Seq: s.seq})
+	}
+	if s.flags&FlagDeadline != 0 {
+		m.dropExpiry(ExpiryKey{At: s.deadline, Seq: s.seq, Wall: true})
 	}
 	if s.flags&FlagLarge != 0 {
 		m.out.DropLarge = append(m.out.DropLarge, p)

@@ -316,7 +316,7 @@ func (m *Machine) die(i Slot, reason string, a *task.Attempt) {
 func (m *Machine) expire(i Slot) {
 	x := m.slab.at(i)
 	reason := "waited longer than it may"
-	if x.deadline != 0 && x.deadline <= m.now {
+	if m.isPast(x) {
 		reason = "its deadline passed"
 	}
 	if x.state == slotRunning {
@@ -325,11 +325,14 @@ func (m *Machine) expire(i Slot) {
 	m.end(i, ending{state: task.Expired, reason: reason})
 }
 
+// isPast says whether the task's deadline has passed.
+func (m *Machine) isPast(x *slot) bool { return x.deadline != 0 && x.deadline <= m.wall }
+
 // leaseTimer handles a running task whose unary lease, timeout or deadline is up.
 func (m *Machine) leaseTimer(i Slot) {
 	x := m.slab.at(i)
 	switch {
-	case x.deadline != 0 && x.deadline <= m.now:
+	case m.isPast(x):
 		m.expire(i)
 	case x.leaseEnd != 0 && x.leaseEnd <= m.now:
 		m.crash(i)

@@ -25,21 +25,22 @@ type Config struct {
 // Snapshot is what the store holds when a partition is opened. Of waiting tasks
 // only those are in it that may be running: the machine asks for others by Wants.
 type Snapshot struct {
-	Meta       Meta
-	Found      bool // false: the partition is new
-	Queues     []QueueState
-	Marks      []Mark
-	Segments   []Segment
-	Producers  []ProducerState
-	Sessions   []SessionState
-	Here       []SessionState // sessions of this process that will be back; they are recorded nowhere
-	Claims     []Claim
-	Lists      []List
-	InFlight   []InFlight // what MayRun says and is still there, with its record
-	Lanes      []LaneFound
-	NextExpiry task.Time // of the first entry of the expiry index; 0 = none
-	NextIdem   task.Time // … of the index of idempotency entries
-	Briefs     []Idem    // the entries with short windows, by the time they end
+	Meta         Meta
+	Found        bool // false: the partition is new
+	Queues       []QueueState
+	Marks        []Mark
+	Segments     []Segment
+	Producers    []ProducerState
+	Sessions     []SessionState
+	Here         []SessionState // sessions of this process that will be back; they are recorded nowhere
+	Claims       []Claim
+	Lists        []List
+	InFlight     []InFlight // what MayRun says and is still there, with its record
+	Lanes        []LaneFound
+	NextExpiry   task.Time // of the first entry of the expiry index; 0 = none
+	NextDeadline task.Time // … of the index of deadlines
+	NextIdem     task.Time // … of the index of idempotency entries
+	Briefs       []Idem    // the entries with short windows, by the time they end
 }
 
 // LaneFound is a lane that has records: its first birth and first timed task.

@@ -74,6 +74,7 @@ type Machine struct {
 	restart   restart
 	lists     lists
 	expiry    expiry
+	deadlines expiry
 	sweeper   sweeper
 
 	subject subject // of the event that is under way
@@ -115,7 +116,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	m.idems.brief.load(m, snap.Briefs)
 	m.history.init(snap)
 	m.loadRestart(snap)
-	m.expiry.next = snap.NextExpiry
+	m.expiry.next, m.deadlines = snap.NextExpiry, expiry{wall: true, next: snap.NextDeadline}
 	m.sweeper.init(snap)
 	m.dirty = true // the first Apply writes the new owner's meta
 	return m
@@ -212,7 +213,8 @@ func (m *Machine) want(w Want) {
 // is kept once a batch.
 func (m *Machine) finishApply() {
 	m.wantRefills()
-	m.wantExpiries()
+	m.wantExpiries(&m.expiry, m.now)
+	m.wantExpiries(&m.deadlines, m.wall)
 	m.wantSweep()
 	out := m.out
 	m.idems.brief.end(m)
@@ -256,8 +258,11 @@ func (m *Machine) deadline() task.Time {
 	if t := m.calendar.next(); t != 0 {
 		d = min(d, t.Add(m.meta.Offset))
 	}
-	if t := m.expiry.next; t != 0 && !m.expiry.asked && t < d {
+	if t := m.expiry.due(); t != 0 && t < d {
 		d = t
+	}
+	if t := m.deadlines.due(); t != 0 {
+		d = min(d, m.toMachine(t))
 	}
 	if m.wakes.len() > 0 {
 		d = min(d, m.wakes.items[0].side.wake)

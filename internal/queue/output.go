@@ -114,7 +114,7 @@ type Birth struct {
 	Spec     *task.Spec
 	Enqueued task.Time
 	Expires  task.Time
-	Deadline task.Time // the Spec's, in machine time
+	Deadline task.Time // the Spec's, by the wall clock
 	Flags    Flags
 }
 
@@ -197,13 +197,15 @@ type Where struct {
 	Dead  DeadKey // Dead.Queue != 0: among the dead letters
 }
 
-// ExpiryKey names an entry of the expiry index.
+// ExpiryKey names an entry of the index of how long tasks may wait, by machine time,
+// or of the index of their deadlines, by the wall clock.
 type ExpiryKey struct {
-	At  task.Time
-	Seq task.Seq
+	At   task.Time
+	Seq  task.Seq
+	Wall bool // a deadline
 }
 
-// Expiry is an entry of the expiry index; ID finds the task.
+// Expiry is an entry of one of these indexes; ID finds the task.
 type Expiry struct {
 	Key ExpiryKey
 	ID  task.ID

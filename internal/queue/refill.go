@@ -120,7 +120,7 @@ func (m *Machine) slotFor(l *lane, w *Waiting) Slot {
 	}
 	s.expires, s.flags = w.Expires, w.Flags&^FlagClaim
 	m.expiry.waits(s, w.After)
-	if w.Expires != 0 { // one that was brought back has left its deadline behind
+	if w.Flags&FlagDeadline != 0 { // one that was brought back has left its deadline behind
 		s.deadline = w.Deadline
 	}
 	s.failures, s.crashes, s.releases = uint16(w.Counts.Failures), uint16(w.Counts.Crashes), uint16(w.Counts.Releases)

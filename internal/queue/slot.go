@@ -22,7 +22,7 @@ type slot struct {
 	due      task.Time // of its timed key
 	enqueued task.Time
 	expires  task.Time // of its expiry entry
-	deadline task.Time
+	deadline task.Time // by the wall clock
 	started  task.Time // of the last dispatch
 	leaseEnd task.Time // unary leases
 	timerAt  task.Time

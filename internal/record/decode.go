@@ -97,7 +97,7 @@ func (d *Decoder) Delivery(p uint16, pl queue.Place, value []byte, out *task.Del
 	if v.moved {
 		born, born.Seq = v.born, pl.Seq
 	}
-	out.ID, out.Priority, out.Counts, out.EnqueuedAt, out.Deadline = IDOf(p, born), pl.Prio, v.counts, v.enqueued, v.deadline
+	out.ID, out.Priority, out.Counts, out.EnqueuedAt, out.Deadline = IDOf(p, born), pl.Prio, v.counts, v.enqueued, v.ends()
 	var body body
 	if err := body.read(d, v.body, c); err != nil {
 		return 0, err
@@ -251,6 +251,9 @@ func (d *Decoder) FinishedInfo(key, value []byte, out *task.Info) (large int, er
 // info fills in what all three kinds of record tell alike.
 func (d *Decoder) info(c Class, v *view, out *task.Info) (large int, err error) {
 	out.Counts, out.EnqueuedAt, out.ExpiresAt, out.Deadline, out.Reason = v.counts, v.enqueued, v.expires, v.deadline, string(v.reason)
+	if c != ClassDead && c != ClassFinished {
+		out.Deadline = v.ends()
+	}
 	out.Type, out.Key = d.shared(v.typ), d.shared(v.key)
 	if v.policy != nil {
 		p, err := d.policy(c, v.policy)

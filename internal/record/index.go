@@ -185,7 +185,7 @@ func (d *Decoder) Check(key, value []byte) error {
 	case ClassChunk:
 		_, _, err := ParseChunkKey(key)
 		return err
-	case ClassExpiry:
+	case ClassExpiry, ClassDeadline:
 		return DecodeExpiry(key, value, new(queue.Expiry))
 	case ClassWhere:
 		return DecodeWhere(key, value, new(queue.Where))

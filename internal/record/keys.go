@@ -22,6 +22,7 @@ const (
 	ClassTimed    Class = 0x20
 	ClassExpiry   Class = 0x21
 	ClassCalendar Class = 0x22
+	ClassDeadline Class = 0x23
 	ClassWhere    Class = 0x30
 	ClassIdem     Class = 0x40
 	ClassIdemDue  Class = 0x41
@@ -37,7 +38,7 @@ const (
 
 // Classes lists every class in key order.
 var Classes = [...]Class{
-	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassWhere,
+	ClassMeta, ClassQueue, ClassMark, ClassBirth, ClassChunk, ClassTimed, ClassExpiry, ClassCalendar, ClassDeadline, ClassWhere,
 	ClassIdem, ClassIdemDue, ClassBrief, ClassProducer, ClassSession, ClassDead, ClassFinished, ClassSegment, ClassClaim, ClassList,
 }
 
@@ -58,6 +59,8 @@ func (c Class) String() string {
 		return "timed"
 	case ClassExpiry:
 		return "expiry"
+	case ClassDeadline:
+		return "deadline"
 	case ClassCalendar:
 		return "calendar"
 	case ClassWhere:
@@ -190,9 +193,17 @@ func AppendChunkPrefix(b []byte, p uint16, born queue.Place) []byte {
 	return binary.BigEndian.AppendUint64(AppendQueuePrefix(b, p, ClassChunk, born.Queue), uint64(born.Seq))
 }
 
-// AppendExpiryKey appends the key of an entry of the expiry index.
+// ExpiryClass is the class of the index of waits, or of that of deadlines.
+func ExpiryClass(wall bool) Class {
+	if wall {
+		return ClassDeadline
+	}
+	return ClassExpiry
+}
+
+// AppendExpiryKey appends the key of an entry of one of these.
 func AppendExpiryKey(b []byte, p uint16, k queue.ExpiryKey) []byte {
-	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ClassExpiry), uint64(k.At))
+	b = binary.BigEndian.AppendUint64(AppendPrefix(b, p, ExpiryClass(k.Wall)), uint64(k.At))
 	return binary.BigEndian.AppendUint64(b, uint64(k.Seq))
 }
 
@@ -327,18 +338,20 @@ func ParseMarkKey(key []byte) (queue.MarkKey, error) {
 	return queue.MarkKey{Queue: queueIn(key), Prio: task.PriorityMax - key[headLen+4], Lane: queue.LaneNum(binary.BigEndian.Uint32(key[headLen+5:]))}, nil
 }
 
-// ParseExpiryKey reads the key of an entry of the expiry index.
+// ParseExpiryKey reads the key of an entry of the index of waits, or of deadlines.
 func ParseExpiryKey(key []byte) (queue.ExpiryKey, error) {
-	if !isKey(key, ClassExpiry, 16) || key[headLen]&0x80 != 0 {
+	wall := isKey(key, ClassDeadline, 16)
+	if !wall && !isKey(key, ClassExpiry, 16) || key[headLen]&0x80 != 0 {
 		return queue.ExpiryKey{}, badKey(ClassExpiry, key)
 	}
 	return queue.ExpiryKey{
-		At:  task.Time(binary.BigEndian.Uint64(key[headLen:])),
-		Seq: task.Seq(binary.BigEndian.Uint64(key[headLen+8:])),
+		At:   task.Time(binary.BigEndian.Uint64(key[headLen:])),
+		Seq:  task.Seq(binary.BigEndian.Uint64(key[headLen+8:])),
+		Wall: wall,
 	}, nil
 }
 
-// TimeOf reads the time in a key of an index by time: expiry, idempotency index.
+// TimeOf reads the time in a key of an index by time: of waits, deadlines, idempotency entries.
 func TimeOf(key []byte) (task.Time, error) {
 	if _, c, _ := ClassOf(key); c == ClassIdemDue {
 		k, err := ParseIdemDueKey(key)

@@ -98,7 +98,7 @@ func FuzzKeys(f *testing.F) {
 		case ClassChunk:
 			pl, i, e := ParseChunkKey(key)
 			again, err = AppendChunkKey(nil, p, pl, i), e
-		case ClassExpiry:
+		case ClassExpiry, ClassDeadline:
 			k, e := ParseExpiryKey(key)
 			again, err = AppendExpiryKey(nil, p, k), e
 		case ClassWhere:

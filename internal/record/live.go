@@ -46,7 +46,7 @@ const (
 	bodyKnown = 1<<iota - 1
 )
 
-const flagsKnown = queue.FlagMoved | queue.FlagLarge | queue.FlagIdem | queue.FlagExpiry | queue.FlagClaim
+const flagsKnown = queue.FlagMoved | queue.FlagLarge | queue.FlagIdem | queue.FlagExpiry | queue.FlagClaim | queue.FlagDeadline
 
 // InlineMax is the largest payload that stands in its task's record; larger ones
 // have queue.FlagLarge and stand in chunks of ChunkBytes.
@@ -199,6 +199,15 @@ func (v *view) parse(c Class, value []byte) error {
 	}
 	v.body = r.b
 	return checkBody(&r, c)
+}
+
+// ends is the deadline that is still to be kept: a task that was brought back has
+// left it behind.
+func (v *view) ends() task.Time {
+	if v.flags&queue.FlagDeadline == 0 {
+		return 0
+	}
+	return v.deadline
 }
 
 func (v *view) parseFields(r *reader, has uint16) {

@@ -292,6 +292,8 @@ func TestState(t *testing.T) {
 	var expiry queue.Expiry
 	err = DecodeExpiry(by["expiry"].key, by["expiry"].value, &expiry)
 	f("expiry", expiry, err, AppendExpiry(nil, &expiry))
+	err = DecodeExpiry(by["deadline"].key, by["deadline"].value, &expiry)
+	f("deadline", expiry, err, AppendExpiry(nil, &expiry))
 	var idem queue.Idem
 	err = DecodeIdem(by["idem"].key, by["idem"].value, &idem)
 	f("idem", idem, err, AppendIdem(nil, &idem))

@@ -29,7 +29,7 @@ func plainBirth() *queue.Birth {
 
 func fullBirth() *queue.Birth {
 	return &queue.Birth{
-		Place: timed, Enqueued: now, Expires: now + 90_000, Deadline: now + 3_600_000, Flags: queue.FlagIdem | queue.FlagExpiry,
+		Place: timed, Enqueued: now, Expires: now + 90_000, Deadline: now + 3_600_000, Flags: queue.FlagIdem | queue.FlagExpiry | queue.FlagDeadline,
 		Spec: &task.Spec{
 			Type: "mail", Payload: []byte("\x00\xff"), Priority: 0, Deadline: now + 3_600_000, Key: "acme/user42",
 			LimitKeys: []string{"api:stripe", "db"}, Idempotency: "order-17", Tags: []string{"beta"},
@@ -131,6 +131,7 @@ func indexSamples() []sample {
 	where := queue.Where{Seq: seq, Place: timed}
 	buried := queue.Where{Seq: seq, Dead: queue.DeadKey{Queue: 2, Finished: now, Seq: seq}}
 	expiry := queue.Expiry{Key: queue.ExpiryKey{At: now, Seq: seq}, ID: IDOf(part, timed)}
+	deadline := queue.Expiry{Key: queue.ExpiryKey{At: now, Seq: seq, Wall: true}, ID: IDOf(part, timed)}
 	idem := queue.Idem{Key: queue.IdemKey{Queue: 2, Hash: 0xfeedface}, Name: "order-17", ID: IDOf(part, birth), Payload: 99, Until: now + 86_400_000, Due: now + 86_400_000}
 	idemLater := idem
 	idemLater.Due += 60_000
@@ -142,6 +143,7 @@ func indexSamples() []sample {
 		{"where", AppendWhereKey(nil, part, seq), AppendWhere(nil, &where)},
 		{"where-dead", AppendWhereKey(nil, part, seq), AppendWhere(nil, &buried)},
 		{"expiry", AppendExpiryKey(nil, part, expiry.Key), AppendExpiry(nil, &expiry)},
+		{"deadline", AppendExpiryKey(nil, part, deadline.Key), AppendExpiry(nil, &deadline)},
 		{"idem", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idem)},
 		{"idem-later", AppendIdemKey(nil, part, idem.Key), AppendIdem(nil, &idemLater)},
 		{"idem-due", AppendIdemDueKey(nil, part, idemDue.Key), AppendIdemDue(nil, &idemDue)},

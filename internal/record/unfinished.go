@@ -53,11 +53,8 @@ func (d *Decoder) Unfinished(key, value []byte, u *Unfinished) error {
 	u.ID, u.Queue, u.Lane = IDOf(p, v.born), pl.Queue, pl.Lane
 	u.Enqueued, u.Counts, u.Reason = v.enqueued, v.counts, string(v.reason)
 	u.Spec = task.Spec{Priority: pl.Prio}
-	if v.expires != 0 && c != ClassDead { // one that was brought back has left its deadline behind
-		u.Spec.Deadline = v.deadline
-		if v.expires != v.deadline {
-			u.Expires = v.expires
-		}
+	if c != ClassDead {
+		u.Spec.Deadline, u.Expires = v.ends(), v.expires
 	}
 	if u.Class = pl.Class; u.Class.Timed() {
 		u.State, u.Spec.RunAt = task.Scheduled, pl.Due

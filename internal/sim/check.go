@@ -88,6 +88,9 @@ func (k *known) check(l *ledger, in *task.Info) {
 		if x.spec.ExpireAfter == 0 && x.spec.Deadline == 0 {
 			l.cry("ended", "%s expired, and has no time to: %s", k.key, in.Reason)
 		}
+		if d := x.spec.Deadline; d != 0 && x.spec.ExpireAfter == 0 && in.FinishedAt < d.Add(-clockErr) && !k.retried && !l.stepped {
+			l.cry("ended", "%s expired %d ms before its deadline", k.key, d.Sub(in.FinishedAt))
+		}
 		if wait := x.firstSent.Add(x.spec.Delay + x.spec.ExpireAfter); x.spec.Deadline == 0 && x.firstSent != 0 && in.FinishedAt < wait && !k.retried && !l.stepped {
 			l.cry("ended", "%s expired %d ms before its time", k.key, wait.Sub(in.FinishedAt))
 		}
@@ -304,8 +307,13 @@ func (w *world) checkLeftovers() {
 			if c == record.ClassExpiry && w.clocks.set > 0 { // a wait that was moved with the wall clock leaves one behind
 				return 0, nil
 			}
-			if c == record.ClassExpiry && len(w.led.purges) > 0 { // what a purge left goes when its time has come
-				to = binary.BigEndian.AppendUint64(slices.Clone(from), uint64(w.now))
+			if len(w.led.purges) > 0 { // what a purge left goes when its time has come
+				switch c {
+				case record.ClassExpiry:
+					to = binary.BigEndian.AppendUint64(slices.Clone(from), uint64(w.now))
+				case record.ClassDeadline:
+					to = binary.BigEndian.AppendUint64(slices.Clone(from), uint64(w.wall().Add(-clockErr)))
+				}
 			}
 			it := part.Scan(from, to)
 			for it.Next() {
@@ -317,7 +325,7 @@ func (w *world) checkLeftovers() {
 			}
 			return n, last
 		}
-		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassExpiry, record.ClassClaim, record.ClassList, record.ClassSession} {
+		for _, c := range []record.Class{record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassExpiry, record.ClassDeadline, record.ClassClaim, record.ClassList, record.ClassSession} {
 			if n, key := count(c); n > 0 {
 				w.led.cry("leftovers", "%d %s records are left, such as %s", n, c, hex.EncodeToString(key))
 			}

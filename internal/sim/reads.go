@@ -185,15 +185,18 @@ func (w *world) eachListed(q string, states []task.State, look func(in *task.Inf
 // checkLate holds a live task against its times.
 func (w *world) checkLate(in *task.Info) {
 	t := w.led.tasks[in.ID]
-	if t == nil || w.clocks.set > 0 || t.retried {
+	if t == nil || t.retried {
 		return
 	}
 	x := w.led.sent[t.key]
+	if d := x.deadline; d != 0 && w.wall() >= d.Add(sweepLate+clockErr) && (w.clocks.set == 0 || w.led.step > w.clocks.last+1) {
+		w.led.cry("overdue", "%s is %v, %d ms past its deadline", t.key, in.State, w.wall().Sub(d))
+	}
+	if w.clocks.set > 0 {
+		return
+	}
 	if in.State == task.Running && in.Worker == lateName && (t.held == nil || !t.held.late || in.StartedAt > t.held.since) {
 		w.led.cry("late", "%s is leased for a caller that had gone, and is not handed back", t.key)
-	}
-	if d := x.deadline; d != 0 && w.now >= d.Add(sweepLate) {
-		w.led.cry("overdue", "%s is %v, %d ms past its deadline", t.key, in.State, w.now.Sub(d))
 	}
 	if in.State == task.Running {
 		limit := task.DefaultTimeout

@@ -146,6 +146,9 @@ func (s *Store) answerExpiries(a *queue.Loaded) {
 		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
 	})
 	for _, k := range keys {
+		if k.Wall != a.Want.Wall {
+			continue
+		}
 		if k.At > a.Want.Until || len(a.Expiries) == a.Want.Limit {
 			a.Next = k.At
 			return
@@ -245,8 +248,12 @@ func (s *Store) Snapshot() *queue.Snapshot {
 		snap.Briefs = append(snap.Briefs, s.briefs[k])
 	}
 	for k := range s.expiries {
-		if snap.NextExpiry == 0 || k.At < snap.NextExpiry {
-			snap.NextExpiry = k.At
+		next := &snap.NextExpiry
+		if k.Wall {
+			next = &snap.NextDeadline
+		}
+		if *next == 0 || k.At < *next {
+			*next = k.At
 		}
 	}
 	return snap

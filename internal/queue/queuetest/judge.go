@@ -94,14 +94,25 @@ func (m *Model) judgeEnd(t *modelTask) error {
 		}
 		return m.die(t)
 	}
-	if t.expires == 0 || t.expires > now {
+	if !m.over(t) {
 		return fmt.Errorf("task %v (%v, expires at %d) is gone at %d for no reason", t.what(), t.state, t.expires, now)
 	}
-	if t.state == task.Running && (t.spec.Deadline == 0 || t.spec.Deadline > now) && !m.mayHaveStopped(t) {
+	if t.state == task.Running && !m.past(t) && !m.mayHaveStopped(t) {
 		return fmt.Errorf("task %v expired while it ran, at %d, deadline %d", t.what(), now, t.spec.Deadline)
 	}
 	m.end(t, task.Expired)
 	return nil
+}
+
+// past says whether the task's deadline has passed, by the wall clock.
+func (m *Model) past(t *modelTask) bool {
+	return t.spec.Deadline != 0 && t.spec.Deadline <= m.rig.wall()
+}
+
+// over says whether the task may end by itself: it has waited for as long as it may,
+// or its deadline has passed.
+func (m *Model) over(t *modelTask) bool {
+	return t.expires != 0 && t.expires <= m.rig.Now || m.past(t)
 }
 
 // mayHaveStopped says whether the lease of t may have ended by itself.
@@ -180,13 +191,15 @@ func (m *Model) overdue() error {
 		switch {
 		case t.waits() && t.expires != 0 && t.expires <= now && !unread && t.hold == nil:
 			return fmt.Errorf("task %v waits at %d, past its expiry at %d", t.what(), now, t.expires)
+		case t.waits() && m.past(t):
+			return fmt.Errorf("task %v waits at %d by the wall clock, past its deadline at %d", t.what(), m.rig.wall(), t.spec.Deadline)
 		case t.state != task.Running:
 		case t.leaseEnd != 0 && t.leaseEnd <= now:
 			return fmt.Errorf("task %v runs at %d, past its lease's end at %d", t.what(), now, t.leaseEnd)
 		case timeout != 0 && t.started.Add(timeout+t.stood+timeoutGrace+2*slack) <= now && t.resumed < now:
 			return fmt.Errorf("task %v runs at %d, since %d with a timeout of %d", t.what(), now, t.started, timeout)
-		case t.spec.Deadline != 0 && t.expires != 0 && t.spec.Deadline.Add(2*slack) <= now:
-			return fmt.Errorf("task %v runs at %d, past its deadline at %d", t.what(), now, t.spec.Deadline)
+		case m.past(t):
+			return fmt.Errorf("task %v runs at %d by the wall clock, past its deadline at %d", t.what(), m.rig.wall(), t.spec.Deadline)
 		}
 	}
 	if err := m.overdueAway(); err != nil {

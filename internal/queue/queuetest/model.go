@@ -270,7 +270,7 @@ func (m *Model) moved(t *modelTask, lo, hi task.Millis) error {
 	m.unlease(t)
 	t.state, t.hold, t.toldRec = task.Ready, nil, t.told
 	r := m.rig.Store.recordOf(t.id.Seq)
-	if r == nil && t.expires != 0 && t.expires <= m.rig.Now {
+	if r == nil && m.over(t) {
 		return nil // it has waited long enough before it ran: judge sees it end
 	}
 	if r == nil {

@@ -229,11 +229,7 @@ func (m *Model) born(q *modelQueue, s *task.Spec, id task.ID) (*modelTask, error
 		return nil, fmt.Errorf("ID %+v does not fit", id)
 	}
 	t := &modelTask{id: id, queue: q, spec: *s, state: task.Ready, ready: at, enqueued: now}
-	if s.Deadline != 0 {
-		t.spec.Deadline = s.Deadline.Add(m.rig.Wall)
-		t.expires = t.spec.Deadline
-	}
-	if s.ExpireAfter > 0 && (t.expires == 0 || at.Add(s.ExpireAfter) < t.expires) {
+	if s.ExpireAfter > 0 {
 		t.expires = at.Add(s.ExpireAfter)
 	}
 	t.timed, t.calendar = class.Timed(), class == task.ClassCalendar
@@ -409,7 +405,7 @@ func (m *Model) leased(lines map[*modelQueue][]*modelTask, session queue.Session
 
 // lapsed ends a task that the machine found past its expiry as its turn came.
 func (m *Model) lapsed(t *modelTask) bool {
-	if t.excused && t.expires <= m.rig.Now && m.rig.Store.recordOf(t.id.Seq) == nil {
+	if t.excused && m.over(t) && m.rig.Store.recordOf(t.id.Seq) == nil {
 		m.end(t, task.Expired)
 		return true
 	}
@@ -419,14 +415,10 @@ func (m *Model) lapsed(t *modelTask) bool {
 func (m *Model) take(t *modelTask, l *queue.Leased, session queue.SessionNo, end task.Time) error {
 	maxAttempts, timeout, _ := t.policy()
 	attempt := t.counts.Failures + t.counts.Crashes + 1
-	deadline := t.spec.Deadline
-	if t.expires == 0 {
-		deadline = 0
-	}
 	m.readAnew(t, l.Counts)
 	if l.Session != session || l.LeaseEnd != end || l.Attempt != attempt || l.MaxAttempts != maxAttempts || l.Timeout != timeout ||
-		l.Counts != t.counts || l.Deadline != deadline || uint32(l.Token.Attempt) != attempt {
-		return fmt.Errorf("task %v: the lease %+v does not fit attempt %d of %d, timeout %d, deadline %d, %+v, session %d, end %d", t.what(), *l, attempt, maxAttempts, timeout, deadline, t.counts, session, end)
+		l.Counts != t.counts || l.Deadline != t.spec.Deadline || uint32(l.Token.Attempt) != attempt {
+		return fmt.Errorf("task %v: the lease %+v does not fit attempt %d of %d, timeout %d, deadline %d, %+v, session %d, end %d", t.what(), *l, attempt, maxAttempts, timeout, t.spec.Deadline, t.counts, session, end)
 	}
 	if l.Token.Fence() <= t.token.Fence() {
 		return fmt.Errorf("task %v: the fencing number does not rise: %d after %d", t.what(), l.Token.Fence(), t.token.Fence())

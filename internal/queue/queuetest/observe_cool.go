@@ -154,7 +154,7 @@ func (m *Model) retried(t *modelTask, want func(task.Code) error) error {
 	if t.state != task.Dead {
 		t.told = nil // a finished record keeps no outcome that did not finish it
 	}
-	t.revived = true
+	t.revived, t.spec.Deadline = true, 0
 	t.counts, t.known, t.finisher, t.expires, t.excused = task.Counts{}, false, task.Token{}, 0, false
 	return m.moved(t, 0, 0)
 }
