@@ -50,7 +50,8 @@ type Config struct {
 type Node struct {
 	cfg     Config
 	now     func() task.Time // the wall clock
-	steady  func() task.Time // runs evenly, from anywhere
+	steady  func() task.Time // runs evenly, from anywhere,
+	boot    uint64           // or from the beginning of this run of the computer
 	held    bool             // the clock is a test's
 	space   space
 	members []*member
@@ -88,7 +89,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.started = n.steady()
 	n.routes.init(cfg.Partitions, func() task.Millis { return n.steady().Sub(n.now()) })
 	for p := range cfg.Partitions {
-		n.members = append(n.members, &member{n: n, id: uint16(p), clock: partition.NewClock(n.now, n.steady)})
+		c := partition.NewClock(n.now, n.steady)
+		c.CountsFrom(n.boot)
+		n.members = append(n.members, &member{n: n, id: uint16(p), clock: c})
 	}
 	if err := n.openAll(ctx); err != nil {
 		return nil, err
@@ -145,8 +148,10 @@ func (n *Node) setClocks() {
 	n.held = n.now != nil
 	if !n.held {
 		began := time.Now() // what follows is told by the monotonic clock
+		var up time.Duration
+		up, n.boot = uptime()
 		n.now = func() task.Time { return task.Time(time.Now().UnixMilli()) }
-		n.steady = func() task.Time { return task.Time(began.UnixMilli() + time.Since(began).Milliseconds()) }
+		n.steady = func() task.Time { return task.Time((up + time.Since(began)).Milliseconds()) }
 	} else if n.steady == nil {
 		n.steady = partition.Forward(n.now)
 	}

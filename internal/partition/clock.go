@@ -9,14 +9,16 @@ import (
 )
 
 // Clock tells the two times of a partition. Machine time runs by the steady clock
-// while the process lives, and never goes back; only at a start is the wall clock
-// asked how much time has passed. The wall clock maps users' moments to machine time
+// while the process lives, and never goes back. At a start the time since the
+// computer was started tells how much has passed, if that has not been started anew;
+// else the wall clock is asked, then alone. The wall clock maps users' moments to machine time
 // and may be set either way. A Clock outlives the Runner that uses it, so that a
 // partition which is opened anew goes on by the steady clock.
 type Clock struct {
 	wall   func() task.Time
 	steady func() task.Time
-	set    bool         // Begin was called
+	boot   uint64       // the run of the computer since whose beginning steady counts; 0: it counts from anywhere
+	set    bool         // begin was called
 	base   atomic.Int64 // machine time less the steady clock
 	offset atomic.Int64 // machine time less wall time, as far as it was noted
 }
@@ -28,6 +30,10 @@ const offsetSlack = 100
 // NewClock makes a Clock of a wall clock and one that is never set, whatever it
 // counts from.
 func NewClock(wall, steady func() task.Time) *Clock { return &Clock{wall: wall, steady: steady} }
+
+// CountsFrom says that the steady clock counts from the beginning of a run of the
+// computer, which boot names, and so goes on over a restart of the process.
+func (c *Clock) CountsFrom(boot uint64) { c.boot = boot }
 
 // Forward makes a steady clock of one that is moved by hand: what goes back stands
 // still.
@@ -51,12 +57,18 @@ func Forward(now func() task.Time) func() task.Time {
 func (c *Clock) begin(m *queue.Meta) {
 	steady, wall := c.steady(), c.wall()
 	now := wall.Add(m.Offset)
-	if c.set {
+	switch {
+	case c.set:
 		now = steady.Add(task.Millis(c.base.Load()))
+	case c.boot != 0 && m.Boot == c.boot && steady.Add(m.Base) >= m.Now.Add(-offsetSlack):
+		now = steady.Add(m.Base)
 	}
 	now = max(now, m.Now)
 	c.set = true
 	c.base.Store(int64(now - steady))
+	if m.Boot, m.Base = c.boot, 0; c.boot != 0 {
+		m.Base = now.Sub(steady)
+	}
 	c.offset.Store(int64(m.Offset))
 	c.note()
 	m.Offset = c.Offset()

@@ -54,6 +54,42 @@ func TestClock(t *testing.T) {
 	want(1_065_010, 87_910)
 }
 
+// A wall clock that was set while no process ran told a start of hours that had not
+// passed: delays, leases and timeouts ended.
+func TestClockOverARestart(t *testing.T) {
+	wall, steady := task.Time(1_000_000), task.Time(70)
+	open := func(m *queue.Meta, boot uint64) *Clock {
+		c := NewClock(func() task.Time { return wall }, func() task.Time { return steady })
+		c.CountsFrom(boot)
+		c.begin(m)
+		return c
+	}
+	m := queue.Meta{}
+	open(&m, 7)
+	m.Now = 1_000_400
+	wall, steady = wall+500+2*3_600_000, steady+500
+	if c := open(&m, 7); c.Now() != 1_000_500 || c.Offset() != -2*3_600_000 {
+		t.Errorf("after half a second, and a clock set by two hours: %d, offset %d", c.Now(), c.Offset())
+	}
+	wall -= 10 * 3_600_000
+	if c := open(&m, 7); c.Now() != 1_000_500 || c.Offset() != 8*3_600_000 {
+		t.Errorf("and set back by ten: %d, offset %d", c.Now(), c.Offset())
+	}
+	m.Now = 1_000_500
+	steady, wall = 20, wall+60_000 // the computer was started anew: only the wall clock knows
+	if c := open(&m, 8); c.Now() != 1_060_500 {
+		t.Errorf("after a minute, and a start of the computer: %d", c.Now())
+	}
+	m.Now = 1_060_900
+	steady, wall = 10, wall+1000 // of a time before the last one stored the steady clock can't be
+	if c := open(&m, 8); c.Now() != 1_061_500 {
+		t.Errorf("with a steady clock that went back: %d", c.Now())
+	}
+	if open(&m, 0); m.Boot != 0 || m.Base != 0 {
+		t.Errorf("by a steady clock from anywhere: %+v", m)
+	}
+}
+
 func TestForward(t *testing.T) {
 	now := task.Time(500)
 	f := Forward(func() task.Time { return now })

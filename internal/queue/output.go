@@ -383,6 +383,11 @@ type Meta struct {
 	NextSegment  uint32
 	NextLoad     uint32
 	Sweep        bool // where records may be left of tasks that are gone
+
+	// Boot is the run of the computer under which Base is machine time less the time
+	// since it was started; 0: not known.
+	Boot uint64
+	Base task.Millis
 }
 
 // Range is a stretch of a queue's records in one class: [From, To).

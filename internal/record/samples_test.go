@@ -163,6 +163,7 @@ func stateSamples() []sample {
 	producer := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-1"}, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
 	return []sample{
+		{"meta-boot", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, LastOpen: now, Boot: 1 << 63, Base: -86_400_000})},
 		{"meta", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, Offset: -7_200_000, Clean: true, UncleanOpens: 2, LastOpen: now - 5, NextQueue: 3, NextSegment: 7, NextLoad: 300, Sweep: true})},
 		{"queue", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Births: 5})},
 		{"queue-full", AppendQueueKey(nil, part, 2), AppendQueue(nil, &q)},

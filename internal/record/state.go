@@ -9,24 +9,31 @@ import (
 
 // AppendMeta appends the partition's own record.
 func AppendMeta(b []byte, m *queue.Meta) []byte {
-	b = append(b, version, bit(m.Clean)|bit(m.Sweep)<<1)
+	b = append(b, version, bit(m.Clean)|bit(m.Sweep)<<1|bit(m.Boot != 0)<<2)
 	b = appendTime(appendTime(b, m.Now), m.LastOpen)
 	b = binary.AppendVarint(b, int64(m.Offset))
 	b = binary.AppendUvarint(b, uint64(max(0, m.UncleanOpens)))
 	b = binary.AppendUvarint(b, uint64(m.NextQueue))
 	b = binary.AppendUvarint(b, uint64(m.NextSegment))
-	return binary.AppendUvarint(b, uint64(m.NextLoad))
+	b = binary.AppendUvarint(b, uint64(m.NextLoad))
+	if m.Boot != 0 {
+		b = binary.AppendVarint(binary.AppendUvarint(b, m.Boot), int64(m.Base))
+	}
+	return b
 }
 
 // DecodeMeta reads what AppendMeta wrote.
 func DecodeMeta(value []byte, m *queue.Meta) error {
 	r := open(value)
-	flags := r.bits8(3)
+	flags := r.bits8(7)
 	m.Clean, m.Sweep = flags&1 != 0, flags&2 != 0
 	m.Now, m.LastOpen = r.time(), r.time()
 	m.Offset = task.Millis(r.varint())
 	m.UncleanOpens = int(r.number(1 << 30))
 	m.NextQueue, m.NextSegment, m.NextLoad = queue.QueueNum(readU32(&r)), readU32(&r), readU32(&r)
+	if m.Boot, m.Base = 0, 0; flags&4 != 0 {
+		m.Boot, m.Base = r.uvarint(), task.Millis(r.varint())
+	}
 	return r.close(ClassMeta)
 }
 
