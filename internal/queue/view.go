@@ -251,6 +251,14 @@ func (m *Machine) EachLaneOf(typ string, fn func(QueueNum, LaneNum)) {
 	}
 }
 
+// Holds is how many tasks are leased to the session.
+func (m *Machine) Holds(session SessionNo) int {
+	if s := m.sessionOf(session); s != nil {
+		return s.running
+	}
+	return 0
+}
+
 // Demand is how many of want tasks could be dispatched to the session now, at
 // most. A lane whose first task has to be read counts as one.
 func (m *Machine) Demand(session SessionNo, want int) int {
@@ -259,6 +267,7 @@ func (m *Machine) Demand(session SessionNo, want int) int {
 		return 0
 	}
 	n := 0
+	want = min(want, m.heldRoom(s))
 	for _, sq := range s.queues {
 		if n += sq.queue.openFor(&s.serves, want-n); n >= want {
 			return want
