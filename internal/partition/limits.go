@@ -39,6 +39,7 @@ const (
 	pollsTurnMax    = 256     // of them asked in one turn
 	progressMax     = 10_000  // tasks whose progress is remembered
 	unaryWorkersMax = 100_000 // unary leases whose holder's name is remembered
+	unaryLookMin    = 64      // of these, those that are looked over for what has ended
 	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver
 	readPointsMin   = 256     // records read at once for Wants, whatever their size: results may be large
 	readPointsGrow  = 16      // times as many, once it has been seen that they bring little

@@ -498,18 +498,4 @@ var mutants = []mutant{
 		file: "internal/queue/producer.go",
 		old:  "\t\tp.merge()\n",
 		new:  "\t\tp.loose = nil\n"},
-
-	// What is bounded.
-	{name: "leases-unbounded", breaks: "what runs under sessions takes half of memory at most",
-		file: "internal/queue/dispatch.go",
-		old:  "\tn = min(n, m.heldRoom(s))\n",
-		new:  "", by: "./internal/queue ^TestLeasesOfSessionsAreBounded$"},
-	{name: "held-unbounded", breaks: "a session holds no more than it may present",
-		file: "internal/queue/budget.go",
-		old:  "min(m.heldMax()-m.held, task.HeldMax-s.running)",
-		new:  "m.heldMax()-m.held", by: "./internal/queue ^TestSessionHoldsWhatItMayPresent$"},
-	{name: "held-by-partition", breaks: "a session holds no more than it may present, in all partitions together",
-		file: "internal/partition/credit.go",
-		old:  "max(min(c.n, c.most-c.held), 0)",
-		new:  "c.n", by: "./internal/partition ^TestCreditBoundsWhatIsHeld$"},
 }
