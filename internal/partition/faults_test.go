@@ -61,3 +61,50 @@ func TestListIsCutAtTheClock(t *testing.T) {
 		g.run()
 	}
 }
+
+// Progress is shown of who holds the lease, whatever others say under a token that
+// looks like it, before or after.
+func TestProgressOfAnotherIsNotShown(t *testing.T) {
+	g := newRig(t, store.MemOptions{})
+	w := g.attach("w", "q")
+	w.credit.Add(1)
+	id := g.enqueue("q", 0, 1)[0]
+	shown := func() string {
+		info, err := g.get(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Progress.Text
+	}
+	own := w.got[0].Token
+	forge := func(change func(k *task.Token)) {
+		k := own
+		change(&k)
+		g.r.Progress(k, task.Progress{Text: "forged"})
+	}
+	all := func() {
+		forge(func(k *task.Token) { k.Dispatch += 77 })
+		forge(func(k *task.Token) { k.Attempt++ })
+		forge(func(k *task.Token) { k.Epoch++ })
+		forge(func(k *task.Token) { k.Nonce++ })
+		forge(func(k *task.Token) { k.Slot++ })
+	}
+	all()
+	if s := shown(); s != "" {
+		t.Errorf("shown is %q", s)
+	}
+	g.r.Progress(own, task.Progress{Text: "mine"})
+	all()
+	if s := shown(); s != "mine" {
+		t.Errorf("shown is %q", s)
+	}
+	w.credit.Add(1)
+	g.report(w.got[:1], func(_ *task.Delivery, o *task.Outcome) { o.Kind = task.OutcomeRelease })
+	if s := shown(); len(w.got) != 2 || s != "" {
+		t.Errorf("another attempt begins with %q (%d deliveries)", s, len(w.got))
+	}
+	g.r.Progress(own, task.Progress{Text: "late"})
+	if s := shown(); s != "" {
+		t.Errorf("shown is %q, of who held it before", s)
+	}
+}

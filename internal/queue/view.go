@@ -15,7 +15,8 @@ type TaskView struct {
 	Counts  task.Counts
 	Ready   task.Time
 	Started task.Time
-	Session SessionNo // 0 = unary or not running
+	Session SessionNo  // 0 = unary or not running
+	Token   task.Token // of its lease, of one that runs
 	Worker  string
 	Max     int32 // attempts it may fail
 	Reason  string
@@ -44,7 +45,7 @@ func (m *Machine) viewOf(i Slot) TaskView {
 	case slotScheduled:
 		v.State = task.Scheduled
 	case slotRunning:
-		v.State, v.Started, v.Session = task.Running, s.started, s.session
+		v.State, v.Started, v.Session, v.Token = task.Running, s.started, s.session, m.token(s)
 		if s.session != 0 {
 			v.Worker = m.sessions[s.session-1].opts.Worker
 		}

@@ -88,4 +88,8 @@ var boundsMutants = []mutant{
 		file: "internal/queue/gap.go",
 		old:  "\tm.stopped = m.now\n",
 		new:  "", by: "./internal/queue ^TestGapIsNotUnserved$"},
+	{name: "progress-of-another", breaks: "progress is shown of who holds the lease",
+		file: "internal/partition/inspect.go",
+		old:  "\tx.last[t] = p\n",
+		new:  "\tv, _ := r.m.Find(t.Seq)\n\tx.last[v.Token] = p\n", by: "./internal/partition ^TestProgressOfAnotherIsNotShown$"},
 }
