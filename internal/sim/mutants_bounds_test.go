@@ -92,4 +92,12 @@ var boundsMutants = []mutant{
 		file: "internal/partition/inspect.go",
 		old:  "\tx.last[t] = p\n",
 		new:  "\tv, _ := r.m.Find(t.Seq)\n\tx.last[v.Token] = p\n", by: "./internal/partition ^TestProgressOfAnotherIsNotShown$"},
+	{name: "evicted-forgotten", breaks: "a session that gave way is known for its time",
+		file: "internal/queue/producer.go",
+		old:  "\tps.evict(m, first)\n",
+		new:  "\tif ps.evicted.n > evictedClientMany {\n\t\tps.drop(m, ps.evicted.first)\n\t}\n\tps.evict(m, first)\n", by: "./internal/queue ^TestEvictedIsNeverTakenForNew$"},
+	{name: "evicted-by-one-client", breaks: "a client of many sessions locks nobody out",
+		file: "internal/queue/producer.go",
+		old:  "first, room = c.first, evictedClientMany",
+		new:  "first = c.first", by: "./internal/queue ^TestEvictedIsNeverTakenForNew$"},
 }
