@@ -100,4 +100,12 @@ var boundsMutants = []mutant{
 		file: "internal/queue/producer.go",
 		old:  "first, room = c.first, evictedClientMany",
 		new:  "first = c.first", by: "./internal/queue ^TestEvictedIsNeverTakenForNew$"},
+	{name: "lanes-keep-memory", breaks: "a burst of lanes leaves no memory behind",
+		file: "internal/queue/lanelife.go",
+		old:  "\tif cap(m.lanes) <= lanesKeepMax || n > cap(m.lanes)/4 {",
+		new:  "\tif n > 0 || cap(m.lanes) <= lanesKeepMax {", by: "./internal/queue ^TestLanesGiveMemoryBackBesideOne$"},
+	{name: "names-keep-memory", breaks: "a burst of lanes leaves no memory behind in its queue",
+		file: "internal/queue/lanelife.go",
+		old:  "len(q.lanes) > q.lanesTop/4 {",
+		new:  "len(q.lanes) > 0 {", by: "./internal/queue ^TestLanesGiveMemoryBackBesideOne$"},
 }
