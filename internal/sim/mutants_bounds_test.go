@@ -108,4 +108,8 @@ var boundsMutants = []mutant{
 		file: "internal/queue/lanelife.go",
 		old:  "len(q.lanes) > q.lanesTop/4 {",
 		new:  "len(q.lanes) > 0 {", by: "./internal/queue ^TestLanesGiveMemoryBackBesideOne$"},
+	{name: "expiries-not-swept", breaks: "a purge leaves no entry of the expiry index",
+		file: "internal/queue/sweep.go",
+		old:  "{WantSweepWheres, WantSweepExpiries}",
+		new:  "{WantSweepWheres}", by: "./internal/partition ^TestPurgeLeavesNoExpiries$"},
 }

@@ -31,6 +31,8 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		s.answerIdemsLive(a)
 	case queue.WantSweepWheres:
 		s.answerOrphans(a)
+	case queue.WantSweepExpiries:
+		s.answerExpiryOrphans(a)
 	case queue.WantSweepChunks:
 		a.End = true // it keeps payloads with their records
 	}
@@ -194,7 +196,7 @@ func (s *Store) answerIdemsLive(a *queue.Loaded) {
 func (s *Store) answerOrphans(a *queue.Loaded) {
 	n := 0
 	for _, seq := range slices.Sorted(maps.Keys(s.wheres)) {
-		if seq < a.Want.Seq {
+		if seq < a.Want.From.Seq {
 			continue
 		}
 		if n++; n > a.Want.Limit {
@@ -398,4 +400,24 @@ func (s *Store) checkIndexes() {
 			s.fault("a claim is left of task %x, which is not live", uint64(k))
 		}
 	}
+}
+
+func (s *Store) answerExpiryOrphans(a *queue.Loaded) {
+	n := 0
+	for _, k := range slices.SortedFunc(maps.Keys(s.expiries), func(x, y queue.ExpiryKey) int {
+		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
+	}) {
+		if from := a.Want.From; cmp.Or(cmp.Compare(k.At, from.Due), cmp.Compare(k.Seq, from.Seq)) < 0 {
+			continue
+		}
+		if n++; n > a.Want.Limit {
+			a.Behind = queue.Place{Due: k.At, Seq: k.Seq}
+			return
+		}
+		_, live := s.places[k.Seq]
+		if w, moved := s.wheres[k.Seq]; !live && (!moved || s.dead[w.Dead] == nil) {
+			a.Orphans = append(a.Orphans, queue.Place{Due: k.At, Seq: k.Seq})
+		}
+	}
+	a.End = true
 }
