@@ -148,8 +148,8 @@ func (e *engine) flush(batches []*outcomeBatch) []*outcomeBatch {
 	if sess != nil && !x.held {
 		batches = x.take(batches)
 	}
-	if sess != nil && !e.draining && x.n <= unreportedMx {
-		credit = e.win.grant(time.Now(), e.ring.len()+e.busyN)
+	if sess != nil && !e.draining {
+		credit = e.win.grant(time.Now(), e.ring.len()+e.busyN, x.n)
 	}
 	dropped, refused := x.dropped, x.refused
 	clear(x.dropped[:])

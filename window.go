@@ -3,13 +3,14 @@ package penstock
 import (
 	"math"
 	"time"
+
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 const (
-	aheadFor     = 30 * time.Millisecond  // how much work, at the measured rate, may wait in the worker
-	rateOver     = 20 * time.Millisecond  // the rate is measured over at least this
-	rateMemory   = 100 * time.Millisecond // how slowly a fall of the rate is believed
-	unreportedMx = 20_000                 // outcomes not yet durable above which no more is asked for
+	aheadFor   = 30 * time.Millisecond  // how much work, at the measured rate, may wait in the worker
+	rateOver   = 20 * time.Millisecond  // the rate is measured over at least this
+	rateMemory = 100 * time.Millisecond // how slowly a fall of the rate is believed
 )
 
 // window says how many deliveries to ask for. A fast handler needs many on the
@@ -59,9 +60,11 @@ func (w *window) measure(now time.Time) {
 	w.done, w.since = 0, now
 }
 
-// grant is how many more to ask for while the worker holds held deliveries.
-func (w *window) grant(now time.Time, held int) int {
-	n := w.concurrency + w.ahead(now) - w.open - held
+// grant is how many more to ask for while the worker holds held deliveries, and
+// outcomes of others that are not known to be durable: all of them together are what
+// it has to present should it lose its session.
+func (w *window) grant(now time.Time, held, outcomes int) int {
+	n := min(w.concurrency+w.ahead(now), task.HeldMax-outcomes) - w.open - held
 	if n <= 0 {
 		return 0
 	}

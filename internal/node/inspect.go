@@ -313,7 +313,7 @@ func (n *Node) mergeWorkers(info *task.NodeInfo, at map[string]int, ws []task.Wo
 			continue
 		}
 		if s := n.sessions[w.ID]; s != nil {
-			w.Credit = s.credit.Left()
+			w.Credit = s.credit.Open()
 		}
 		at[w.ID] = len(info.Workers)
 		info.Workers = append(info.Workers, w)

@@ -16,6 +16,7 @@ const (
 	illsFreshMax   = 30 * time.Second // so close
 	lowSayEvery    = 10 * time.Second // between two lines about a full disk
 	leasesMax      = 10_000           // unary leases that wait, over all partitions
+	awayLookMin    = 64               // sessions that have left, of which those that lapsed are looked for
 	closeWaitMax   = 30 * time.Second // when the caller of Close sets no limit
 	offsetSayMin   = 5 * task.Second  // a start that finds its data so far ahead of the clock says so
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,9 @@ type member struct {
 
 	ills atomic.Pointer[ills] // its faults, if there were any of late
 
-	mu   sync.Mutex
-	away map[string]task.SessionOptions // guarded by mu; sessions of this process that the fault has cut off
+	mu       sync.Mutex
+	away     map[string]awaySession // guarded by mu; sessions of this process that the fault has cut off
+	awayLook int                    // guarded by mu; when there are so many, those that have lapsed are looked for
 
 	told bool // whether the clock is ahead
 
@@ -43,6 +45,12 @@ func (m *member) runner() *partition.Runner { return m.now.Load() }
 // errReopening refuses what comes while the partition is not served.
 var errReopening = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
 
+// awaySession is a session that has left, until it lapses.
+type awaySession struct {
+	opts  task.SessionOptions
+	until task.Time
+}
+
 // noteAway remembers a session of this process when its partition ends in a fault,
 // and when it leaves, since that may come right after. Such sessions are recorded
 // nowhere; the next runner waits for them all the same, since the process that they
@@ -51,9 +59,23 @@ func (m *member) noteAway(o *task.SessionOptions) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.away == nil {
-		m.away = make(map[string]task.SessionOptions)
+		m.away = make(map[string]awaySession)
 	}
-	m.away[o.ID] = *o
+	m.away[o.ID] = awaySession{*o, m.clock.Now().Add(cmp.Or(o.TTL, task.DefaultSessionTTL))}
+	if len(m.away) >= m.awayLook {
+		m.lapseAway()
+		m.awayLook = max(awayLookMin, 2*len(m.away))
+	}
+}
+
+// lapseAway forgets sessions that the partition knows no longer either; while it is
+// not served they may not lapse. It is called with mu held.
+func (m *member) lapseAway() {
+	if r := m.runner(); r == nil || r.Err() != nil {
+		return
+	}
+	now := m.clock.Now()
+	maps.DeleteFunc(m.away, func(_ string, a awaySession) bool { return a.until <= now })
 }
 
 // isBack forgets a session that has attached again.
@@ -69,7 +91,7 @@ func (m *member) takeAway() []task.SessionOptions {
 	defer m.mu.Unlock()
 	var all []task.SessionOptions
 	for _, id := range slices.Sorted(maps.Keys(m.away)) {
-		all = append(all, m.away[id])
+		all = append(all, m.away[id].opts)
 	}
 	m.away = nil
 	return all

@@ -45,6 +45,7 @@ func (n *Node) Attach(ctx context.Context, opts task.SessionOptions, sink task.S
 	}
 	s := &session{n: n, opts: opts, sink: sink}
 	s.opts.Queues, s.opts.Types = slices.Clone(opts.Queues), slices.Clone(opts.Types)
+	s.credit.Bound(task.HeldMax)
 	n.mu.Lock()
 	old := n.sessions[opts.ID]
 	n.sessions[opts.ID] = s
@@ -170,7 +171,7 @@ func (s *session) widen() {
 
 // Credit implements task.Session.
 func (s *session) Credit(n int) {
-	if n = min(n, task.CreditMax-s.credit.Left()); n > 0 {
+	if n = min(n, task.CreditMax-s.credit.Open()); n > 0 {
 		s.credit.Add(n)
 	}
 }

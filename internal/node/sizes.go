@@ -1,6 +1,16 @@
 package node
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/penstock-io/penstock/internal/partition"
+)
+
+// Sizes is how much a Node holds of one partition.
+type Sizes struct {
+	partition.Sizes
+	Away int // sessions that have left, and have not lapsed
+}
 
 // Sizes tells how much each partition of a Manual node holds in memory, for tests;
 // "" of one that is away.
@@ -9,7 +19,10 @@ func (n *Node) Sizes() []string {
 	for _, m := range n.members {
 		s := ""
 		if r := m.runner(); r != nil {
-			s = fmt.Sprintf("%+v", r.Sizes())
+			m.mu.Lock()
+			m.lapseAway()
+			s = fmt.Sprintf("%+v", Sizes{r.Sizes(), len(m.away)})
+			m.mu.Unlock()
 		}
 		out = append(out, s)
 	}

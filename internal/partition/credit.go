@@ -12,12 +12,15 @@ import (
 // too little is hungry, and is woken as soon as there is more, whoever freed it:
 // without that a drain over several partitions hangs. While several are hungry
 // each may draw its share only, by the weights of the queues it holds; else the
-// first to wake would take all.
+// first to wake would take all. What the worker holds, in all of them, may be bounded
+// as well (Bound).
 type Credit struct {
-	left atomic.Int64 // n, for those who only look; 0 when closed
+	left atomic.Int64 // what may be drawn, for those who only look; 0 when closed
 
 	mu     sync.Mutex // guards all below
 	n      int
+	most   int // deliveries that the worker may hold; 0 = any number
+	held   int // those that it holds, or that credit has been drawn for
 	closed bool
 	first  bool // no shares: who comes first may take all (unary leases)
 	taps   []*tap
@@ -33,6 +36,7 @@ type tap struct {
 	hungry atomic.Bool // it has tasks and found too little credit
 	share  int         // what it may draw while others are hungry too
 	pass   float64     // how much it has drawn by shares, over its weight
+	held   int         // its part of held; only its own loop changes it
 }
 
 // Add allows n more deliveries.
@@ -40,10 +44,49 @@ func (c *Credit) Add(n int) {
 	c.mu.Lock()
 	if !c.closed {
 		c.n += n
-		c.left.Store(int64(c.n))
+		c.note()
 		c.feed(nil)
 	}
 	c.mu.Unlock()
+}
+
+// Bound has the worker hold no more than most deliveries at once, over all
+// partitions. It is called before any credit is given.
+func (c *Credit) Bound(most int) { c.most = most }
+
+// Open is how much credit there is, drawn or not yet.
+func (c *Credit) Open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// room is how much may be drawn now; with mu held.
+func (c *Credit) room() int {
+	if c.most == 0 {
+		return c.n
+	}
+	return max(min(c.n, c.most-c.held), 0)
+}
+
+func (c *Credit) note() { c.left.Store(int64(c.room())) }
+
+// hold notes how many deliveries of t's partition the worker holds.
+func (c *Credit) hold(t *tap, n int) {
+	if t.held == n {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	less := n < t.held
+	c.held += n - t.held
+	t.held = n
+	if c.closed {
+		return
+	}
+	if c.note(); less {
+		c.feed(t)
+	}
 }
 
 // Undivided lets whoever comes first take all: for what is answered once. It is
@@ -58,7 +101,7 @@ func (c *Credit) Close() {
 	c.mu.Unlock()
 }
 
-// Left is how much credit there is.
+// Left is how much credit may be drawn.
 func (c *Credit) Left() int { return int(c.left.Load()) }
 
 // Over says whether the credit was closed.
@@ -80,7 +123,7 @@ func (c *Credit) take(t *tap, most int) int {
 	if t.hungry.Load() {
 		others--
 	}
-	got := min(most, c.n)
+	got := min(most, c.room())
 	if others > 0 && !c.first {
 		if !t.hungry.Load() {
 			c.setHungry(t, true)
@@ -90,7 +133,9 @@ func (c *Credit) take(t *tap, most int) int {
 		t.pass += float64(got) / float64(t.weight)
 	}
 	c.n -= got
-	c.left.Store(int64(c.n))
+	c.held += got
+	t.held += got
+	c.note()
 	if hungry := got < most; hungry != t.hungry.Load() {
 		c.setHungry(t, hungry)
 		c.feed(t)
@@ -106,7 +151,9 @@ func (c *Credit) give(t *tap, n int) {
 		return
 	}
 	c.n += n
-	c.left.Store(int64(c.n))
+	c.held -= n
+	t.held -= n
+	c.note()
 	if t.hungry.Load() {
 		c.setHungry(t, false)
 	}
@@ -154,10 +201,11 @@ func (c *Credit) shareOut() {
 			total += t.weight
 		}
 	}
-	left := c.n
+	all := c.room()
+	left := all
 	for _, t := range c.taps {
 		if t.hungry.Load() {
-			t.share = c.n * t.weight / total
+			t.share = all * t.weight / total
 			left -= t.share
 		}
 	}
@@ -177,7 +225,7 @@ func (t *tap) next() float64 { return t.pass + float64(t.share+1)/float64(t.weig
 
 // feed wakes every hungry partition but own that may draw; with mu held.
 func (c *Credit) feed(own *tap) {
-	if c.n <= 0 || c.starve == 0 {
+	if c.room() == 0 || c.starve == 0 {
 		return
 	}
 	c.shareOut()
@@ -207,5 +255,10 @@ func (c *Credit) leave(t *tap) {
 		c.setHungry(t, false)
 	}
 	c.taps = slices.DeleteFunc(c.taps, func(x *tap) bool { return x == t })
+	c.held -= t.held
+	t.held = 0
+	if !c.closed {
+		c.note()
+	}
 	c.feed(nil)
 }

@@ -247,7 +247,7 @@ func overMemory(info *task.Info, v *queue.TaskView, p *progress) {
 	info.ReadyAt = v.Ready
 	if v.State == task.Running {
 		info.StartedAt, info.Worker = v.Started, v.Worker
-		info.Progress = p.of(info.ID.Seq, v.Started)
+		info.Progress = p.of(v.Token)
 		info.Attempts = append(info.Attempts, task.Attempt{Number: v.Counts.Failures + v.Counts.Crashes + 1,
 			Started: v.Started, Outcome: task.AttemptRunning, Worker: v.Worker})
 		if n := len(info.Attempts) - task.AttemptsShownMax; n > 0 {
@@ -256,16 +256,12 @@ func overMemory(info *task.Info, v *queue.TaskView, p *progress) {
 	}
 }
 
-// progress is what running handlers last said of themselves. It is shown and not
-// kept; when there is too much of it some is forgotten.
+// progress is what running handlers last said of themselves, by the tokens of their
+// leases: what another says is nobody's. It is shown and not kept; when there is too
+// much of it some is forgotten.
 type progress struct {
-	mu    sync.Mutex
-	bySeq map[task.Seq]progressAt
-}
-
-type progressAt struct {
-	at   task.Time
-	last task.Progress
+	mu   sync.Mutex
+	last map[task.Token]task.Progress
 }
 
 // Progress notes what a handler says of itself.
@@ -273,28 +269,26 @@ func (r *Runner) Progress(t task.Token, p task.Progress) {
 	if len(p.Text) > task.NameMax {
 		p.Text = p.Text[:task.NameMax]
 	}
-	r.progress.mu.Lock()
-	defer r.progress.mu.Unlock()
-	if r.progress.bySeq == nil {
-		r.progress.bySeq = make(map[task.Seq]progressAt)
+	x := &r.progress
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.last == nil {
+		x.last = make(map[task.Token]task.Progress)
 	}
-	if _, known := r.progress.bySeq[t.Seq]; !known && len(r.progress.bySeq) >= progressMax {
-		for seq := range r.progress.bySeq { // any will do: most are of tasks long gone
-			delete(r.progress.bySeq, seq)
+	if _, known := x.last[t]; !known && len(x.last) >= progressMax {
+		for k := range x.last { // any will do: most are of tasks long gone
+			delete(x.last, k)
 			if rand.IntN(4) == 0 {
 				break
 			}
 		}
 	}
-	r.progress.bySeq[t.Seq] = progressAt{r.clock.Now(), p}
+	x.last[t] = p
 }
 
-// of is what was said since the attempt began.
-func (p *progress) of(seq task.Seq, started task.Time) task.Progress {
+// of is what who holds the lease has said.
+func (p *progress) of(t task.Token) task.Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if x, ok := p.bySeq[seq]; ok && x.at >= started {
-		return x.last
-	}
-	return task.Progress{}
+	return p.last[t]
 }

@@ -37,8 +37,9 @@ const (
 	watchesMax      = 100_000 // tasks watched in one partition
 	pollsMax        = 10_000  // unary leases that wait in one partition
 	pollsTurnMax    = 256     // of them asked in one turn
-	progressMax     = 10_000  // tasks whose progress is remembered
+	progressMax     = 10_000  // leases whose progress is remembered
 	unaryWorkersMax = 100_000 // unary leases whose holder's name is remembered
+	unaryLookMin    = 64      // of these, those that are looked over for what has ended
 	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver
 	readPointsMin   = 256     // records read at once for Wants, whatever their size: results may be large
 	readPointsGrow  = 16      // times as many, once it has been seen that they bring little

@@ -79,6 +79,7 @@ type Runner struct {
 	unsent               []task.Token
 	missed               []spotOf // deliveries whose records are not in the cache
 	unary                unaryWorkers
+	unaryLook            int // when there are so many, those that have ended are looked for
 
 	// Sessions, in the order in which they came.
 	sessions map[queue.SessionNo]*Attached

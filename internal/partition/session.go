@@ -202,6 +202,9 @@ func (r *Runner) settleCredit() {
 	}
 	clear(r.able)
 	r.able = r.able[:0]
+	for _, a := range r.attached() {
+		a.credit.hold(&a.tap, r.m.Holds(a.num))
+	}
 }
 
 // unstick lets dispatch be tried again: something has happened.

@@ -114,5 +114,20 @@ func (r *Runner) sampleWaits(t *turn) {
 	}
 }
 
-// Sizes is how much the runner's machine holds, for tests that drive it by Step.
-func (r *Runner) Sizes() queue.Sizes { return r.m.Sizes() }
+// Sizes is how much a Runner holds: its machine, and what is its own.
+type Sizes struct {
+	Machine                       queue.Sizes
+	Sessions, Polls, Deferred     int
+	Watches, Watched, OpenWatches int
+	Holders                       int
+}
+
+// Sizes counts, for tests that drive the Runner by Step.
+func (r *Runner) Sizes() Sizes {
+	r.watches.mu.Lock()
+	defer r.watches.mu.Unlock()
+	return Sizes{
+		Machine: r.m.Sizes(), Sessions: len(r.sessions) + len(r.attached()), Polls: len(r.polls) + len(r.newPolls), Deferred: len(r.deferred),
+		Watches: r.watches.n, Watched: len(r.watches.bySeq), OpenWatches: len(r.watches.open), Holders: len(r.unary),
+	}
+}

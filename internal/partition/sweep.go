@@ -24,10 +24,17 @@ func (r *Runner) startSweep(w *queue.Want) {
 	l.loaded.Want = *w
 	all := record.AppendPrefix(nil, r.p, record.ClassMeta)
 	s := &sweep{r: r, a: &l.loaded, tasks: r.part.Scan(all[:2], record.AppendPrefixEnd(nil, all[:2]))}
-	step := s.wheres
-	if w.What == queue.WantSweepWheres {
-		s.over = r.part.Scan(record.AppendWhereKey(nil, r.p, w.Seq), record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, record.ClassWhere)))
-	} else {
+	var step func() error
+	end := func(c record.Class) []byte { return record.AppendPrefixEnd(nil, record.AppendPrefix(nil, r.p, c)) }
+	switch w.What {
+	case queue.WantSweepWheres:
+		s.over = r.part.Scan(record.AppendWhereKey(nil, r.p, w.From.Seq), end(record.ClassWhere))
+		step = s.wheres
+	case queue.WantSweepExpiries, queue.WantSweepDeadlines:
+		wall := w.What == queue.WantSweepDeadlines
+		s.over = r.part.Scan(record.AppendExpiryKey(nil, r.p, queue.ExpiryKey{At: w.From.Due, Seq: w.From.Seq, Wall: wall}), end(record.ExpiryClass(wall)))
+		step = s.expiries
+	default:
 		to := record.AppendPrefixEnd(nil, record.AppendQueuePrefix(nil, r.p, record.ClassChunk, w.From.Queue))
 		s.over = r.part.Scan(record.AppendChunkPrefix(nil, r.p, w.From), to)
 		step = s.chunks
@@ -85,6 +92,29 @@ func (s *sweep) wheres() error {
 	return nil
 }
 
+func (s *sweep) expiries() error {
+	for n := 0; s.over.Next(); n++ {
+		var x queue.Expiry
+		if err := record.DecodeExpiry(s.over.Key(), s.over.Value(), &x); err != nil {
+			return s.r.unreadable(s.over.Key(), err)
+		}
+		at := queue.Place{Due: x.Key.At, Seq: x.Key.Seq}
+		if n == s.a.Want.Limit {
+			s.a.Behind = at
+			return nil
+		}
+		lives, err := s.lives(record.PlaceOf(x.ID))
+		if err != nil {
+			return err
+		}
+		if !lives {
+			s.a.Orphans = append(s.a.Orphans, at)
+		}
+	}
+	s.a.End = true
+	return nil
+}
+
 // chunks goes from task to task.
 func (s *sweep) chunks() error {
 	var end []byte
@@ -111,8 +141,8 @@ func (s *sweep) chunks() error {
 	return nil
 }
 
-// lives says whether the task that was born there stands there, or has moved and
-// can be found.
+// lives says whether the task that was born there, or stood there, stands there, or
+// has moved and can be found.
 func (s *sweep) lives(born queue.Place) (bool, error) {
 	s.key = record.AppendPlaceKey(s.key[:0], s.r.p, born)
 	if s.has(s.key) {

@@ -89,3 +89,48 @@ func TestPurgeLeavesNothing(t *testing.T) {
 		t.Errorf("after all: %d where records and %d chunks are left, want those of the other queue", wheres, chunks)
 	}
 }
+
+// Entries of the expiry index of tasks that a purge, or the end of their queue, took by
+// range stayed until their time: a year, here.
+func TestPurgeLeavesNoExpiries(t *testing.T) {
+	for _, del := range []bool{false, true} {
+		g := newRig(t, store.MemOptions{PunishSingleDelete: true}, func(c *Config) { c.WindowTasks = 64 })
+		for i, name := range []string{"kept", "q"} {
+			b := batchOf(name, 0, 1_500-1_200*(1-i))
+			for k := range b.Specs {
+				b.Specs[k].ExpireAfter, b.Specs[k].Deadline = 365*task.Day, g.now.Add(400*task.Day)
+				if k%3 == 0 {
+					b.Specs[k].Delay = task.Day
+				}
+			}
+			b.Done = func(*task.EnqueueBatch) {}
+			g.r.Enqueue(b)
+			g.run()
+		}
+		if n, d := g.recordsOf(record.ClassExpiry), g.recordsOf(record.ClassDeadline); n != 1_800 || d != 1_800 {
+			t.Fatalf("%d and %d entries before", n, d)
+		}
+		var gone int64
+		done := func(n int64, e *task.Error) {
+			if gone = n; e != nil {
+				t.Error(e)
+			}
+		}
+		if del {
+			g.r.DeleteQueue("q", true, done)
+		} else {
+			g.r.Purge("q", []task.State{task.Ready, task.Scheduled}, done)
+		}
+		g.stepOnly()
+		g.open() // a restart in the middle begins the sweep anew
+		g.run()
+		for range 5 {
+			g.now += task.Time(task.Second)
+			g.r.Tick()
+			g.run()
+		}
+		if n, d := g.recordsOf(record.ClassExpiry), g.recordsOf(record.ClassDeadline); n != 300 || d != 300 || gone != 1_500 {
+			t.Errorf("deleted %v: %d tasks are gone, and %d expiry entries and %d deadlines are left, want those of 300 that stay", del, gone, n, d)
+		}
+	}
+}

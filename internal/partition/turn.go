@@ -436,5 +436,6 @@ func (r *Runner) trim(tasks int, now task.Time) {
 	r.enc = encoder{}
 	*r.next, *r.spare = round{}, round{}
 	r.able = nil
+	r.dropHolders()
 	r.readers.trim()
 }

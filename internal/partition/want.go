@@ -20,7 +20,7 @@ func (r *Runner) afterTurn() error {
 		switch w.What {
 		case queue.WantBirths, queue.WantTimed:
 			r.startRefill(w)
-		case queue.WantSweepWheres, queue.WantSweepChunks:
+		case queue.WantSweepWheres, queue.WantSweepExpiries, queue.WantSweepDeadlines, queue.WantSweepChunks:
 			r.startSweep(w)
 		case queue.WantIdemsDue, queue.WantIdemsLive:
 			r.startIdems(w)

@@ -2,10 +2,26 @@ package queue
 
 import "github.com/penstock-io/penstock/internal/task"
 
-// unaryMax is how many leases outside any session may run at once: half of what
-// memory may hold, so that lanes always find the other half. They take of the same
-// budget: nobody's credit bounds them.
-func (m *Machine) unaryMax() int { return max(m.cfg.WindowTasks/2, task.LeaseMax) }
+// What runs is in memory until it ends, and takes of the same budget as what waits.
+// So that lanes always find a quarter of what memory may hold, leases of sessions
+// take half at most, and leases outside any session a quarter. Nobody waits for the
+// other: who has as much as may be gets more when some of it ends.
+
+// heldMax is how many leases of sessions may run at once.
+func (m *Machine) heldMax() int { return max(m.cfg.WindowTasks/2, task.LeaseMax) }
+
+// unaryMax is how many leases outside any session may.
+func (m *Machine) unaryMax() int { return max(m.cfg.WindowTasks/4, task.LeaseMax) }
+
+// tasksMax is how many tasks may be in memory beside those that run.
+func (m *Machine) tasksMax() int {
+	return max(m.cfg.WindowTasks-m.unary.running-m.held, m.cfg.WindowTasks/4)
+}
+
+// heldRoom is how many tasks more the session may have leased.
+func (m *Machine) heldRoom(s *session) int {
+	return max(min(m.heldMax()-m.held, task.HeldMax-s.running), 0)
+}
 
 // unaryRoom is how many tasks a unary lease may take now, at most.
 func (m *Machine) unaryRoom(c *Lease) int {

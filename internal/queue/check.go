@@ -381,5 +381,8 @@ func (c *checker) sessions() error {
 	if sum != want {
 		return fmt.Errorf("leases: %d listed, %d running", sum, want)
 	}
+	if n := sum - int64(m.unary.running); n != int64(m.held) {
+		return fmt.Errorf("leases of sessions: %d listed, %d counted", n, m.held)
+	}
 	return nil
 }

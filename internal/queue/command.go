@@ -115,16 +115,18 @@ type WantKind uint8
 // later Applies; all others are points, read after this Output's batch has begun and before the
 // next Apply.
 const (
-	WantBirths      WantKind = iota // births of Lanes, from where each says
-	WantTimed                       // timed tasks of Lanes
-	WantTask                        // the live task with ID (with Until: of its sequence, an expiry entry at that time): birth key, then where, then its place; or the dead letter, or the finished record
-	WantIdem                        // idempotency key: Queue, Key
-	WantTold                        // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
-	WantExpiries                    // expiry index entries with At ≤ Until, Limit of them; with Wall those of deadlines
-	WantSweepWheres                 // where records from Seq on, Limit of them, whose task is gone; read beside later Applies
-	WantSweepChunks                 // chunks of the queue of From, from there on, of Limit tasks, whose task is gone; likewise
-	WantIdemsDue                    // index of idempotency entries, from (From.Due, From.Seq) on, with At ≤ Until, Limit of them; read beside later Applies
-	WantIdemsLive                   // of each of Idems: its entry, and whether its task is live; read beside later Applies
+	WantBirths         WantKind = iota // births of Lanes, from where each says
+	WantTimed                          // timed tasks of Lanes
+	WantTask                           // the live task with ID (with Until: of its sequence, an expiry entry at that time): birth key, then where, then its place; or the dead letter, or the finished record
+	WantIdem                           // idempotency key: Queue, Key
+	WantTold                           // what was told last of the task of Seq: its record, if it has moved; the dead letter, or the finished record
+	WantExpiries                       // expiry index entries with At ≤ Until, Limit of them; with Wall those of deadlines
+	WantSweepWheres                    // where records from From.Seq on, Limit of them, whose task is gone; read beside later Applies
+	WantSweepExpiries                  // expiry index entries from (From.Due, From.Seq) on; likewise
+	WantSweepDeadlines                 // the same of the index of deadlines
+	WantSweepChunks                    // chunks of the queue of From, from there on, of Limit tasks, whose task is gone; likewise
+	WantIdemsDue                       // index of idempotency entries, from (From.Due, From.Seq) on, with At ≤ Until, Limit of them; read beside later Applies
+	WantIdemsLive                      // of each of Idems: its entry, and whether its task is live; read beside later Applies
 )
 
 // Want is what the machine must know before it can go on.

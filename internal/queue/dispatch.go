@@ -9,6 +9,7 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 	if s == nil || s.detached || s.beat.Add(s.ttl) <= m.now { // what lapses in this very Apply gets nothing in it
 		return
 	}
+	n = min(n, m.heldRoom(s))
 	if m.careful(s) {
 		if s.running > 0 {
 			return
@@ -168,6 +169,9 @@ func (m *Machine) lease(i Slot, s *session, t *task.Token, from task.State) {
 	}
 	s.tail = i
 	s.running++
+	if s.no != 0 {
+		m.held++
+	}
 	m.event(m.lanes[x.lane].queue(), step{kind: EventLeased, from: from, to: task.Running}, x)
 	if m.longAt == 0 {
 		m.longAt = m.now.Add(longAfter)
@@ -180,6 +184,7 @@ func (m *Machine) unlease(i Slot) {
 	s := &m.unary
 	if x.session != 0 {
 		s = m.sessions[x.session-1]
+		m.held--
 	}
 	if x.prev == NoSlot {
 		s.head = x.next

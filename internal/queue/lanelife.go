@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"maps"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // laneFor finds the lane of tasks with these names, and makes it if there is
 // none.
@@ -119,6 +124,7 @@ func (m *Machine) dropLanes() {
 	if cap(m.fading) > 4*fadingMax {
 		m.fading = nil
 	}
+	m.shrinkLanes()
 }
 
 func (m *Machine) dropLane(l *lane) {
@@ -188,15 +194,31 @@ func (m *Machine) unname(q *queueOf, l *lane) {
 	}
 }
 
-// shrink gives back what a burst of lanes has left.
+// shrink gives back what a burst of lanes has left in their queue, when a quarter of
+// them is left at most: so it costs each lane little, however often it comes.
 func (m *Machine) shrink(q *queueOf) {
-	if len(q.lanes) == 0 && q.lanesTop > lanesKeepMax {
-		q.byName, q.lanes, q.lanesTop = map[uint64]*lane{}, nil, 0
+	if q.lanesTop <= lanesKeepMax || len(q.lanes) > q.lanesTop/4 {
+		return
 	}
-	if len(m.lanes) == len(m.freeLanes) {
+	byName := make(map[uint64]*lane, len(q.lanes))
+	maps.Copy(byName, q.byName)
+	q.byName, q.lanes, q.lanesTop = byName, slices.Clone(q.lanes), len(q.lanes)
+	q.inUse = nil // made again from the lanes, if it is needed
+}
+
+// shrinkLanes gives back the numbers above the last lane that there is, if a burst
+// has left many. Lanes keep theirs: their tasks name it.
+func (m *Machine) shrinkLanes() {
+	n := len(m.lanes)
+	for n > 0 && m.lanes[n-1] == nil {
+		n--
+	}
+	if n == 0 {
 		m.lanes, m.freeLanes = m.lanes[:0], m.freeLanes[:0]
-		if cap(m.lanes) > lanesKeepMax {
-			m.lanes, m.freeLanes = nil, nil
-		}
 	}
+	if cap(m.lanes) <= lanesKeepMax || n > cap(m.lanes)/4 {
+		return
+	}
+	m.lanes = slices.Clone(m.lanes[:n])
+	m.freeLanes = slices.Clone(slices.DeleteFunc(m.freeLanes, func(no laneNo) bool { return int(no) >= n }))
 }

@@ -8,7 +8,8 @@ const (
 	sessionsMax         = 10_000                  // open worker sessions
 	producersMax        = 10_000                  // producer sessions with numbers, over all queues,
 	producersClientMany = 1_000                   // a client with so many gives its own oldest for another
-	evictedMax          = 100_000                 // names of those that went before their time
+	evictedMax          = 200_000                 // names of those that went before their time; when they are known no longer is by time alone,
+	evictedClientMany   = 100_000                 // and a client with many sessions gets none from so many on, to leave room for others
 	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
 	windowBytes         = 16 << 20                // records of them: what the runner keeps is half as much again, for running ones and late ones

@@ -67,6 +67,7 @@ type Machine struct {
 	freeNos   []SessionNo                       // numbers of m.sessions that are free
 	awaited   map[string]map[SessionNo]struct{} // sessions by the queues that they name and that don't exist
 	unary     session                           // the leases taken outside any session
+	held      int                               // leases of sessions
 
 	producers producers
 	idems     idems

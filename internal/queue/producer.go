@@ -98,23 +98,25 @@ func (ps *producers) heard(m *Machine, p *producer) {
 }
 
 // makeRoom evicts one session if there are as many as may be: the client's own, if
-// it has many.
-func (ps *producers) makeRoom(m *Machine, name string) {
+// it has many. Without room for its name there is none for another: a name that was
+// forgotten before its time would be taken for new.
+func (ps *producers) makeRoom(m *Machine, name string) *task.Error {
 	if ps.seen.n < producersMax {
-		return
+		return nil
 	}
+	first, room := ps.seen.first, evictedMax
 	if c := ps.clients[clientOf(name)]; c != nil && c.n >= producersClientMany {
-		ps.evict(m, c.first)
-		return
+		first, room = c.first, evictedClientMany
 	}
-	ps.evict(m, ps.seen.first)
+	if ps.evicted.n >= room {
+		return task.Errorf(task.Exhausted, "%d producer sessions have given way to newer ones within ten minutes, and no more can be remembered: use one session for many tasks, and try again when some have been forgotten", ps.evicted.n)
+	}
+	ps.evict(m, first)
+	return nil
 }
 
 // evict forgets all of p but its name.
 func (ps *producers) evict(m *Machine, p *producer) {
-	if ps.evicted.n >= evictedMax {
-		ps.drop(m, ps.evicted.first)
-	}
 	ps.remove(p)
 	p.state = ProducerState{ProducerKey: p.state.ProducerKey, Seen: m.now, Evicted: true}
 	p.loose = nil
@@ -148,7 +150,9 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 		return nil, errProducerGone
 	}
 	if p == nil {
-		ps.makeRoom(m, b.Producer)
+		if e := ps.makeRoom(m, b.Producer); e != nil {
+			return nil, e
+		}
 		p = ps.add(ProducerState{ProducerKey: key})
 	}
 	ps.heard(m, p)

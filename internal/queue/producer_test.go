@@ -152,3 +152,49 @@ func TestRepeatAfterAStartThatFindsTheClockAhead(t *testing.T) {
 	f(true)
 	f(false)
 }
+
+// A session that has given way is known for its time, however many others give way
+// behind it: of one client, which is refused first, and of many.
+func TestEvictedIsNeverTakenForNew(t *testing.T) {
+	m := queue.New(queue.Config{Epoch: 1}, &queue.Snapshot{}, 1)
+	var out queue.Output
+	if _, err := number(m, &out, 1, "one.first", 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	cmds := make([]queue.Command, 1_000)
+	flood := func(name string, n int) (taken int) {
+		for k := 0; k < n; k += len(cmds) {
+			for i := range cmds {
+				cmds[i] = queue.Command{Op: queue.OpEnqueue, Enqueue: &task.EnqueueBatch{Queue: "q", Producer: fmt.Sprintf(name, k+i), Results: make([]task.Enqueued, 1),
+					Specs: []task.Spec{{Type: "t", Number: 1}}}}
+			}
+			m.Apply(2, cmds, &out)
+			for i := range cmds {
+				switch err := cmds[i].Enqueue.Err; {
+				case err == nil:
+					taken++
+				case task.CodeOf(err) != task.Exhausted:
+					t.Fatal(err)
+				}
+			}
+			if k < 20_000 && name == "one.%d" { // it has not given way: asked for it would be heard of
+				continue
+			}
+			if _, err := number(m, &out, 2, "one.first", 1, 0); err == nil || err.Code != task.Conflict {
+				t.Fatalf("after %d others of %q the first is taken for new: %v", k, name, err)
+			}
+		}
+		return taken
+	}
+	if n := flood("one.%d", 150_000); n < 100_000 || n > 120_000 {
+		t.Errorf("of one client %d sessions were taken", n)
+	}
+	if n := flood("many%d", 150_000); n < 50_000 || n > 120_000 {
+		t.Errorf("of others behind it %d were taken", n)
+	}
+	now := task.Time(3 + task.ProducerIdleMax)
+	m.Apply(now, []queue.Command{{Op: queue.OpTick}}, &out)
+	if _, err := number(m, &out, now, "one.later", 1, 0); err != nil {
+		t.Errorf("when their time is over: %v", err)
+	}
+}

@@ -67,7 +67,7 @@ func (m *Machine) purgeDead(q *queueOf) int64 {
 		}
 	}
 	if gone > left {
-		m.sweepWheres()
+		m.sweepIndexes()
 		m.sweepChunks(q)
 	}
 	m.out.PurgeDead = append(m.out.PurgeDead, q.state.Queue)
@@ -123,8 +123,8 @@ func (m *Machine) purgeClass(q *queueOf, c task.Class) {
 	} else { // chunks of other tasks stand among theirs: the sweeper tells them apart
 		m.sweepChunks(q)
 	}
-	if c.Timed() {
-		m.sweepWheres()
+	if c.Timed() || m.expiry.next != 0 || m.expiry.asked {
+		m.sweepIndexes()
 	}
 	at := Place{Class: c, Queue: q.state.Queue, Prio: task.PriorityMax}
 	for _, p := range stays {

@@ -38,7 +38,7 @@ func (m *Machine) loaded(a *Loaded) {
 		m.idemsDue(a)
 	case WantIdemsLive:
 		m.idemsLive(a)
-	case WantSweepWheres, WantSweepChunks:
+	case WantSweepWheres, WantSweepExpiries, WantSweepDeadlines, WantSweepChunks:
 		m.swept(a)
 	}
 }

@@ -10,6 +10,8 @@ type Sizes struct {
 	Policies, Sessions, Leases      int
 	Producers, Idems, Segments      int
 	Away, Over                      int
+	Calendar, Waits, Briefs         int
+	Lists, Awaited, LostNumbers     int
 }
 
 // Sizes counts.
@@ -21,6 +23,8 @@ func (m *Machine) Sizes() Sizes {
 		Policies: len(m.policies.find), Sessions: m.openCount, Leases: m.unary.running,
 		Producers: len(m.producers.find), Idems: len(m.idems.got), Segments: len(m.history.closed),
 		Away: len(m.restart.away), Over: len(m.restart.over),
+		Calendar: m.calendar.heap.len(), Waits: len(m.expiry.after), Briefs: m.idems.brief.find.n + len(m.idems.brief.buckets),
+		Lists: len(m.lists.all) - len(m.lists.free), Awaited: len(m.awaited), LostNumbers: len(m.sessions) - m.openCount - len(m.freeNos),
 	}
 	for _, s := range m.history.open {
 		if s.Count > 0 {

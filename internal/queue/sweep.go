@@ -1,22 +1,19 @@
 package queue
 
-import (
-	"slices"
+import "slices"
 
-	"github.com/penstock-io/penstock/internal/task"
-)
-
-// sweeper collects what purges by range leave behind: where records whose task is
-// gone, over the partition, and chunks of large payloads without a task, queue by
+// sweeper collects what purges by range leave behind: records of indexes whose task is
+// gone, over the partition and index by index, and chunks of large payloads without a task, queue by
 // queue. That there is something to sweep is durable; where it stands is not: after
 // a restart it begins anew. One step is under way at a time, and bounded.
 type sweeper struct {
 	queues []QueueNum // to be swept for chunks, in order
 	busy   bool
-	seq    task.Seq // where records from here on
-	again  bool     // a purge has come since their sweep began
-	from   Place    // chunks of the first queue from here on
-	anew   bool     // the same of them
+	index  int   // of swept ones, the one at work
+	at     Place // its records from here on
+	again  bool  // a purge has come since their sweep began
+	from   Place // chunks of the first queue from here on
+	anew   bool  // the same of them
 }
 
 func (w *sweeper) init(snap *Snapshot) {
@@ -27,10 +24,13 @@ func (w *sweeper) init(snap *Snapshot) {
 	}
 }
 
-// sweepWheres has the where records looked over: tasks that had moved are gone.
-func (m *Machine) sweepWheres() {
+// indexesSwept are the indexes that are looked over, one after another.
+var indexesSwept = []WantKind{WantSweepWheres, WantSweepExpiries, WantSweepDeadlines}
+
+// sweepIndexes has all of them looked over: tasks that they name are gone.
+func (m *Machine) sweepIndexes() {
 	w := &m.sweeper
-	w.again = m.meta.Sweep && (w.busy || w.seq != 0)
+	w.again = m.meta.Sweep && (w.busy || w.index != 0 || w.at != Place{})
 	m.meta.Sweep = true
 	m.dirty = true
 }
@@ -67,7 +67,7 @@ func (m *Machine) wantSweep() {
 	case w.busy:
 	case m.meta.Sweep:
 		w.busy = true
-		m.want(Want{What: WantSweepWheres, Seq: w.seq, Limit: sweepMax})
+		m.want(Want{What: indexesSwept[w.index], From: w.at, Limit: sweepMax})
 	case len(w.queues) > 0:
 		w.busy = true
 		from := w.from
@@ -91,26 +91,39 @@ func (m *Machine) swept(a *Loaded) {
 			continue
 		}
 		m.dirty = true
-		if a.Want.What == WantSweepWheres {
+		switch a.Want.What {
+		case WantSweepWheres:
 			m.out.Wheres.drop(p.Seq)
-		} else {
+		case WantSweepExpiries:
+			if p.Due > m.now { // else it is looked at for its time, and may have gone
+				m.dropExpiry(ExpiryKey{At: p.Due, Seq: p.Seq})
+			}
+		case WantSweepDeadlines:
+			if p.Due > m.wall {
+				m.dropExpiry(ExpiryKey{At: p.Due, Seq: p.Seq, Wall: true})
+			}
+		case WantSweepChunks:
 			m.out.DropLarge = append(m.out.DropLarge, *p)
 		}
 	}
-	if a.Want.What == WantSweepWheres {
-		m.wheresSwept(a)
-	} else {
+	if a.Want.What == WantSweepChunks {
 		m.chunksSwept(a)
+	} else {
+		m.indexSwept(a)
 	}
 }
 
-func (m *Machine) wheresSwept(a *Loaded) {
+func (m *Machine) indexSwept(a *Loaded) {
 	w := &m.sweeper
 	if !a.End {
-		w.seq = a.Behind.Seq
+		w.at = a.Behind
 		return
 	}
-	w.seq = 0
+	w.at = Place{}
+	if w.index++; w.index < len(indexesSwept) {
+		return
+	}
+	w.index = 0
 	m.meta.Sweep, w.again = w.again, false
 	m.dirty = true
 }

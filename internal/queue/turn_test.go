@@ -167,10 +167,14 @@ func TestTurnIsNotQuadratic(t *testing.T) {
 				}
 				return d / time.Duration(n)
 			}
-			few, many := least(l.most/20), least(l.most)
-			if many > 10*few && many > 25*time.Microsecond {
-				t.Errorf("a command takes %v in a turn of %d, and %v in one of %d", few, l.most/20, many, l.most)
+			var few, many time.Duration
+			for range 4 { // what is quadratic is so each time
+				few, many = least(l.most/20), least(l.most)
+				if many <= 10*few || many <= 25*time.Microsecond {
+					return
+				}
 			}
+			t.Errorf("a command takes %v in a turn of %d, and %v in one of %d", few, l.most/20, many, l.most)
 		})
 	}
 }

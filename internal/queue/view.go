@@ -15,7 +15,8 @@ type TaskView struct {
 	Counts  task.Counts
 	Ready   task.Time
 	Started task.Time
-	Session SessionNo // 0 = unary or not running
+	Session SessionNo  // 0 = unary or not running
+	Token   task.Token // of its lease, of one that runs
 	Worker  string
 	Max     int32 // attempts it may fail
 	Reason  string
@@ -44,7 +45,7 @@ func (m *Machine) viewOf(i Slot) TaskView {
 	case slotScheduled:
 		v.State = task.Scheduled
 	case slotRunning:
-		v.State, v.Started, v.Session = task.Running, s.started, s.session
+		v.State, v.Started, v.Session, v.Token = task.Running, s.started, s.session, m.token(s)
 		if s.session != 0 {
 			v.Worker = m.sessions[s.session-1].opts.Worker
 		}
@@ -251,6 +252,14 @@ func (m *Machine) EachLaneOf(typ string, fn func(QueueNum, LaneNum)) {
 	}
 }
 
+// Holds is how many tasks are leased to the session.
+func (m *Machine) Holds(session SessionNo) int {
+	if s := m.sessionOf(session); s != nil {
+		return s.running
+	}
+	return 0
+}
+
 // Demand is how many of want tasks could be dispatched to the session now, at
 // most. A lane whose first task has to be read counts as one.
 func (m *Machine) Demand(session SessionNo, want int) int {
@@ -259,6 +268,7 @@ func (m *Machine) Demand(session SessionNo, want int) int {
 		return 0
 	}
 	n := 0
+	want = min(want, m.heldRoom(s))
 	for _, sq := range s.queues {
 		if n += sq.queue.openFor(&s.serves, want-n); n >= want {
 			return want

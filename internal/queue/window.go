@@ -135,7 +135,7 @@ func (m *Machine) isActive(l *lane) bool { return l.period+1 >= m.period && l.pe
 // how many each lane may have while memory is short, so that each of those that
 // have something for a worker that is here can have as many.
 func (m *Machine) measure() {
-	m.budget = min(m.cfg.WindowTasks-m.unary.running, max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
+	m.budget = min(m.tasksMax(), max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
 	lanes := max(m.active[0], m.active[1], m.inTurn, 1)
 	m.share = max(m.budget/lanes, 1)
 	m.stride = max(m.share, min(1+m.budget/lanes, strideMax))

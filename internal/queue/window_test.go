@@ -47,6 +47,7 @@ func TestEvictedBeforeOneThatRuns(t *testing.T) {
 		b.Now = b.Now.Add(task.Second)
 		b.settle()
 	}
+	b.Cfg.WindowTasks = 4
 	b.reopen(false)
 	o := b.open("w", ts[2]) // the third of the lane runs on, the first two are read with the others
 	if v, ok := b.M.Find(ts[0].Seq); !ok || v.State != task.Ready || len(o.Lost) > 0 {
@@ -61,7 +62,7 @@ func TestEvictedBeforeOneThatRuns(t *testing.T) {
 	evicted := false
 	for range 20 {
 		b.apply(queue.Command{Op: queue.OpLease, Lease: &queue.Lease{Queues: []task.QueueWeight{{Queue: "r"}}, Max: 10, TTL: task.Minute}})
-		_, here := b.M.Find(ts[0].Seq)
+		_, here := b.M.Find(ts[1].Seq)
 		evicted = evicted || !here
 		for b.Refills() > 0 {
 			b.Refill(0)
@@ -72,7 +73,7 @@ func TestEvictedBeforeOneThatRuns(t *testing.T) {
 		t.Fatal("nothing made room")
 	}
 	var got []task.Token
-	for range 10 {
+	for range 40 {
 		got = append(got, b.take(o, 5-len(got))...)
 	}
 	if len(got) != 5 || got[0].Seq != ts[0].Seq || got[1].Seq != ts[1].Seq {

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/node"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/task"
 )
@@ -45,7 +45,7 @@ func (w *world) afterlife() {
 	}
 	if s, ok := w.sys.(sized); ok {
 		for p, got := range s.Sizes() {
-			if want := fmt.Sprintf("%+v", queue.Sizes{}); got != want {
+			if want := fmt.Sprintf("%+v", node.Sizes{}); got != want {
 				w.led.cry("leftovers", "partition %d has nothing to do and holds %s", p, got)
 			}
 		}

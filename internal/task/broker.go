@@ -112,7 +112,7 @@ type SessionOptions struct {
 	Worker      string   // shown to people: host, pid, name
 	Build       string
 	Remote      bool    // over the network: the session outlives its connection and is recorded
-	Running     []Token // leases held from before a reconnect
+	Running     []Token // leases held from before a reconnect, at most HeldMax
 }
 
 // Session is an open worker session.

@@ -18,7 +18,8 @@ const (
 	BatchBytesMax    = 16 << 20 // payload bytes in one enqueue call
 	SessionTypesMax  = 1_000    // types a worker session may announce
 	SessionQueuesMax = 1_000    // queues a worker session may name
-	CreditMax        = 10_000   // deliveries a worker session may have open
+	CreditMax        = 10_000   // deliveries a worker session may have asked for and not got
+	HeldMax          = 20_000   // tasks a worker session may hold, outcomes without an answer among them, and name when it is back
 	LeaseMax         = 1_000    // tasks one unary lease may take
 	EarlierWidthsMax = 4        // widths of a queue that are remembered beside its own
 	ListMax          = 1_000    // tasks on one page of a listing

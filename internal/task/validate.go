@@ -245,8 +245,8 @@ func (o *SessionOptions) Check() *Error {
 		return Errorf(Invalid, "a concurrency of %d is negative", o.Concurrency)
 	case o.TTL < 0 || o.TTL > SessionTTLMax:
 		return Errorf(Invalid, "a session TTL of %d ms is out of range: at most 10 minutes", o.TTL)
-	case len(o.Running) > CreditMax:
-		return Errorf(Invalid, "the worker names %d running tasks, the most is %d", len(o.Running), CreditMax)
+	case len(o.Running) > HeldMax:
+		return Errorf(Invalid, "the worker names %d tasks that it holds, the most is %d: leave out outcomes that will be sent again", len(o.Running), HeldMax)
 	}
 	return checkServed(o.Queues, o.Types)
 }

@@ -31,6 +31,8 @@ func (s *Store) Answer(w queue.Want, m *queue.Machine) *queue.Loaded {
 		s.answerIdemsLive(a)
 	case queue.WantSweepWheres:
 		s.answerOrphans(a)
+	case queue.WantSweepExpiries, queue.WantSweepDeadlines:
+		s.answerExpiryOrphans(a)
 	case queue.WantSweepChunks:
 		a.End = true // it keeps payloads with their records
 	}
@@ -78,21 +80,10 @@ func placeOf(id task.ID) queue.Place {
 
 func (s *Store) answerTask(a *queue.Loaded, m *queue.Machine) {
 	seq := a.Want.ID.Seq
-	if a.Want.Idem {
-		for _, x := range s.idems {
-			if x.ID.Seq == seq {
-				a.Idem = &x
-			}
-		}
-		for _, x := range s.briefs {
-			if e := m.Brief(x.Key); e != nil && e.ID.Seq == seq {
-				a.Idem = e
-			}
-		}
-	}
 	at := placeOf(a.Want.ID)
 	if r := s.live[at]; isNamed(a, r) {
 		a.Waiting = []queue.Waiting{waiting(r)}
+		s.answerIdemOf(a, r, m)
 		return
 	}
 	s.answerMoved(a, seq, m)
@@ -102,16 +93,32 @@ func (s *Store) answerMoved(a *queue.Loaded, seq task.Seq, m *queue.Machine) {
 	if w, ok := s.wheres[seq]; ok {
 		if r := s.live[w.Place]; w.Dead.Queue == 0 && isNamed(a, r) {
 			a.Waiting = []queue.Waiting{waiting(r)}
+			s.answerIdemOf(a, r, m)
 			return
 		}
 		if r := s.dead[w.Dead]; w.Dead.Queue != 0 && isNamed(a, r) {
 			v := revived(r)
+			s.answerIdemOf(a, r, m)
 			a.Dead = &queue.DeadLetter{Key: w.Dead, Place: r.Birth, Counts: r.Counts, Flags: r.Flags, Reason: r.Reason, Told: r.Told, Size: len(r.Spec.Payload) + 64}
 			a.Revived = &v
 			return
 		}
 	}
-	s.answerFinished(a, seq, m.Holding(seq))
+	s.answerFinished(a, seq, m)
+}
+
+// answerIdemOf is the entry of the key that the record names, whoever has it now.
+func (s *Store) answerIdemOf(a *queue.Loaded, r *Record, m *queue.Machine) {
+	if !a.Want.Idem || r.Idem == "" {
+		return
+	}
+	k := queue.IdemKeyOf(r.Place.Queue, r.Idem)
+	if a.Idem = m.Brief(k); a.Idem != nil {
+		return
+	}
+	if x, ok := s.idems[k]; ok {
+		a.Idem = &x
+	}
 }
 
 // isNamed says whether r is the task that the Want names; without an ID any is, and
@@ -126,10 +133,11 @@ func revived(r *Record) queue.Waiting {
 	return w
 }
 
-func (s *Store) answerFinished(a *queue.Loaded, seq task.Seq, segments []uint32) {
-	for _, g := range segments {
+func (s *Store) answerFinished(a *queue.Loaded, seq task.Seq, m *queue.Machine) {
+	for _, g := range m.Holding(seq) {
 		k := queue.FinishedKey{Segment: g, Seq: seq}
 		if r := s.finished[k]; isNamed(a, r) {
+			s.answerIdemOf(a, r, m)
 			a.Finished = &queue.Finished{Key: k, State: r.State, Place: r.Place, Flags: r.Flags, KeepBody: r.KeepBody,
 				Counts: r.Counts, Token: r.Token, Enqueued: r.Enqueued, Reason: r.Reason}
 			if r.KeepBody {
@@ -191,7 +199,7 @@ func (s *Store) answerIdemsLive(a *queue.Loaded) {
 func (s *Store) answerOrphans(a *queue.Loaded) {
 	n := 0
 	for _, seq := range slices.Sorted(maps.Keys(s.wheres)) {
-		if seq < a.Want.Seq {
+		if seq < a.Want.From.Seq {
 			continue
 		}
 		if n++; n > a.Want.Limit {
@@ -399,4 +407,27 @@ func (s *Store) checkIndexes() {
 			s.fault("a claim is left of task %x, which is not live", uint64(k))
 		}
 	}
+}
+
+func (s *Store) answerExpiryOrphans(a *queue.Loaded) {
+	n := 0
+	for _, k := range slices.SortedFunc(maps.Keys(s.expiries), func(x, y queue.ExpiryKey) int {
+		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Seq, y.Seq))
+	}) {
+		if k.Wall != (a.Want.What == queue.WantSweepDeadlines) {
+			continue
+		}
+		if from := a.Want.From; cmp.Or(cmp.Compare(k.At, from.Due), cmp.Compare(k.Seq, from.Seq)) < 0 {
+			continue
+		}
+		if n++; n > a.Want.Limit {
+			a.Behind = queue.Place{Due: k.At, Seq: k.Seq}
+			return
+		}
+		_, live := s.places[k.Seq]
+		if w, moved := s.wheres[k.Seq]; !live && (!moved || s.dead[w.Dead] == nil) {
+			a.Orphans = append(a.Orphans, queue.Place{Due: k.At, Seq: k.Seq})
+		}
+	}
+	a.End = true
 }

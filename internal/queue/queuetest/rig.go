@@ -97,7 +97,7 @@ func (r *Rig) Busy() bool { return len(r.points) > 0 || len(r.put) > 0 }
 // beside says of a Want that it may be answered beside later Applies.
 func beside(w queue.WantKind) bool {
 	switch w {
-	case queue.WantBirths, queue.WantTimed, queue.WantIdemsDue, queue.WantIdemsLive, queue.WantSweepWheres, queue.WantSweepChunks:
+	case queue.WantBirths, queue.WantTimed, queue.WantIdemsDue, queue.WantIdemsLive, queue.WantSweepWheres, queue.WantSweepExpiries, queue.WantSweepDeadlines, queue.WantSweepChunks:
 		return true
 	}
 	return false

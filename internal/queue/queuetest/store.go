@@ -19,6 +19,7 @@ type Record struct {
 	Place    queue.Place // live: where it stands
 	Birth    queue.Place // where it was born: the ID
 	Spec     *task.Spec
+	Idem     string // its idempotency key, which outlives its spec
 	Enqueued task.Time
 	Expires  task.Time
 	Counts   task.Counts
@@ -201,7 +202,7 @@ func (b *batch) sources() {
 func birthRecord(w *queue.Birth) *Record {
 	spec := *w.Spec
 	spec.Deadline = w.Deadline
-	return &Record{Place: w.Place, Birth: w.Place, Spec: &spec, Enqueued: w.Enqueued, Expires: w.Expires, Flags: w.Flags}
+	return &Record{Place: w.Place, Birth: w.Place, Spec: &spec, Idem: spec.Idempotency, Enqueued: w.Enqueued, Expires: w.Expires, Flags: w.Flags}
 }
 
 func (b *batch) source(src *queue.Source) *Record {

@@ -62,8 +62,8 @@ func (st *stream) checkAttach(num uint32, o *task.SessionOptions) *task.Error {
 		return task.Errorf(task.Invalid, "a session's ID is 1 to 32 bytes long, this one %d", len(o.ID))
 	case len(o.Queues) > task.SessionQueuesMax || len(o.Types) > task.SessionTypesMax:
 		return task.Errorf(task.Invalid, "a session names at most %d queues and %d types", task.SessionQueuesMax, task.SessionTypesMax)
-	case len(o.Running) > 2*task.CreditMax:
-		return task.Errorf(task.Invalid, "a session presents at most %d leases, this one %d", 2*task.CreditMax, len(o.Running))
+	case len(o.Running) > task.HeldMax:
+		return task.Errorf(task.Invalid, "a session presents at most %d tasks that it holds, this one %d", task.HeldMax, len(o.Running))
 	case o.TTL < 0 || o.TTL > task.SessionTTLMax:
 		return task.Errorf(task.Invalid, "a session's TTL is at most 10 minutes")
 	}
