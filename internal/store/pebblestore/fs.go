@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -32,6 +33,7 @@ type guardFS struct {
 	vfs.FS
 	dead   atomic.Bool
 	cause  atomic.Pointer[error] // set before dead is
+	gone   func() error          // what became of the folder meanwhile, if anything did
 	onDead func(error)           // called once, by the call that failed
 	once   sync.Once
 
@@ -59,13 +61,18 @@ const (
 	categoryCompaction = "pebble-compaction"
 )
 
-func newGuardFS(fs vfs.FS, pause time.Duration, onDead func(error)) *guardFS {
-	return &guardFS{FS: fs, pause: pause, onDead: onDead, makeRoom: func() bool { return false }, writtenFiles: make(map[string]watched)}
+func newGuardFS(fs vfs.FS, pause time.Duration, gone func() error, onDead func(error)) *guardFS {
+	return &guardFS{FS: fs, pause: pause, gone: gone, onDead: onDead, makeRoom: func() bool { return false }, writtenFiles: make(map[string]watched)}
 }
 
-// kill ends all writing. It may be called from anywhere, more than once.
+// kill ends all writing. It may be called from anywhere, more than once. A write
+// that fails because the folder was taken away is no fault that opening it anew
+// could mend.
 func (g *guardFS) kill(why error) {
 	g.once.Do(func() {
+		if !errors.Is(why, ErrGone) {
+			why = cmp.Or(g.gone(), why)
+		}
 		g.cause.Store(&why)
 		g.dead.Store(true)
 		g.onDead(why)
@@ -134,7 +141,7 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 		err = g.again(try)
 	}
 	if err != nil {
-		if isTable(name) {
+		if isTable(name) && !errors.Is(err, ErrGone) {
 			return nil, g.slow(err)
 		}
 		g.kill(err)

@@ -52,6 +52,7 @@ type Options struct {
 	again time.Duration
 	check time.Duration
 	watch time.Duration
+	fds   string // see heldDir
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -75,6 +76,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.check == 0 {
 		o.check = tablesCheckFor
+	}
+	if o.fds == "" {
+		o.fds = fdsOf()
 	}
 	if o.watch == 0 {
 		o.watch = watchEvery

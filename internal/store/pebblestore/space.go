@@ -62,9 +62,9 @@ func marks(o Options, total uint64) (low, hard, ballast uint64) {
 	return low, hard, ballast
 }
 
-func newSpace(o Options, dir string) (*space, error) {
-	s := &space{fs: o.fs, dir: dir, poll: o.poll}
-	u, err := o.fs.GetDiskUsage(dir)
+func newSpace(o Options, fs vfs.FS, dir string) (*space, error) {
+	s := &space{fs: fs, dir: dir, poll: o.poll}
+	u, err := fs.GetDiskUsage(dir)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		s.failed.Store(true)
 		return s, nil
