@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -38,8 +39,10 @@ type guardFS struct {
 	once   sync.Once
 
 	// makeRoom gives up the ballast when the disk is full, and says whether
-	// there was any left to give. Compactions don't get it: they can wait.
+	// there was any left to give. Compactions don't get it: they can wait. What
+	// they may write spare says.
 	makeRoom func() bool
+	spare    func(bytes int) bool
 	pause    time.Duration // before Pebble hears of a table that found no space
 
 	mark *syncMark // nil: nothing is kept of what was synced
@@ -62,7 +65,7 @@ const (
 )
 
 func newGuardFS(fs vfs.FS, pause time.Duration, gone func() error, onDead func(error)) *guardFS {
-	return &guardFS{FS: fs, pause: pause, gone: gone, onDead: onDead, makeRoom: func() bool { return false }, writtenFiles: make(map[string]watched)}
+	return &guardFS{FS: fs, pause: pause, gone: gone, onDead: onDead, makeRoom: func() bool { return false }, spare: func(int) bool { return true }, writtenFiles: make(map[string]watched)}
 }
 
 // kill ends all writing. It may be called from anywhere, more than once. A write
@@ -274,6 +277,9 @@ type guardFile struct {
 func (f *guardFile) Write(p []byte) (int, error) {
 	if f.g.dead.Load() {
 		return len(p), nil
+	}
+	if f.patient && f.table && !f.g.spare(len(p)) {
+		return 0, f.verdict(fmt.Errorf("compact into %s: the rest of the disk is for finishing: %w", f.path, syscall.ENOSPC))
 	}
 	n, err := f.File.Write(p)
 	if err != nil && noSpace(err) && !f.patient && f.g.makeRoom() {

@@ -146,7 +146,7 @@ func (s *Store) open() error {
 	if s.o.MemtableBytes == 0 {
 		s.o.MemtableBytes = memtableFor(sp.total)
 	}
-	s.guard.makeRoom = sp.giveUp
+	s.guard.makeRoom, s.guard.spare = sp.giveUp, sp.spare
 	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, s.diskSlow)
 	s.slow = slow.Close
 	cache := pebble.NewCache(s.o.cacheBytes())
@@ -165,6 +165,7 @@ func (s *Store) open() error {
 	db, err := openPebble(s.folder.dbDir(), p)
 	s.db = db
 	s.tableReads = p.MakeReaderOptions()
+	sp.backlog, sp.stuck = s.backlog, s.compactions.stuck
 	if err == nil && !s.guard.dead.Load() {
 		err = s.folder.finish()
 	}
@@ -435,14 +436,25 @@ func closePebble(db *pebble.DB) (err error) {
 
 // Free implements store.Fullness.
 func (s *Store) Free() (bytes uint64, low bool) {
-	if s.guard.dead.Load() {
-		return s.space.free.Load(), false // under the path may be another's folder by now
+	if s.enter() != nil {
+		return s.space.left(), false
 	}
 	bytes, low = s.space.look()
+	s.gate.RUnlock()
 	if low {
 		s.reclaim()
 	}
 	return bytes, low
+}
+
+// backlog is what flushes have still to write, and how many levels of tables wait
+// for a compaction that finds no room.
+func (s *Store) backlog() (bytes uint64, piled int) {
+	m := s.db.Metrics()
+	if s.compactions.stuck() {
+		piled = int(m.Levels[0].Sublevels)
+	}
+	return m.MemTable.Size, piled
 }
 
 // Condemn ends the store, as a disk that fails does: whoever reads the bytes has
