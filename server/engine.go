@@ -14,8 +14,9 @@ import (
 
 // engine is the embedded storage over the life of a server. A store that died —
 // its disk was full, or failed once — stays dead until it is opened anew; the
-// engine does that when a partition is next acquired. So a server outlives what
-// its disk survives. One whose data are damaged stays closed.
+// engine does that when a partition is next acquired, in the same folder or not at
+// all. So a server outlives what its disk survives. One whose data are damaged or
+// gone stays closed.
 type engine struct {
 	dir  string
 	opts pebblestore.Options
@@ -23,8 +24,8 @@ type engine struct {
 	told atomic.Pointer[func(error)] // hears of damage, or of a folder that is gone
 
 	mu     sync.Mutex
-	st     *pebblestore.Store // guarded by mu; nil: the last one died and could not be opened anew
-	why    error              // guarded by mu; of st being nil
+	st     *pebblestore.Store // guarded by mu
+	why    error              // guarded by mu; why st, which is dead, could not be opened anew
 	closed bool               // guarded by mu
 }
 
@@ -75,20 +76,16 @@ func (e *engine) alive() (*pebblestore.Store, error) {
 	if e.closed {
 		return nil, store.ErrClosed
 	}
-	if e.st != nil && e.st.Dead() == nil {
+	if e.st.Dead() == nil {
 		return e.st, nil
 	}
 	if err := e.damage(); err != nil {
 		return nil, err
 	}
-	if e.st != nil {
+	if e.why == nil {
 		e.log.Error("the storage has died: opening it anew", "folder", e.dir, "error", e.st.Dead())
-		if err := e.st.Close(); err != nil {
-			e.log.Warn("what a dead storage says at its end", "error", err)
-		}
-		e.st = nil
 	}
-	st, err := pebblestore.Open(e.dir, e.opts)
+	st, err := e.st.Reopen()
 	if err != nil {
 		e.why = err
 		return nil, err
@@ -101,12 +98,10 @@ func (e *engine) alive() (*pebblestore.Store, error) {
 // damage is why the store is not to be opened anew, or nil. It is called with mu
 // held.
 func (e *engine) damage() error {
-	why := e.why
-	if e.st != nil {
-		why = e.st.Dead()
-	}
-	if errors.Is(why, store.ErrDamaged) {
-		return why
+	for _, why := range []error{e.why, e.st.Dead()} {
+		if errors.Is(why, store.ErrDamaged) {
+			return why
+		}
 	}
 	return nil
 }
@@ -116,21 +111,22 @@ func (e *engine) damage() error {
 func (e *engine) condemn(why error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.st != nil {
+	if e.why == nil {
 		e.st.Condemn(why) // which says so in the log; if it is dead already it has
+		return
+	}
+	if errors.Is(why, pebblestore.ErrGone) {
+		e.log.Error("storage: "+store.Remedy(why, ""), "folder", e.dir)
 		return
 	}
 	e.log.Error("the data are damaged, nothing is served any more: stop the server and run penstock doctor --data "+e.dir, "error", why)
 }
 
-// Free implements store.Fullness. A store that is not there is not full.
+// Free implements store.Fullness. A store that is dead is not full.
 func (e *engine) Free() (bytes uint64, low bool) {
 	e.mu.Lock()
 	st := e.st
 	e.mu.Unlock()
-	if st == nil {
-		return 0, false
-	}
 	return st.Free()
 }
 
@@ -138,11 +134,8 @@ func (e *engine) Free() (bytes uint64, low bool) {
 func (e *engine) Dead() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.st == nil && e.why != nil {
+	if e.why != nil {
 		return fmt.Errorf("open the storage anew: %w", e.why)
-	}
-	if e.st == nil {
-		return store.ErrClosed
 	}
 	return e.st.Dead()
 }
@@ -151,9 +144,6 @@ func (e *engine) Dead() error {
 func (e *engine) Metrics() pebblestore.Metrics {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.st == nil {
-		return pebblestore.Metrics{}
-	}
 	return e.st.Metrics()
 }
 
@@ -162,8 +152,5 @@ func (e *engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
-	if e.st == nil {
-		return nil
-	}
 	return e.st.Close()
 }

@@ -118,11 +118,7 @@ func (s *Server) openNode() error {
 // condemn ends the service: the store has found the data damaged, or the folder
 // gone, and says of that what to do.
 func (s *Server) condemn(why error) {
-	text := "the data are damaged, so nothing is served any more: stop the server and run penstock doctor --data " + s.cfg.Dir
-	if errors.Is(why, pebblestore.ErrGone) {
-		text = pebblestore.GoneText(why)
-	}
-	s.node.Condemn(why, text)
+	s.node.Condemn(why, store.Remedy(why, "the data are damaged, so nothing is served any more: stop the server and run penstock doctor --data "+s.cfg.Dir))
 }
 
 // where names the data in errors and to people.

@@ -267,6 +267,29 @@ func TestLeaseOverBrokenCommit(t *testing.T) {
 	})
 }
 
+// A partition that is opened anew because its disk was full, or failed once, has
+// not crashed: the process lives, and no task of it can be to blame.
+func TestReopeningIsNoCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := store.NewMem(store.MemOptions{})
+		n := openNode(t, func(c *Config) { c.Store = mem })
+		for _, fault := range []store.Fault{store.FaultFull, store.FaultError, store.FaultFull, store.FaultUnknownLost} {
+			mem.Fail(fault)
+			if err := task.EnqueueWait(context.Background(), n, &task.EnqueueBatch{Queue: "q", Specs: []task.Spec{{Type: "t"}}}); err == nil {
+				t.Fatalf("fault %q: the enqueue went through", fault)
+			}
+			<-time.After(2 * time.Second) // the partition is back
+			info, err := n.Node(context.Background())
+			if err != nil || len(info.Partitions) != 1 || !info.Partitions[0].Serving {
+				t.Fatalf("fault %q: %+v, %v", fault, info, err)
+			}
+			if p := info.Partitions[0]; p.SafeMode || p.UncleanOpens != 0 {
+				t.Fatalf("fault %q: %d unclean openings, safe mode %v", fault, p.UncleanOpens, p.SafeMode)
+			}
+		}
+	})
+}
+
 // A listing over partitions of which each may look at few records only goes on to
 // its end, and shows every task once.
 func TestListOfFewAmongMany(t *testing.T) {

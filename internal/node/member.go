@@ -33,7 +33,8 @@ type member struct {
 	away     map[string]awaySession // guarded by mu; sessions of this process that the fault has cut off
 	awayLook int                    // guarded by mu; when there are so many, those that have lapsed are looked for
 
-	told bool // whether the clock is ahead
+	told  bool // whether the clock is ahead
+	again bool // a runner of this process ended in a fault of the store
 
 	// Of a Manual node.
 	waited int
@@ -110,7 +111,7 @@ func (m *member) open(ctx context.Context) error {
 	}
 	away := m.takeAway()
 	r, err := partition.Open(ctx, part, partition.Config{
-		Away: away, Damaged: cfg.errDamaged(),
+		Away: away, Again: m.again, Damaged: cfg.errDamaged(),
 		Partition: m.id, Clock: m.clock, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
 		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes, QueueIdle: cfg.QueueIdle,
@@ -193,6 +194,7 @@ func (m *member) failing() string {
 func (m *member) lost(err error) bool {
 	text := err.Error()
 	m.why.Store(&text)
+	m.again = !errors.Is(err, store.ErrFenced) // or another process may have had it since
 	now := &ills{1, time.Now(), text}
 	if i := m.ills.Load(); i != nil && now.last.Sub(i.last) < illsFreshMax {
 		now.count += i.count

@@ -283,7 +283,9 @@ func (c *Config) errDamaged() *task.Error {
 
 // condemn ends the service for good. What is there can't be trusted any more, and
 // what was added to it might be lost with it.
-func (n *Node) condemn(err error) { n.Condemn(err, n.cfg.errDamaged().Text) }
+func (n *Node) condemn(err error) {
+	n.Condemn(err, store.Remedy(err, n.cfg.errDamaged().Text))
+}
 
 // Condemn does so for who owns the store and has found its data damaged, or gone,
 // while no partition came by. Calls hear text from then on, if nothing before it.

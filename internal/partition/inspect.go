@@ -88,7 +88,7 @@ func (r *Runner) getAgain(id task.ID, try int, done func(info task.Info, err *ta
 func (r *Runner) readError(err error) *task.Error {
 	if errors.Is(err, store.ErrDamaged) {
 		r.die(err)
-		return r.cfg.Damaged
+		return r.damaged(err)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return errGivenUp

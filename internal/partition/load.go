@@ -53,7 +53,7 @@ func firstSeq(nonce uint64) uint64 { return nonce >> (64 - task.SeqCounterBits +
 
 // load reads the Snapshot.
 func (r *Runner) load(ctx context.Context) (*queue.Snapshot, error) {
-	s := &queue.Snapshot{}
+	s := &queue.Snapshot{Again: r.cfg.Again}
 	var err error
 	key := record.AppendMetaKey(nil, r.p)
 	value, found, err := store.GetOne(r.part, key, nil)

@@ -30,6 +30,7 @@ type Config struct {
 	QueueIdle    task.Millis           // empty queues that nobody has set go after it; 0 = never
 	CacheBytes   int64                 // records kept in memory; 0 = 24 MiB
 	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
+	Again        bool                  // a fault ended the last owner, and not its process: the store's, like a full disk
 	Damaged      *task.Error           // what callers hear once the data have proved to be damaged; nil = a text that names no folder
 	Observe      func(Stats)           // called once a durable turn; nil = no one looks
 	Held         bool                  // the clock is moved by hand, and Tick called then: no timers are used

@@ -385,10 +385,17 @@ var (
 
 // refusal is what callers hear of a runner that has ended by a fault.
 func (r *Runner) refusal() *task.Error {
-	if errors.Is(r.Err(), store.ErrDamaged) {
-		return r.cfg.Damaged
+	if err := r.Err(); errors.Is(err, store.ErrDamaged) {
+		return r.damaged(err)
 	}
 	return errReopen
+}
+
+// damaged is what callers hear of damage.
+func (r *Runner) damaged(err error) *task.Error {
+	e := *r.cfg.Damaged
+	e.Text = store.Remedy(err, e.Text)
+	return &e
 }
 
 // failMail answers one command with why.

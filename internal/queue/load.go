@@ -27,6 +27,7 @@ type Config struct {
 type Snapshot struct {
 	Meta         Meta
 	Found        bool // false: the partition is new
+	Again        bool // the last owner was in this process, and a fault ended it: no task has ended the process
 	Queues       []QueueState
 	Marks        []Mark
 	Segments     []Segment

@@ -34,17 +34,20 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	r.opened, r.fresh = m.now, true
 	r.away = map[string]*awayWorker{}
 	r.unclean = snap.Found && !snap.Meta.Clean
-	if r.unclean {
-		if m.meta.LastOpen != 0 && m.now.Sub(m.meta.LastOpen) < safeWindow {
-			m.meta.UncleanOpens++
-		} else {
-			m.meta.UncleanOpens = 1
-		}
-		r.safe = m.meta.UncleanOpens >= 2
-	} else {
+	switch {
+	case !r.unclean:
 		m.meta.UncleanOpens = 0
+	case snap.Again:
+	case m.meta.LastOpen != 0 && m.now.Sub(m.meta.LastOpen) < safeWindow:
+		m.meta.UncleanOpens++
+	default:
+		m.meta.UncleanOpens = 1
 	}
-	m.meta.LastOpen, m.meta.Clean = m.now, false
+	r.safe = m.meta.UncleanOpens >= 2
+	if !snap.Again {
+		m.meta.LastOpen = m.now
+	}
+	m.meta.Clean = false
 	for _, s := range snap.Sessions {
 		a := m.addAway(s)
 		a.recorded = true

@@ -24,6 +24,15 @@ var (
 	ErrClosed = errors.New("store: closed")
 )
 
+// Remedy is what to do about err, in an engine's own words where it has some: an
+// error that has a method Remedy.
+func Remedy(err error, otherwise string) string {
+	if r := (interface{ Remedy() string })(nil); errors.As(err, &r) {
+		return r.Remedy()
+	}
+	return otherwise
+}
+
 // Store holds partitions of ordered bytes. It is safe for concurrent use.
 type Store interface {
 	// Acquire takes the partition from any earlier owner. From then on the

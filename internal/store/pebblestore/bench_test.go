@@ -44,7 +44,7 @@ func benchRaw(b *testing.B, callers int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g := newGuardFS(o.fs, time.Second, func(err error) { b.Error(err) })
+	g := newGuardFS(o.fs, time.Second, func() error { return nil }, func(err error) { b.Error(err) })
 	cache := pebble.NewCache(o.cacheBytes())
 	defer cache.Unref()
 	db, err := pebble.Open(b.TempDir(), o.pebble(g, cache))

@@ -26,6 +26,9 @@ type scheduler struct {
 	wake   chan struct{}
 	end    sync.WaitGroup
 
+	heldUntil atomic.Int64 // now() when one may be tried again that found no room
+	held      atomic.Int64 // for how long that was; 0: the last one went well
+
 	mu      sync.Mutex
 	running int  // guarded by mu
 	over    bool // guarded by mu
@@ -38,6 +41,32 @@ var (
 
 // grantEvery: how many may run changes with what is to be done, and nobody tells.
 const grantEvery = 100 * time.Millisecond
+
+// A compaction that finds no room has written for nothing: the next one has a
+// little patience, then more.
+const (
+	holdMin = 250 * time.Millisecond
+	holdMax = 10 * time.Second
+)
+
+// hold keeps compactions from being begun for a while from t on, which is now().
+// Others that run go on.
+func (c *scheduler) hold(t int64) {
+	if t < c.heldUntil.Load() {
+		return
+	}
+	d := min(max(2*c.held.Load(), int64(holdMin)), int64(holdMax))
+	c.held.Store(d)
+	c.heldUntil.Store(t + d)
+}
+
+// release ends that: one went well, or writers wait for one.
+func (c *scheduler) release() {
+	c.held.Store(0)
+	c.heldUntil.Store(0)
+}
+
+func (c *scheduler) holding(t int64) bool { return t < c.heldUntil.Load() }
 
 func newScheduler(dead *atomic.Bool) *scheduler {
 	return &scheduler{dead: dead, stop: make(chan struct{}), wake: make(chan struct{}, 1)}
@@ -81,11 +110,14 @@ func (c *scheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	return c.take(), c
 }
 
+// stuck says whether tables pile up: the last compaction found no room.
+func (c *scheduler) stuck() bool { return c.held.Load() > 0 }
+
 // take says whether one more may run, and counts it.
 func (c *scheduler) take() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.dead.Load() || !c.ready.Load() || c.running >= c.db.GetAllowedWithoutPermission() {
+	if c.over || c.dead.Load() || !c.ready.Load() || c.holding(now()) || c.running >= c.db.GetAllowedWithoutPermission() {
 		return false
 	}
 	c.running++

@@ -62,11 +62,15 @@ func (s *Store) listener() *pebble.EventListener {
 		CompactionEnd: func(info pebble.CompactionInfo) {
 			if info.Err == nil {
 				s.m.compactions.Add(1)
+				s.compactions.release()
+			} else if noSpace(info.Err) {
+				s.compactions.hold(now())
 			}
 		},
 		WriteStallBegin: func(pebble.WriteStallBeginInfo) {
 			s.m.stalls.Add(1)
 			s.m.stallStart.Store(now())
+			s.compactions.release()
 			s.compactions.open()
 		},
 		WriteStallEnd: func() {

@@ -32,7 +32,8 @@ const (
 )
 
 type folder struct {
-	fs        vfs.FS
+	fs        vfs.FS  // leads to the folder that was opened
+	held      *heldFS // it is fs; nil: by name alone
 	dir       string
 	locks     []io.Closer
 	dirLocked bool // the folder itself is, so that nothing hangs on the file LOCK
@@ -43,7 +44,7 @@ func (f *folder) path(name string) string { return f.fs.PathJoin(f.dir, name) }
 func (f *folder) dbDir() string           { return f.path(dbName) }
 
 // openFolder takes the lock and makes sure that the folder is ours.
-func openFolder(fs vfs.FS, dir string) (*folder, error) {
+func openFolder(fs vfs.FS, dir, fds string) (*folder, error) {
 	if dir == "" {
 		return nil, errors.New("no data folder was named: name one")
 	}
@@ -51,21 +52,31 @@ func openFolder(fs vfs.FS, dir string) (*folder, error) {
 		return nil, fmt.Errorf("make data folder %s: %w", dir, err)
 	}
 	f := &folder{fs: fs, dir: dir}
-	names, err := fs.List(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read data folder %s: %w", dir, err)
-	}
-	if err := f.foreign(names); err != nil {
-		return nil, err
-	}
-	if err := f.take(); err != nil {
-		return nil, err
-	}
-	if err := f.prepare(); err != nil {
+	if err := f.begin(fds); err != nil {
 		f.close()
 		return nil, err
 	}
 	return f, nil
+}
+
+func (f *folder) begin(fds string) error {
+	if err := f.hold(fds); err != nil {
+		return err
+	}
+	names, err := f.fs.List(f.dir)
+	if err != nil {
+		return fmt.Errorf("read data folder %s: %w", f.dir, err)
+	}
+	if err := f.foreign(names); err != nil {
+		return err
+	}
+	if err := f.take(); err != nil {
+		return err
+	}
+	if err := f.prepare(); err != nil {
+		return err
+	}
+	return f.holdDB()
 }
 
 // errLocked: another process, or another part of this one, has the folder open.
@@ -75,26 +86,34 @@ var errLocked = errors.New("locked")
 // keeps away those who know of it alone; it can be removed, the folder's own lock
 // can't.
 func (f *folder) take() error {
-	lock, lockDir := f.fs.Lock, func(string) (io.Closer, error) { return nil, nil }
-	if f.fs == vfs.Default {
-		lock, lockDir = lockFile, lockFolder
-	}
-	file, err := lock(f.path(lockName))
+	file, err := f.lockFile()
 	if err == nil {
 		f.locks = append(f.locks, file)
-		var dir io.Closer
-		if dir, err = lockDir(f.dir); dir != nil {
-			f.locks, f.dirLocked = append(f.locks, dir), true
+		if f.held != nil {
+			f.dirLocked, err = lockOpen(f.held.dir.file)
 		}
 	}
 	if err == nil {
 		return nil
 	}
-	f.close()
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("data folder %s is in use by another penstock: stop that one, or choose another folder (%w)", f.dir, err)
 	}
 	return fmt.Errorf("lock data folder %s: %w", f.dir, err)
+}
+
+func (f *folder) lockFile() (lock io.Closer, err error) {
+	if f.held == nil && f.fs != vfs.Default {
+		return f.fs.Lock(f.path(lockName))
+	}
+	if f.held == nil {
+		return lockFile(f.path(lockName))
+	}
+	err = f.held.at(f.path(lockName), func(path string) (err error) {
+		lock, err = lockFile(path)
+		return err
+	})
+	return lock, err
 }
 
 // makeDir makes dir and what is missing above it, so that a power cut can't take
@@ -227,5 +246,8 @@ func (f *folder) close() error {
 		errs = append(errs, l.Close())
 	}
 	f.locks = nil
+	if f.held != nil {
+		errs = append(errs, f.held.close())
+	}
 	return errors.Join(errs...)
 }

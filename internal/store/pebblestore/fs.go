@@ -1,7 +1,9 @@
 package pebblestore
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -32,12 +34,15 @@ type guardFS struct {
 	vfs.FS
 	dead   atomic.Bool
 	cause  atomic.Pointer[error] // set before dead is
+	gone   func() error          // what became of the folder meanwhile, if anything did
 	onDead func(error)           // called once, by the call that failed
 	once   sync.Once
 
 	// makeRoom gives up the ballast when the disk is full, and says whether
-	// there was any left to give. Compactions don't get it: they can wait.
+	// there was any left to give. Compactions don't get it: they can wait. What
+	// they may write spare says.
 	makeRoom func() bool
+	spare    func(bytes int) bool
 	pause    time.Duration // before Pebble hears of a table that found no space
 
 	mark *syncMark // nil: nothing is kept of what was synced
@@ -59,13 +64,18 @@ const (
 	categoryCompaction = "pebble-compaction"
 )
 
-func newGuardFS(fs vfs.FS, pause time.Duration, onDead func(error)) *guardFS {
-	return &guardFS{FS: fs, pause: pause, onDead: onDead, makeRoom: func() bool { return false }, writtenFiles: make(map[string]watched)}
+func newGuardFS(fs vfs.FS, pause time.Duration, gone func() error, onDead func(error)) *guardFS {
+	return &guardFS{FS: fs, pause: pause, gone: gone, onDead: onDead, makeRoom: func() bool { return false }, spare: func(int) bool { return true }, writtenFiles: make(map[string]watched)}
 }
 
-// kill ends all writing. It may be called from anywhere, more than once.
+// kill ends all writing. It may be called from anywhere, more than once. A write
+// that fails because the folder was taken away is no fault that opening it anew
+// could mend.
 func (g *guardFS) kill(why error) {
 	g.once.Do(func() {
+		if !errors.Is(why, ErrGone) {
+			why = cmp.Or(g.gone(), why)
+		}
 		g.cause.Store(&why)
 		g.dead.Store(true)
 		g.onDead(why)
@@ -134,7 +144,7 @@ func (g *guardFS) open(name string, c vfs.DiskWriteCategory, op func() (vfs.File
 		err = g.again(try)
 	}
 	if err != nil {
-		if isTable(name) {
+		if isTable(name) && !errors.Is(err, ErrGone) {
 			return nil, g.slow(err)
 		}
 		g.kill(err)
@@ -267,6 +277,9 @@ type guardFile struct {
 func (f *guardFile) Write(p []byte) (int, error) {
 	if f.g.dead.Load() {
 		return len(p), nil
+	}
+	if f.patient && f.table && !f.g.spare(len(p)) {
+		return 0, f.verdict(fmt.Errorf("compact into %s: the rest of the disk is for finishing: %w", f.path, syscall.ENOSPC))
 	}
 	n, err := f.File.Write(p)
 	if err != nil && noSpace(err) && !f.patient && f.g.makeRoom() {

@@ -9,6 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// filesKnown: a file can be told from another of the same name.
+const filesKnown = true
+
 // identity is false for files of which it is not known.
 func identity(info fs.FileInfo) (fileID, bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)

@@ -5,6 +5,7 @@ package pebblestore
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -18,5 +19,5 @@ func lockFile(path string) (io.Closer, error) {
 	return l, nil
 }
 
-// lockFolder has nothing to lock here: the file can't be removed while it is held.
-func lockFolder(string) (io.Closer, error) { return nil, nil }
+// lockOpen has nothing to lock here: the file can't be removed while it is held.
+func lockOpen(*os.File) (locked bool, err error) { return false, nil }

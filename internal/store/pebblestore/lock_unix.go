@@ -44,13 +44,19 @@ func lockFolder(dir string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
+	locked, err := lockOpen(f)
+	if locked {
 		return f, nil
 	}
 	f.Close()
+	return nil, err
+}
+
+// lockOpen locks an open folder, and says whether that can be done here.
+func lockOpen(f *os.File) (locked bool, err error) {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("%w by a process whose file LOCK was removed", errLocked)
+		return false, fmt.Errorf("%w by a process whose file LOCK was removed", errLocked)
 	}
-	return nil, nil
+	return err == nil, nil
 }

@@ -68,10 +68,11 @@ func (s *Store) Metrics() Metrics {
 	for i := range m.BatchSizes {
 		m.BatchSizes[i] = s.m.sizes[i].Load()
 	}
-	m.FreeBytes, m.Low = s.space.look()
+	m.FreeBytes = s.space.free.Load()
 	if s.enter() != nil {
 		return m
 	}
+	m.FreeBytes, m.Low = s.space.look()
 	defer s.gate.RUnlock()
 	p := s.db.Metrics()
 	m.DiskBytes = p.DiskSpaceUsage()

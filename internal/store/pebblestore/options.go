@@ -26,6 +26,9 @@ const (
 	batchKeepMax         = 4 << 20 // a burst's buffer is not kept for ever
 	diskSlowAfter        = 5 * time.Second
 	rangeFlushAfter      = time.Second // a purge gives its space back, even if nothing follows
+	l0Stop               = 64          // levels of new tables at which Pebble makes writers wait for a compaction
+	l0Hard               = l0Stop - memtablesMax - 1
+	l0Low                = l0Stop - 4*memtablesMax
 )
 
 // Options: the zero value is the default.
@@ -48,10 +51,12 @@ type Options struct {
 
 	fs    vfs.FS // nil: the real one; tests bring their own
 	poll  time.Duration
+	step  uint64 // bytes written between two looks at the disk; 0: a share of what is between the marks
 	pause time.Duration
 	again time.Duration
 	check time.Duration
 	watch time.Duration
+	fds   string // see heldDir
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -75,6 +80,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.check == 0 {
 		o.check = tablesCheckFor
+	}
+	if o.fds == "" {
+		o.fds = fdsOf()
 	}
 	if o.watch == 0 {
 		o.watch = watchEvery
@@ -113,7 +121,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 		L0CompactionThreshold:       32,
 		FlushSplitBytes:             256 << 10, // see tableBytes
 		L0CompactionFileThreshold:   500,
-		L0StopWritesThreshold:       64,
+		L0StopWritesThreshold:       l0Stop,
 		FlushDelayDeleteRange:       rangeFlushAfter,
 		LBaseMaxBytes:               1 << 30, // see tableBytes
 		MaxManifestFileSize:         4 << 20, // read twice at every start

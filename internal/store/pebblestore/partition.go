@@ -111,7 +111,7 @@ func (h *hold) Begin(b *store.Batch) (wait func() error) {
 		h.endLocked(err)
 		return failedWait(err)
 	}
-	if h.s.space.refuses() {
+	if h.s.space.refuses(b.Bytes()) {
 		h.s.m.refused.Add(1)
 		h.s.startReclaim()
 		h.endLocked(store.ErrDead) // what follows must not become durable without this one

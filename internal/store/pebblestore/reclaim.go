@@ -33,14 +33,17 @@ func (s *Store) startReclaim() {
 	if s.m.deletes.Load() < reclaimDelete || t-last < int64(s.o.again) || !s.reclaimed.CompareAndSwap(last, t) {
 		return
 	}
-	s.m.deletes.Store(0)
-	s.back.Go(s.rewrite)
+	deletes := s.m.deletes.Swap(0)
+	s.compactions.release()
+	s.back.Go(func() { s.rewrite(deletes) })
 }
 
-// rewrite ends when its work is done, or when shutdown cancels it.
-func (s *Store) rewrite() {
+// rewrite ends when its work is done, or when shutdown cancels it. What was deleted
+// is still there after an error.
+func (s *Store) rewrite(deletes int64) {
 	start := time.Now()
 	if err := s.compact(); err != nil {
+		s.m.deletes.Add(deletes)
 		if !errors.Is(err, context.Canceled) && !errors.Is(err, errTooLarge) {
 			s.o.Log.Warn("storage: could not take back the space of what was deleted", "err", err.Error())
 		}

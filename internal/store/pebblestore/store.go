@@ -63,6 +63,7 @@ type Store struct {
 	gate   sync.RWMutex
 	closed atomic.Bool // Close was called
 	shut   atomic.Bool // Pebble is being closed
+	passed atomic.Bool // the folder is another store's: see Reopen
 
 	down      sync.Once
 	downErr   error
@@ -83,8 +84,11 @@ type Store struct {
 	opened  atomic.Bool // Open is through, or nearly
 	closing atomic.Bool // ends iterators
 
-	mu    sync.Mutex
-	holds map[uint16]*hold // guarded by mu
+	names atomic.Pointer[[]watched] // that must stay; nil: not watched
+
+	mu     sync.Mutex
+	holds  map[uint16]*hold       // guarded by mu
+	fences map[uint16]store.Fence // the last of each partition; guarded by mu
 
 	iterMu sync.Mutex
 	iters  int           // open ones; guarded by iterMu
@@ -105,19 +109,11 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open data folder %s: %w", dir, err)
 	}
-	f, err := openFolder(o.fs, dir)
+	f, err := openFolder(o.fs, dir, o.fds)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		o: o, dir: dir, folder: f,
-		holds: make(map[uint16]*hold),
-		bopts: []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
-	}
-	s.group, s.deadCh, s.wedged = newGroup(s), make(chan struct{}), make(chan struct{})
-	s.backCtx, s.backCancel = context.WithCancel(context.Background())
-	s.reclaimed.Store(now() - int64(o.again))
-	s.pool.New = func() any { return newCommit(s) }
+	s := newStore(o, dir, f)
 	if err := s.open(); err != nil {
 		f.close()
 		return nil, fmt.Errorf("open data folder %s: %w", dir, explain(err, dir))
@@ -125,10 +121,24 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+func newStore(o Options, dir string, f *folder) *Store {
+	s := &Store{
+		o: o, dir: dir, folder: f,
+		holds:  make(map[uint16]*hold),
+		fences: make(map[uint16]store.Fence),
+		bopts:  []pebble.BatchOption{pebble.WithMaxRetainedSizeBytes(batchKeepMax)},
+	}
+	s.group, s.deadCh, s.wedged = newGroup(s), make(chan struct{}), make(chan struct{})
+	s.backCtx, s.backCancel = context.WithCancel(context.Background())
+	s.reclaimed.Store(now() - int64(o.again))
+	s.pool.New = func() any { return newCommit(s) }
+	return s
+}
+
 func (s *Store) open() error {
-	s.guard = newGuardFS(s.o.fs, s.o.pause, s.died)
+	s.guard = newGuardFS(s.folder.fs, s.o.pause, s.lookAtNames, s.died)
 	s.compactions = newScheduler(&s.guard.dead)
-	sp, err := newSpace(s.o, s.dir)
+	sp, err := newSpace(s.o, s.folder.fs, s.dir)
 	if err != nil {
 		return err
 	}
@@ -136,7 +146,7 @@ func (s *Store) open() error {
 	if s.o.MemtableBytes == 0 {
 		s.o.MemtableBytes = memtableFor(sp.total)
 	}
-	s.guard.makeRoom = sp.giveUp
+	s.guard.makeRoom, s.guard.spare = sp.giveUp, sp.spare
 	fs, slow := vfs.WithDiskHealthChecks(s.guard, diskSlowAfter, nil, s.diskSlow)
 	s.slow = slow.Close
 	cache := pebble.NewCache(s.o.cacheBytes())
@@ -155,6 +165,7 @@ func (s *Store) open() error {
 	db, err := openPebble(s.folder.dbDir(), p)
 	s.db = db
 	s.tableReads = p.MakeReaderOptions()
+	sp.backlog, sp.stuck = s.backlog, s.compactions.stuck
 	if err == nil && !s.guard.dead.Load() {
 		err = s.folder.finish()
 	}
@@ -269,7 +280,7 @@ func (s *Store) Acquire(ctx context.Context, partition uint16, owner string) (st
 		return nil, fmt.Errorf("acquire partition %d: %w", partition, err)
 	}
 	h := newHold(s, partition, fence)
-	s.holds[partition] = h
+	s.holds[partition], s.fences[partition] = h, fence
 	return h, nil
 }
 
@@ -324,6 +335,15 @@ func (s *Store) readError(err error) error {
 // Close implements store.Store. Iterators end; it waits a while for their owners
 // to close them.
 func (s *Store) Close() error {
+	err := s.end()
+	if s.passed.Load() {
+		return err
+	}
+	return errors.Join(err, s.folder.close())
+}
+
+// end closes all but the folder.
+func (s *Store) end() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
@@ -332,7 +352,7 @@ func (s *Store) Close() error {
 		err = nil // it has been reported, and what Pebble says after it was lied to means nothing
 	}
 	mark := s.guard.mark.close(!s.guard.dead.Load())
-	return errors.Join(err, mark, s.slow(), s.guard.unlock(), s.folder.close())
+	return errors.Join(err, mark, s.slow(), s.guard.unlock())
 }
 
 // shutdown closes Pebble: called by Close, and by the goroutine that died
@@ -416,14 +436,25 @@ func closePebble(db *pebble.DB) (err error) {
 
 // Free implements store.Fullness.
 func (s *Store) Free() (bytes uint64, low bool) {
-	if s.guard.dead.Load() {
-		return s.space.free.Load(), false // under the path may be another's folder by now
+	if s.enter() != nil {
+		return s.space.left(), false
 	}
 	bytes, low = s.space.look()
+	s.gate.RUnlock()
 	if low {
 		s.reclaim()
 	}
 	return bytes, low
+}
+
+// backlog is what flushes have still to write, and how many levels of tables wait
+// for a compaction that finds no room.
+func (s *Store) backlog() (bytes uint64, piled int) {
+	m := s.db.Metrics()
+	if s.compactions.stuck() {
+		piled = int(m.Levels[0].Sublevels)
+	}
+	return m.MemTable.Size, piled
 }
 
 // Condemn ends the store, as a disk that fails does: whoever reads the bytes has

@@ -104,7 +104,7 @@ func (s *Store) tables() ([]tableFile, error) {
 	var all []tableFile
 	for _, l := range levels {
 		for i := range l {
-			path := s.o.fs.PathJoin(s.folder.dbDir(), fmt.Sprintf("%06d.sst", uint64(l[i].BackingSSTNum)))
+			path := s.folder.fs.PathJoin(s.folder.dbDir(), fmt.Sprintf("%06d.sst", uint64(l[i].BackingSSTNum)))
 			all = append(all, tableFile{path, l[i].Smallest.UserKey})
 		}
 	}
@@ -115,7 +115,7 @@ func (s *Store) tables() ([]tableFile, error) {
 // checkTable reads one table. One that a compaction has done away with meanwhile
 // counts as whole.
 func (s *Store) checkTable(path string, buf []byte) ([]byte, error) {
-	r, file, err := openTable(s.o.fs, path, s.tableReads)
+	r, file, err := openTable(s.folder.fs, path, s.tableReads)
 	if errors.Is(err, os.ErrNotExist) {
 		return buf, nil
 	}

@@ -24,13 +24,8 @@ type gone struct{ text string }
 
 func (g gone) Error() string { return g.text }
 
-// GoneText is what happened and what to do, of an ErrGone.
-func GoneText(err error) string {
-	if g := (gone{}); errors.As(err, &g) {
-		return g.text
-	}
-	return err.Error()
-}
+// Remedy says what happened and what to do.
+func (g gone) Remedy() string { return g.text }
 
 func (g gone) Is(target error) bool { return target == ErrGone || target == store.ErrDamaged }
 
@@ -42,6 +37,22 @@ type watched struct {
 	path string
 	what string
 	id   fileID
+}
+
+// look is an error when w is there no more, or another one is. Other errors of
+// looking at it say nothing about that.
+func (w *watched) look(fs vfs.FS, dir string) error {
+	info, err := fs.Stat(w.path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return gone{fmt.Sprintf("%s was removed or renamed under the running server: "+goneRemedy, w.what, dir)}
+	}
+	if err != nil {
+		return nil
+	}
+	if id, ok := identity(info); ok && id != w.id {
+		return gone{fmt.Sprintf("%s was replaced by another under the running server: "+goneRemedy, w.what, dir)}
+	}
+	return nil
 }
 
 // watch begins to look whether the names of the folder still lead to what the store
@@ -59,7 +70,7 @@ func (s *Store) watch() error {
 		all = append(all, watched{path: s.folder.path(lockName), what: "the file " + s.folder.path(lockName)})
 	}
 	for i := range all {
-		info, err := s.o.fs.Stat(all[i].path)
+		info, err := s.folder.fs.Stat(all[i].path)
 		if err != nil {
 			return fmt.Errorf("watch the data folder: %w", err)
 		}
@@ -69,6 +80,7 @@ func (s *Store) watch() error {
 		}
 		all[i].id = id
 	}
+	s.names.Store(&all)
 	s.back.Go(func() {
 		t := time.NewTicker(s.o.watch)
 		defer t.Stop()
@@ -78,7 +90,7 @@ func (s *Store) watch() error {
 			case <-s.backCtx.Done():
 				return
 			}
-			if err := s.lookAt(all); err != nil {
+			if err := s.lookAtNames(); err != nil {
 				s.guard.kill(err)
 				return
 			}
@@ -87,16 +99,20 @@ func (s *Store) watch() error {
 	return nil
 }
 
-// lookAt compares names with what was behind them. The folder comes first: without
-// it none of the others is there.
-func (s *Store) lookAt(all []watched) error {
-	for i := range all {
-		if err := s.compare(&all[i]); err != nil {
+// lookAtNames compares names with what was behind them. The folder comes first:
+// without it none of the others is there.
+func (s *Store) lookAtNames() error {
+	all := s.names.Load()
+	if all == nil {
+		return nil // not yet, or never
+	}
+	for i := range *all {
+		if err := (*all)[i].look(s.o.fs, s.dir); err != nil {
 			return err
 		}
 	}
 	for _, w := range s.guard.written() {
-		if err := s.compare(&w); err != nil && s.guard.isWritten(w) {
+		if err := w.look(s.o.fs, s.dir); err != nil && s.guard.isWritten(w) {
 			return err
 		}
 	}
@@ -104,22 +120,6 @@ func (s *Store) lookAt(all []watched) error {
 }
 
 const goneRemedy = "nothing is served any more; stop the server, put back what belongs to %s (or restore a backup) and start it again"
-
-// compare is an error when w is there no more, or another one is. Other errors of
-// looking at it say nothing about that.
-func (s *Store) compare(w *watched) error {
-	info, err := s.o.fs.Stat(w.path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return gone{fmt.Sprintf("%s was removed or renamed under the running server: "+goneRemedy, w.what, s.dir)}
-	}
-	if err != nil {
-		return nil
-	}
-	if id, ok := identity(info); ok && id != w.id {
-		return gone{fmt.Sprintf("%s was replaced by another under the running server: "+goneRemedy, w.what, s.dir)}
-	}
-	return nil
-}
 
 // note takes in a log or manifest that was begun.
 func (g *guardFS) note(name string, f vfs.File) {

@@ -76,8 +76,8 @@ func TestGone(t *testing.T) {
 				t.Fatalf("dead by %v", err)
 			}
 			for _, w := range append(c.words, "under the running server", "stop the server", "backup") {
-				if !strings.Contains(GoneText(err), w) {
-					t.Fatalf("error %q does not say %q", GoneText(err), w)
+				if !strings.Contains(store.Remedy(err, ""), w) {
+					t.Fatalf("error %q does not say %q", store.Remedy(err, ""), w)
 				}
 			}
 			if _, err := s.Acquire(context.Background(), 1, "test"); !errors.Is(err, ErrGone) {
