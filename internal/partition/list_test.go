@@ -20,12 +20,21 @@ type counted struct {
 	open   int                   // iterators that were not closed
 	most   int                   // so many at once
 	each   func()                // called before each, if it is set
-	walked func(from, to []byte) // told every range that is walked, if it is set
+	walked func(from, to []byte) // told every range that is scanned, if it is set
+	walks  func(from, to []byte) // told it at each step of a walk there, and not of a Find
 }
 
 type countedIter struct {
 	store.Iterator
-	c *counted
+	c        *counted
+	from, to []byte
+}
+
+func (it *countedIter) step() {
+	it.c.step()
+	if it.c.walks != nil {
+		it.c.walks(it.from, it.to)
+	}
 }
 
 func (c *counted) step() {
@@ -49,17 +58,33 @@ func (c *counted) Scan(from, to []byte) store.Iterator {
 	if c.walked != nil {
 		c.walked(from, to)
 	}
-	return &countedIter{c.Partition.Scan(from, to), c}
+	return &countedIter{c.Partition.Scan(from, to), c, from, to}
 }
 
-func (it *countedIter) Next() bool        { it.c.step(); return it.Iterator.Next() }
-func (it *countedIter) Prev() bool        { it.c.step(); return it.Iterator.Prev() }
-func (it *countedIter) SeekGE(key []byte) { it.c.step(); it.Iterator.SeekGE(key) }
-func (it *countedIter) SeekLT(key []byte) { it.c.step(); it.Iterator.SeekLT(key) }
+func (it *countedIter) Next() bool        { it.step(); return it.Iterator.Next() }
+func (it *countedIter) Prev() bool        { it.step(); return it.Iterator.Prev() }
+func (it *countedIter) SeekGE(key []byte) { it.step(); it.Iterator.SeekGE(key) }
+func (it *countedIter) SeekLT(key []byte) { it.step(); it.Iterator.SeekLT(key) }
+
+func (it *countedIter) Find(key []byte) bool { it.c.step(); return it.Iterator.Find(key) }
 
 func (it *countedIter) Close() error {
 	it.c.open--
 	return it.Iterator.Close()
+}
+
+// openCounted opens the partition, and counts from before it is read.
+func (g *rig) openCounted() *counted {
+	g.t.Helper()
+	part, err := g.mem.Acquire(context.Background(), g.cfg.Partition, "test")
+	if err != nil {
+		g.t.Fatalf("acquire: %v", err)
+	}
+	c := &counted{Partition: part}
+	if g.r, err = Open(context.Background(), c, g.cfg); err != nil {
+		g.t.Fatalf("open: %v", err)
+	}
+	return c
 }
 
 func (g *rig) count() *counted {

@@ -39,7 +39,7 @@ func Open(ctx context.Context, part store.Partition, cfg Config) (*Runner, error
 		if err != nil {
 			return nil, fmt.Errorf("open partition %d: %w", r.p, err)
 		}
-		if !r.Refill() && !made {
+		if !r.readNext(r.readers.loads) && !made { // what tidies up is left to Run: nobody waits for it
 			break
 		}
 	}

@@ -3,6 +3,7 @@ package partition
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/penstock-io/penstock/internal/queue"
@@ -27,19 +28,27 @@ type refill struct {
 type readers struct {
 	manual bool
 
-	wg    sync.WaitGroup
-	loads chan struct{} // refills at work
-	looks chan struct{} // other look-ups: they never hold up a refill
-	idems chan struct{} // looks at idempotency entries, neither
+	wg     sync.WaitGroup
+	loads  chan struct{} // refills at work
+	looks  chan struct{} // other look-ups: they never hold up a refill
+	idems  chan struct{} // looks at idempotency entries, neither
+	sweeps chan struct{} // nor steps of the sweeper
 
 	mu      sync.Mutex // guards all below
-	jobs    []func()   // manual only
+	jobs    []readJob  // manual only
 	spare   []*refill
 	stopped bool
 }
 
+// readJob is a read and the room that it needs.
+type readJob struct {
+	sem chan struct{}
+	do  func()
+}
+
 func (rs *readers) init() {
-	rs.loads, rs.looks, rs.idems = make(chan struct{}, refillsMax), make(chan struct{}, lookupsMax), make(chan struct{}, 1)
+	rs.loads, rs.looks = make(chan struct{}, refillsMax), make(chan struct{}, lookupsMax)
+	rs.idems, rs.sweeps = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
 // do runs job soon, when there is room in sem. After stop it returns false and
@@ -51,7 +60,7 @@ func (rs *readers) do(sem chan struct{}, job func()) bool {
 	case rs.stopped:
 		return false
 	case rs.manual:
-		rs.jobs = append(rs.jobs, job)
+		rs.jobs = append(rs.jobs, readJob{sem, job})
 	default:
 		rs.wg.Go(func() {
 			sem <- struct{}{}
@@ -70,19 +79,20 @@ func (rs *readers) start() {
 	rs.jobs = nil
 	rs.mu.Unlock()
 	for _, job := range left {
-		rs.do(rs.loads, job)
+		rs.do(job.sem, job.do)
 	}
 }
 
-// next takes the oldest job of a driver that steps.
-func (rs *readers) next() func() {
+// next takes the oldest job of a driver that steps, of some kind or (nil) of any.
+func (rs *readers) next(sem chan struct{}) func() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if len(rs.jobs) == 0 {
+	i := slices.IndexFunc(rs.jobs, func(j readJob) bool { return sem == nil || j.sem == sem })
+	if i < 0 {
 		return nil
 	}
-	job := rs.jobs[0]
-	rs.jobs = append(rs.jobs[:0], rs.jobs[1:]...)
+	job := rs.jobs[i].do
+	rs.jobs = slices.Delete(rs.jobs, i, i+1)
 	return job
 }
 
@@ -93,7 +103,7 @@ func (rs *readers) stop() {
 	rs.jobs = nil
 	rs.mu.Unlock()
 	for _, job := range left { // they close what they hold
-		job()
+		job.do()
 	}
 	rs.wg.Wait()
 }
@@ -122,8 +132,10 @@ func (rs *readers) giveBack(l *refill) {
 // Refill reads the oldest refill, or other look-up beside the loop, that Step has
 // left, and says whether there was one. The driver decides when, and so how old
 // the view is by then.
-func (r *Runner) Refill() bool {
-	job := r.readers.next()
+func (r *Runner) Refill() bool { return r.readNext(nil) }
+
+func (r *Runner) readNext(sem chan struct{}) bool {
+	job := r.readers.next(sem)
 	if job == nil {
 		return false
 	}

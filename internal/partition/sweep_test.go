@@ -134,3 +134,47 @@ func TestPurgeLeavesNoExpiries(t *testing.T) {
 		}
 	}
 }
+
+// A start does not wait for the sweeper, and what the sweeper asks of the store grows
+// with what it looks over alone: it never walks from a task that is not there over
+// what was purged behind it.
+func TestSweepDoesNotHoldUpAStart(t *testing.T) {
+	g := newRig(t, store.MemOptions{}, func(c *Config) { c.WindowTasks = 64 })
+	var asked [2]int // by a start
+	var swept [2]int // by the sweep after it
+	total := 0
+	for i, n := range []int{300, 2_700} {
+		w := g.attach("w", "q")
+		g.enqueueLarge("q", n, task.Spec{Policy: &task.Policy{MaxAttempts: 1}})
+		w.credit.Add(n)
+		g.run()
+		g.report(w.got, func(_ *task.Delivery, o *task.Outcome) { o.Kind, o.Error = task.OutcomeFail, "no" })
+		if gone := g.purge("q", task.Dead); gone != int64(n) {
+			t.Fatalf("%d of %d purged", gone, n)
+		}
+		g.r.CloseSession(w.a, nil)
+		g.stepOnly()
+		if err := g.r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c := g.openCounted()
+		asked[i] = c.steps
+		c.walks = func(from, to []byte) {
+			if from[2] != to[2] && from[2]+1 != to[2] {
+				t.Errorf("a walk from %x to %x", from, to)
+			}
+		}
+		g.run()
+		swept[i] = c.steps - asked[i]
+		total += n
+		if left := g.recordsOf(record.ClassChunk) + g.recordsOf(record.ClassWhere); left != 0 {
+			t.Errorf("%d records are left", left)
+		}
+	}
+	if asked[1] > asked[0]+20 {
+		t.Errorf("a start after a purge of 300 tasks asks for %d records, after one of 2,700 for %d", asked[0], asked[1])
+	}
+	if swept[1] > 12*swept[0] {
+		t.Errorf("sweeping 300 tasks takes %d steps, and 2,700 %d", swept[0], swept[1])
+	}
+}

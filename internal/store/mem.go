@@ -463,6 +463,17 @@ func (it *memIter) SeekLT(key []byte) {
 	it.c.seekLT(key)
 }
 
+func (it *memIter) Find(key []byte) bool {
+	it.at, it.c.path = nil, it.c.path[:0]
+	if it.err != nil || bytes.Compare(key, it.from) < 0 || it.to != nil && bytes.Compare(key, it.to) >= 0 {
+		return false
+	}
+	if x, found := it.c.root.get(key); found {
+		it.at = &x
+	}
+	return it.at != nil
+}
+
 func (it *memIter) Key() []byte   { return it.at.key }
 func (it *memIter) Value() []byte { return it.at.value }
 

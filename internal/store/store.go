@@ -110,6 +110,10 @@ type Iterator interface {
 	// SeekLT moves to the last key before key (within the range); the next Prev
 	// returns it.
 	SeekLT(key []byte)
+	// Find says whether there is key; Value is then its. There is none outside the
+	// range. Nothing else is looked at: however much was deleted behind it, that is not
+	// walked over. A walk goes on by a seek.
+	Find(key []byte) bool
 	Key() []byte
 	Value() []byte
 	Close() error

@@ -16,15 +16,18 @@ import (
 const (
 	bodiesDefault  = 256 << 20
 	freeBytes      = 64 << 10               // of each request: never waited for, so that small calls pass
-	seniorBytesMax = 2*bodyBytesMax + 1<<20 // the most that one request takes: its body and what is made of it
+	seniorBytesMax = 2*bodyBytesMax + 1<<20 // kept for one request: enough for most; for more it waits until others give theirs back
 	bodyWaitMax    = 5 * time.Second        // for room; well below what makes a client think that its connection is dead
+	largeBytes     = 256 << 10              // of memory: from here on a request stands in line with others of its kind
+	lineBeside     = 1                      // so many more than processors are served at once: they also wait for the disk
 
 	burstBytes = 16 << 20 // a peak that is worth giving memory back for
 	calmMax    = 10 * time.Second
 )
 
 // bodies is the memory that requests may take, over all connections: their
-// bytes as they come in and are unpacked, and what they are decoded into.
+// bytes as they come in and are unpacked, and what they are decoded into, which is
+// weighed before it is made.
 //
 // A request takes its share as it grows and waits when there is no room. Two
 // half-read bodies that wait for each other would wait for ever: so a part is
@@ -35,6 +38,8 @@ type bodies struct {
 	wait time.Duration
 	last atomic.Uint64 // numbers claims
 	full atomic.Bool   // nobody but the senior gets more
+	line chan struct{} // large requests that are decoded, or being carried out
+	ends chan struct{} // those that finish tasks: they never stand behind what admits new ones
 
 	mu      sync.Mutex
 	held    int64
@@ -61,7 +66,8 @@ func newBodies(limit int64) *bodies {
 	if limit == 0 {
 		limit = bodiesDefault
 	}
-	return &bodies{max: limit, wait: bodyWaitMax, free: freeMemory}
+	most := runtime.GOMAXPROCS(0) + lineBeside
+	return &bodies{max: limit, wait: bodyWaitMax, free: freeMemory, line: make(chan struct{}, most), ends: make(chan struct{}, most)}
 }
 
 func (b *bodies) claim() *claim { return &claim{b: b, born: b.last.Add(1)} }
@@ -101,6 +107,56 @@ func (c *claim) take(ctx context.Context, n int) error {
 	b.refused++
 	return task.Errorf(task.Exhausted, "the requests that are being received take all of the %d MiB that they may (--body-bytes): "+
 		"send this one again in a moment, send fewer large ones at a time, or raise the limit", b.max>>20)
+}
+
+// decode has a request decoded that takes weight bytes from then on, when there is
+// room for them. Large ones are decoded, and carried out, a few at a time: all at
+// once they would take the processors, and the queue's own line, from small ones. Who
+// calls leave, at the latest at the request's end, lets the next one in.
+func (c *claim) decode(ctx context.Context, line chan struct{}, weight int, read func() error) (leave func(), err error) {
+	if most := c.b.max / 2; int64(weight) > most {
+		return nil, task.Errorf(task.Invalid, "decoded, the request would take some %d MiB of memory, and one may take %d (half of --body-bytes): "+
+			"send fewer tasks in one call", weight>>20, most>>20)
+	}
+	if err := c.take(ctx, weight); err != nil {
+		return nil, err
+	}
+	leave = func() {}
+	if weight > largeBytes {
+		if leave, err = c.b.enter(ctx, line); err != nil {
+			return nil, err
+		}
+	}
+	if err := read(); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+// enter waits for a place in a line of large requests.
+func (b *bodies) enter(ctx context.Context, line chan struct{}) (leave func(), err error) {
+	t := time.NewTimer(b.wait)
+	defer t.Stop()
+	select {
+	case line <- struct{}{}:
+		return sync.OnceFunc(func() { <-line }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-t.C:
+	}
+	b.mu.Lock()
+	b.refused++
+	b.mu.Unlock()
+	return nil, task.Errorf(task.Exhausted, "large requests come in faster than they are carried out: send this one again in a moment, or fewer at a time")
+}
+
+// lineOf is the line in which large requests of a method stand.
+func (b *bodies) lineOf(m *method) chan struct{} {
+	if m.ends {
+		return b.ends
+	}
+	return b.line
 }
 
 // force adds n bytes that are there already.
@@ -154,7 +210,7 @@ func (b *bodies) add(c *claim, n int64) {
 
 // fits says whether c may have n more; mu is held.
 func (b *bodies) fits(c *claim, n int64) bool {
-	return b.held+n <= b.max-seniorBytesMax || c == b.senior && c.n+n <= seniorBytesMax
+	return b.held+n <= b.max-seniorBytesMax || c == b.senior && (c.n+n <= seniorBytesMax || b.held+n <= b.max)
 }
 
 // serve grants what now fits, in the order of age; mu is held.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/penstock-io/penstock/internal/task"
 	"github.com/penstock-io/penstock/internal/task/brokertest"
@@ -321,4 +322,159 @@ func TestStreamsAreHeldBackAndNotRefused(t *testing.T) {
 	}
 	other.end()
 	eventually(t, "everything to be given back", func() bool { n, _ := s.Bodies(); return n == 0 })
+}
+
+// manyTasks is a request of 9,999 tasks that is small as it comes.
+func manyTasks(t *testing.T) (plain, packed []byte, m *pb.EnqueueRequest) {
+	t.Helper()
+	m = &pb.EnqueueRequest{Queue: "q"}
+	for range 9_999 {
+		m.Tasks = append(m.Tasks, &pb.TaskSpec{Type: "t", Tags: []string{"a", "b", "c", "d"}})
+	}
+	one := `{"type":"t","tags":["a","b","c","d"]}`
+	plain = []byte(`{"queue":"q","tasks":[` + strings.Repeat(one+",", 9_998) + one + "]}")
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(plain)
+	_ = z.Close()
+	return plain, b.Bytes(), m
+}
+
+// What a request is charged with is what it becomes, whichever way it comes, and is
+// given back with its answer: 980 KB became 15 MB that nobody counted.
+func TestWhatIsDecodedIsCharged(t *testing.T) {
+	plain, packed, m := manyTasks(t)
+	binary, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(contentType, encoding string, body []byte) func(t *testing.T, addr string) {
+		return func(t *testing.T, addr string) {
+			r, _ := http.NewRequest("POST", "http://"+addr+enqueuePath, bytes.NewReader(body))
+			r.Header.Set("Content-Type", contentType)
+			r.Header.Set("Content-Encoding", encoding)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatal(resp, err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+	}
+	for name, send := range map[string]func(t *testing.T, addr string){
+		"JSON":      post("application/json", "identity", plain),
+		"gzip":      post("application/json", "gzip", packed),
+		"protobuf":  post("application/proto", "identity", binary),
+		"over gRPC": func(t *testing.T, addr string) { enqueueGRPC(t, addr, m) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := crowded(t)
+			send(t, addr)
+			if n := peak(s); n < 10<<20 || n > 35<<20 {
+				t.Errorf("%d tasks were charged with %d bytes", len(m.Tasks), n)
+			}
+			eventually(t, "everything to be given back", func() bool { n, _ := s.Bodies(); return n == 0 })
+			if len(s.bodies.line)+len(s.bodies.ends) != 0 {
+				t.Error("a place in the line is not given back")
+			}
+		})
+	}
+}
+
+func enqueueGRPC(t *testing.T, addr string, m *pb.EnqueueRequest) {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	if _, err := pb.NewTaskServiceClient(cc).Enqueue(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Large requests are decoded and carried out a few at a time, in the order in which
+// they came. Small ones pass them, and so do those that finish tasks; who waits too long is refused.
+func TestLargeRequestsStandInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBodies(0)
+		decode := func(weight int) (func(), error) {
+			c := b.claim()
+			leave, err := c.decode(t.Context(), b.line, weight, func() error { return nil })
+			if err != nil {
+				c.end()
+				return nil, err
+			}
+			return func() { leave(); leave(); c.end() }, nil
+		}
+		var leaves []func()
+		for range cap(b.line) {
+			leave, err := decode(1 << 20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaves = append(leaves, leave)
+		}
+		began := time.Now()
+		small, err := decode(largeBytes)
+		if err != nil || time.Since(began) != 0 {
+			t.Fatalf("a small one waited for %v: %v", time.Since(began), err)
+		}
+		small()
+		c := b.claim()
+		leave, err := c.decode(t.Context(), b.lineOf(&method{ends: true}), 1<<20, func() error { return nil })
+		if err != nil || time.Since(began) != 0 {
+			t.Fatalf("one that finishes tasks waited for %v: %v", time.Since(began), err)
+		}
+		leave()
+		c.end()
+		if _, err := decode(1 << 20); task.CodeOf(err) != task.Exhausted || time.Since(began) != bodyWaitMax || b.refused != 1 {
+			t.Errorf("one too many got %v after %v", err, time.Since(began))
+		}
+		next := make(chan func())
+		go func() {
+			leave, _ := decode(1 << 20)
+			next <- leave
+		}()
+		synctest.Wait()
+		for _, leave := range leaves {
+			leave()
+		}
+		(<-next)()
+		if b.held != 0 || len(b.line) != 0 {
+			t.Errorf("%d bytes and %d places are held in the end", b.held, len(b.line))
+		}
+	})
+}
+
+// A request that becomes more than is kept for one waits for the others to end. One
+// that could never have so much is told so at once.
+func TestARequestThatBecomesLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBodies(256 << 20)
+		other := b.claim()
+		if err := other.take(t.Context(), 150<<20); err != nil {
+			t.Fatal(err)
+		}
+		decoded := make(chan error, 1)
+		c := b.claim()
+		go func() {
+			_, err := c.decode(t.Context(), b.line, 120<<20, func() error { return nil })
+			decoded <- err
+		}()
+		synctest.Wait()
+		if b.senior != c || len(decoded) != 0 {
+			t.Error("it does not wait, or not as the senior")
+		}
+		other.end()
+		if err := <-decoded; err != nil || b.held != 120<<20 || b.full.Load() {
+			t.Errorf("alone: %v, %d held", err, b.held)
+		}
+		began := time.Now()
+		_, err := b.claim().decode(t.Context(), b.line, 129<<20, func() error { return nil })
+		if task.CodeOf(err) != task.Invalid || !strings.Contains(err.Error(), "fewer tasks") || time.Since(began) != 0 {
+			t.Errorf("one that is too large: %v", err)
+		}
+		c.end()
+	})
 }

@@ -128,14 +128,16 @@ func (s *Server) call(ctx context.Context, m method, enc encoding, w http.Respon
 	if err != nil {
 		return nil, err
 	}
-	if err := c.take(ctx, len(body)); err != nil { // for what it is decoded into
-		return nil, err
-	}
 	req := m.make()
-	if err := enc.read(body, req); err != nil {
+	leave, err := c.decode(ctx, s.bodies.lineOf(&m), enc.weigh(body, req), func() error { return enc.read(body, req) })
+	if err != nil {
 		return nil, err
 	}
-	c.give(cap(body)) // it is garbage from here on
+	defer leave()
+	c.give(cap(body)) // it is garbage from here on, or a part of what was weighed
+	if m.waits {
+		leave()
+	}
 	return m.call(ctx, req)
 }
 
@@ -235,12 +237,14 @@ var errBodyTooLarge error = task.Errorf(task.Invalid, "the body is over the limi
 
 // encoding is how a call's messages are written.
 type encoding struct {
+	weigh func(body []byte, m proto.Message) int // the memory that read will take, about
 	read  func(body []byte, m proto.Message) error
 	write func(w http.ResponseWriter, m proto.Message) error
 }
 
 var (
 	jsonEncoding = encoding{
+		weigh: func(body []byte, _ proto.Message) int { return codec.WeighJSON(body) },
 		read: func(body []byte, m proto.Message) error {
 			if e := codec.ParseJSON(body, m); e != nil {
 				return e
@@ -252,6 +256,7 @@ var (
 		},
 	}
 	protoEncoding = encoding{
+		weigh: codec.WeighProto,
 		read: func(body []byte, m proto.Message) error {
 			if err := codec.UnmarshalBounded(body, m); err != nil {
 				return task.Errorf(task.Invalid, "the body is not a %s in protobuf: %v", m.ProtoReflect().Descriptor().FullName(), err)

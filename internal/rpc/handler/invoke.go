@@ -18,9 +18,11 @@ import (
 
 // method is one unary call, the same for gRPC and for HTTP.
 type method struct {
-	name string // "TaskService/Get"
-	make func() proto.Message
-	call func(ctx context.Context, req proto.Message) (proto.Message, error)
+	name  string // "TaskService/Get"
+	waits bool   // for what others do, and not for the disk alone
+	ends  bool   // what it is about are tasks that run
+	make  func() proto.Message
+	call  func(ctx context.Context, req proto.Message) (proto.Message, error)
 }
 
 // unary makes a method of f.
@@ -55,6 +57,8 @@ func (s *Server) methods() map[string]method {
 		unary("QueueService/Delete", q.Delete),
 		unary("NodeService/Info", n.Info),
 	} {
+		m.ends = strings.HasPrefix(m.name, "WorkerService/") && m.name != "WorkerService/Lease"
+		m.waits = m.name == "TaskService/Wait" || m.name == "WorkerService/Lease"
 		out[pathPrefix+m.name] = m
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"time"
+	"unsafe"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -81,7 +82,7 @@ type enqueueCall struct {
 	task.EnqueueBatch
 	st    *stream
 	seq   uint64
-	bytes int
+	bytes int        // of memory: its part of the frame, and its tasks
 	frame mem.Buffer // payloads alias it
 }
 
@@ -246,12 +247,13 @@ func (st *stream) enqueue(in *codec.In, body []byte) error {
 	}
 	c.st, c.seq, c.bytes, c.frame = st, seq, len(body), in.Buffer()
 	if e := checkGroup(c); e != nil {
-		c.frame = nil
+		c.frame, c.bytes = nil, 0
 		c.EnqueueBatch.Err = e
 		st.admit(0)
 		st.answered(c)
 		return nil
 	}
+	c.bytes += len(c.Specs) * int(unsafe.Sizeof(task.Spec{}))
 	c.frame.Ref()
 	if !st.admit(c.bytes) {
 		return errEnded
@@ -311,7 +313,7 @@ func (st *stream) outcomes(in *codec.In, body []byte) error {
 	if err != nil {
 		return err
 	}
-	c.st, c.seq, c.bytes, c.frame = st, seq, len(body), in.Buffer()
+	c.st, c.seq, c.bytes, c.frame = st, seq, len(body)+len(c.Outcomes)*int(unsafe.Sizeof(task.Outcome{})), in.Buffer()
 	c.frame.Ref()
 	if !st.admit(c.bytes) {
 		return errEnded

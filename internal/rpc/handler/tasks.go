@@ -80,6 +80,10 @@ func (s tasks) enqueue(ctx context.Context, r *pb.EnqueueRequest, specs []*pb.Ta
 	}
 	var parts []*part
 	byQueue := map[string]*part{}
+	sizes := map[string]int{}
+	for _, m := range specs {
+		sizes[queueOf(r, m)]++
+	}
 	for i, m := range specs {
 		if m == nil {
 			m = &pb.TaskSpec{}
@@ -89,6 +93,7 @@ func (s tasks) enqueue(ctx context.Context, r *pb.EnqueueRequest, specs []*pb.Ta
 		if p == nil {
 			p = &part{b: &task.EnqueueBatch{Queue: q, Producer: r.Producer, AckBelow: r.AckBelow}, done: make(chan struct{})}
 			p.b.Done = func(*task.EnqueueBatch) { close(p.done) }
+			p.b.Specs, p.places = make([]task.Spec, 0, sizes[q]), make([]int, 0, sizes[q])
 			byQueue[q] = p
 			parts = append(parts, p)
 		}

@@ -49,21 +49,37 @@ func (s *Server) serveUnary(m method, ss grpc.ServerStream) error {
 	}
 	n := len(in.Data())
 	req := m.make()
-	err := codec.UnmarshalBounded(in.Data(), req)
+	leave, err := c.decode(ss.Context(), s.bodies.lineOf(&m), codec.WeighProto(in.Data(), req), func() error {
+		if err := codec.UnmarshalBounded(in.Data(), req); err != nil {
+			return notDecoded{err}
+		}
+		return nil
+	})
 	in.Free()
 	c.give(n)
-	if err != nil {
-		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
+	if no, ok := err.(notDecoded); ok {
+		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", no.error)
 	}
-	resp, err := s.invoke(m.name, func() (any, error) { return m.call(ss.Context(), req) })
+	resp, err := s.invoke(m.name, func() (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		if m.waits {
+			leave()
+		}
+		return m.call(ss.Context(), req)
+	})
 	if err != nil {
 		return codec.ToStatus(err)
 	}
 	return ss.SendMsg(resp)
 }
 
-// receive reads the request of a unary call, and counts it and what it will be
-// decoded into.
+// notDecoded is a request that is no message: in gRPC that is the connection's fault.
+type notDecoded struct{ error }
+
+// receive reads the request of a unary call, and counts it.
 func (s *Server) receive(ss grpc.ServerStream, in *codec.In, c *claim) error {
 	r := &receiving{refused: make(chan error, 1)}
 	if m := meterOf(ss.Context()); m != nil {
@@ -79,7 +95,7 @@ func (s *Server) receive(ss grpc.ServerStream, in *codec.In, c *claim) error {
 	case err = <-got:
 		if err == nil {
 			*in = *msg
-			c.force(2 * len(in.Data()))
+			c.force(len(in.Data()))
 		}
 		return err
 	case err = <-r.refused:

@@ -49,6 +49,25 @@ func (it *iter) SeekLT(key []byte) {
 	it.seek(key, true)
 }
 
+func (it *iter) Find(key []byte) bool {
+	it.held, it.ended, it.mine, it.at = false, true, nil, it.hi
+	w, known := it.v.get(key)
+	switch {
+	case !known:
+		return it.below.Find(key)
+	case w.gone || !it.within(key):
+		return false
+	}
+	it.mine = &w
+	return true
+}
+
+// within says whether a word that is shown is in the range.
+func (it *iter) within(key []byte) bool {
+	at, _ := it.v.at(key)
+	return at >= it.low && at < it.hi
+}
+
 func (it *iter) seek(key []byte, down bool) {
 	at, _ := it.v.at(key)
 	it.at = min(max(at, it.low), it.hi)

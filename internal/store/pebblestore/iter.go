@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -11,15 +12,17 @@ import (
 type iter struct {
 	s      *Store
 	it     *pebble.Iterator // nil after the end
-	walked bool             // positioned: the next Next moves on
-	peeked bool             // positioned by a seek: the next Next or Prev stays
+	from   []byte
+	to     []byte
+	walked bool // positioned: the next Next moves on
+	peeked bool // positioned by a seek: the next Next or Prev stays
 	valid  bool
 	err    error
 }
 
 // newIter is called with the gate held.
 func (s *Store) newIter(from, to []byte) *iter {
-	it := &iter{s: s}
+	it := &iter{s: s, from: from, to: to}
 	p, err := s.pin(from, to)
 	if err != nil {
 		it.err = err
@@ -34,7 +37,7 @@ func (s *Store) newIter(from, to []byte) *iter {
 
 func (s *Store) pin(from, to []byte) (it *pebble.Iterator, err error) {
 	defer s.caught(&err)
-	it, err = s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	it, err = s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, UseL6Filters: true})
 	if err != nil {
 		err = s.readError(err)
 	}
@@ -71,6 +74,21 @@ func (it *iter) seek(key []byte, to func(*pebble.Iterator, []byte) bool) {
 	defer it.caught()
 	it.valid = to(it.it, key)
 	it.walked, it.peeked = true, true
+}
+
+// Find seeks key as a prefix, so that filters are asked first, and what range
+// tombstones have deleted behind it is let be.
+func (it *iter) Find(key []byte) bool {
+	if !it.usable() || bytes.Compare(key, it.from) < 0 || bytes.Compare(key, it.to) >= 0 {
+		return false
+	}
+	defer it.caught()
+	it.valid, it.walked, it.peeked = false, true, false
+	found := it.it.SeekPrefixGE(key)
+	if err := it.it.Error(); err != nil && it.err == nil { // the next seek would forget it
+		it.err = it.s.readError(err)
+	}
+	return found
 }
 
 func (it *iter) usable() bool {

@@ -167,6 +167,47 @@ func testSeekGE(t *testing.T, e Engine) {
 	}
 }
 
+// testFind: a key is found by itself in a pinned view, and a walk goes on by a seek.
+func testFind(t *testing.T, e Engine) {
+	h := acquire(t, e.Store, 1)
+	commit(t, h, func(b *store.Batch) {
+		for _, k := range []string{"a", "c", "e", "g"} {
+			b.Set(key(1, k), []byte(k))
+		}
+	})
+	if e.Flush != nil {
+		e.Flush()
+	}
+	commit(t, h, func(b *store.Batch) {
+		b.DeleteRange(key(1, "b"), key(1, "d"))
+		b.Set(key(1, "d"), []byte("d"))
+		b.Delete(key(1, "e"))
+	})
+	it := h.Scan(nil, nil)
+	commit(t, h, func(b *store.Batch) { b.Set(key(1, "c"), []byte("later")); b.Delete(key(1, "a")) })
+	for range 2 {
+		for _, k := range []string{"g", "a", "b", "c", "cc", "d", "dd", "e", "f", "a\x00", "h"} {
+			there := strings.Contains("adg", k)
+			if it.Find(key(1, k)) != there {
+				t.Fatalf("find %q: got %v", k, !there)
+			}
+			if there && string(it.Value()) != k {
+				t.Fatalf("find %q: got its value %q", k, it.Value())
+			}
+		}
+		it.SeekGE(key(1, "b"))
+		if !it.Next() || string(it.Key()[2:]) != "d" {
+			t.Fatalf("a walk after finds begins at %q, want d", it.Key())
+		}
+		if !it.Find(key(1, "a")) {
+			t.Fatal("find after a walk: got nothing")
+		}
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func testPinnedView(t *testing.T, e Engine) {
 	h := acquire(t, e.Store, 1)
 	set(t, h, "a", "1")

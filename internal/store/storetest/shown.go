@@ -199,6 +199,14 @@ func (p pin) check(t *testing.T, rnd *rand.Rand) {
 			}
 		}
 	}
+	for range 8 {
+		name := fmt.Sprintf("%sm%03d", []string{"", "s"}[rnd.IntN(2)], rnd.IntN(300))
+		_, there := slices.BinarySearch(p.keys, name)
+		want := p.model[name]
+		if ok := p.it.Find(key(1, name)); ok != there || ok && string(p.it.Value()) != want {
+			t.Fatalf("pinned view: find %s: got %v, want %v %q", name, ok, there, want)
+		}
+	}
 	if err := p.it.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		{"ScanRange", testScanRange},
 		{"ScanClipped", testScanClipped},
 		{"SeekGE", testSeekGE},
+		{"Find", testFind},
 		{"Down", testDown},
 		{"DownRandom", testDownRandom},
 		{"PinnedView", testPinnedView},
