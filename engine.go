@@ -30,6 +30,7 @@ type engine struct {
 	life       context.Context // of the session and the reporter
 	endLife    context.CancelFunc
 	reporterOn chan struct{} // 1: there is something to report
+	beatOn     chan struct{} // 1: there are tasks, and the next heartbeat is far off
 	slotFree   chan struct{} // 1: while draining, something has come to its end
 	quiet      chan struct{} // 1: the session is to be opened again without credit
 	fatal      chan struct{} // closed when the session can't be had; fatalErr is why
@@ -50,6 +51,7 @@ type engine struct {
 
 	confirmed time.Time   // when the leases were last presented to a server that took them
 	leaseEnd  *time.Timer // ends everything when heartbeats stay out
+	slowBeat  bool        // the next heartbeat is that of a worker without tasks
 	out       outbox
 	win       window
 	sweepOn   bool // a sweep of the ring is due
@@ -64,7 +66,7 @@ type slot struct {
 func newEngine(c *Client, cfg Worker, base context.Context) *engine {
 	e := &engine{
 		c: c, cfg: cfg, log: cfg.Logger, base: base, handlers: map[string]*handler{},
-		reporterOn: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
+		reporterOn: make(chan struct{}, 1), beatOn: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
 		fatal: make(chan struct{}), names: map[string]string{},
 	}
 	e.life, e.endLife = context.WithCancel(base)
@@ -128,6 +130,7 @@ func (e *engine) deliver(ds []task.Delivery) {
 		}
 		e.ring.push(a)
 	}
+	e.beatSooner()
 	e.wakeSlot()
 	e.sweepLater()
 }

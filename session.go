@@ -15,6 +15,10 @@ const (
 	stopGrace   = 5 * time.Second  // for handlers to return once their context has ended
 	reportGrace = 10 * time.Second // for the last outcomes to be durable
 	steadyAfter = 10 * time.Second // a session that lived so long is no reason to wait before the next
+
+	// Heartbeats in a TTL: leases are good for that much less from any moment on.
+	beatsBusy = 20 // with tasks
+	beatsIdle = 3  // without
 )
 
 // sessionSink is the engine's end of one session.
@@ -161,9 +165,10 @@ func (e *engine) held() []task.Token {
 // life ends. A heartbeat that finds no connection is no reason to give the
 // session up: whoever carries it may be opening one.
 func (e *engine) beat(sess task.Session, sink *sessionSink) error {
-	t := time.NewTimer(e.nextBeat())
+	t := time.NewTimer(e.nextBeat(false))
 	defer t.Stop()
 	answers := make(chan heartbeat, 1)
+	asked := false // one is unanswered
 	for {
 		select {
 		case <-e.life.Done():
@@ -172,7 +177,12 @@ func (e *engine) beat(sess task.Session, sink *sessionSink) error {
 			return refusal(err)
 		case <-e.quiet:
 			return errQuiet
+		case <-e.beatOn:
+			if !asked {
+				t.Reset(e.nextBeat(true))
+			}
 		case <-t.C:
+			asked = true
 			go func() { // it may hang as long as a connection does
 				h := heartbeat{sent: time.Now()}
 				h.err = sess.Heartbeat()
@@ -182,15 +192,16 @@ func (e *engine) beat(sess task.Session, sink *sessionSink) error {
 			if h.err != nil && task.CodeOf(h.err) != task.Unavailable {
 				return h.err
 			}
+			asked = false
 			if h.err != nil {
-				t.Reset(e.cfg.TTL / 12)
+				t.Reset(e.cfg.TTL / beatsBusy)
 				continue
 			}
 			e.mu.Lock()
 			e.win.trip = time.Since(h.sent)
 			e.confirm(h.sent)
 			e.mu.Unlock()
-			t.Reset(e.nextBeat())
+			t.Reset(e.nextBeat(false))
 		}
 	}
 }
@@ -202,11 +213,31 @@ type heartbeat struct {
 }
 
 // nextBeat is how long the next heartbeat may wait. It counts from when the leases
-// were last presented, and not from the answer: a slow server's comes late.
-func (e *engine) nextBeat() time.Duration {
+// were last presented, and not from the answer: a slow server's comes late. An
+// outage costs a task its run when the leases end within it: the older their last
+// confirmation, the shorter it may be. So there are many while there are tasks;
+// busy says that there are.
+func (e *engine) nextBeat(busy bool) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return max(time.Until(e.confirmed.Add(e.cfg.TTL/3)), 0)
+	every := e.cfg.TTL / beatsBusy
+	if e.slowBeat = !busy && e.busyN+e.ring.len()+e.out.n == 0; e.slowBeat {
+		every = e.cfg.TTL / beatsIdle
+	}
+	return max(time.Until(e.confirmed.Add(every)), 0)
+}
+
+// beatSooner has the next heartbeat sent as early as a worker with tasks sends it.
+// Call with mu held.
+func (e *engine) beatSooner() {
+	if !e.slowBeat {
+		return
+	}
+	e.slowBeat = false
+	select {
+	case e.beatOn <- struct{}{}:
+	default:
+	}
 }
 
 // confirm notes that the leases are good for the TTL from when they were

@@ -183,11 +183,11 @@ func TestLeaseLost(t *testing.T) {
 		startWorker(t, c, Worker{TTL: 6 * time.Second}, f)
 		tk := mustEnqueue(t, c, f.Definition, 1)
 		synctest.Wait()
-		pass(7 * time.Second) // heartbeats at 2, 4 and 6 s
+		pass(7 * time.Second) // heartbeats every 0.3 s, the last one at 6.9 s
 		over := outage(q)
 		e := <-ends
-		if e.cause != ErrLeaseLost || e.after != 11*time.Second || !errors.Is(e.cause, task.ErrLeaseLost) {
-			t.Errorf("cause %v after %v, want %v after 11s", e.cause, e.after, ErrLeaseLost)
+		if e.cause != ErrLeaseLost || e.after != 11900*time.Millisecond || !errors.Is(e.cause, task.ErrLeaseLost) {
+			t.Errorf("cause %v after %v, want %v after 11.9s", e.cause, e.after, ErrLeaseLost)
 		}
 		over()
 		if out, err := tk.Wait(t.Context()); out != "second" || err != nil {

@@ -43,7 +43,8 @@ type Worker struct {
 	Logger *slog.Logger
 	// TTL is how long the worker may be out of touch before its tasks go to
 	// others, from 1 s to 10 min; 0 is 10 s. Handlers' contexts end with
-	// ErrLeaseLost a second earlier.
+	// ErrLeaseLost a second earlier. An outage of the server of up to four fifths
+	// of it, or of half of one below 10 s, costs no task a second run.
 	TTL time.Duration
 	// Prefetch is the most tasks that wait in the worker beside those that run,
 	// at most 5,000; 0 is 4,000, negative none. So many wait only while handlers

@@ -56,7 +56,7 @@ const (
 	idemLaterMin        = 5 * task.Second         // while its task lives an entry is looked at after as long again as
 	idemLaterMax        = 10 * task.Minute        // the task has outlived the window, within these
 	adoptWindow         = 5 * task.Second         // after a start: how long workers may take to be back
-	adoptAgain          = task.Second             // and at least, though an earlier start has waited for them
+	adoptAgain          = 3 * task.Second / 2     // and at least, though an earlier start has waited for them (they try twice a second)
 	safeWindow          = task.Minute             // two unclean opens within it turn on safe mode for as long
 	timeoutGrace        = task.Second             // a session's worker is given so long past an attempt's timeout
 	segmentBytes        = 64 << 20                // a segment of history closes at this size,

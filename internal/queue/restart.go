@@ -22,6 +22,7 @@ type awayWorker struct {
 	state    SessionState // AwayUntil: when it lapses
 	recorded bool
 	put      bool // it was found away by this start: its time is to be written
+	again    bool // and by an earlier one: what is left of its time blames nobody
 	no       SessionNo
 	held     []Slot
 }
@@ -54,6 +55,7 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 		if a.put = s.AwayUntil == 0; a.put {
 			a.state.AwayUntil = m.now.Add(adoptWindow)
 		} else {
+			a.again = true
 			a.state.AwayUntil = max(s.AwayUntil, m.now.Add(adoptAgain))
 		}
 	}
@@ -226,7 +228,9 @@ func (m *Machine) nextAway() {
 
 // lapseAway ends the wait for sessions that have stayed away for too long. What
 // ran for them and has a claim crashed with its worker, unless the last owner
-// ended in order: then nobody knows.
+// ended in order: then nobody knows. Nor does an owner that has not waited for the
+// whole of the time itself: its predecessors may have lived too shortly for a worker
+// to be back.
 func (m *Machine) lapseAway() {
 	r := &m.restart
 	if r.next == 0 || r.next > m.now {
@@ -240,6 +244,8 @@ func (m *Machine) lapseAway() {
 			x := m.slab.at(i)
 			switch {
 			case x.state != slotHeld:
+			case a.again:
+				m.unhold(i)
 			case x.flags&FlagClaim != 0 && (r.unclean || a.state.Session == ""):
 				m.crash(i)
 			default:

@@ -91,6 +91,51 @@ func TestOutcomeAfterARestartKnowsItsStart(t *testing.T) {
 	}
 }
 
+// A worker that has five seconds to be back after a start is blamed by none that has
+// not waited for it so long: restarts that followed each other closely had it crash
+// a second after the last of them.
+func TestQuickRestartsBlameNobody(t *testing.T) {
+	f := func(lives ...task.Millis) *bench {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{})
+		k := b.take(b.open("w"), 1)[0]
+		for range 4 { // it has a claim
+			b.Now += 500
+			b.settle()
+		}
+		for _, d := range lives {
+			b.reopen(false)
+			for end := b.Now.Add(d); b.Now < end; b.settle() {
+				b.Now += 100
+			}
+			b.Now += 5500 // it is down
+		}
+		b.reopen(false)
+		for range 14 { // nobody could have been back before
+			b.Now += 100
+			b.settle()
+		}
+		if q := b.info(); q.Blocked != 1 {
+			t.Errorf("lives of %v, and 1.4 s after the last start it is held no more: %+v", lives, q)
+		}
+		for range 100 {
+			b.Now += 100
+			b.settle()
+		}
+		if v, ok := b.M.Find(k.Seq); !ok || v.Counts.Crashes != 0 {
+			t.Errorf("lives of %v: %+v, want no crash", lives, v.Counts)
+		}
+		if q := b.info(); q.Blocked != 0 {
+			t.Errorf("lives of %v: it is held for ever: %+v", lives, q)
+		}
+		return b
+	}
+	f(1000)
+	f(1000, 1000, 1000)
+	f(4900, 0)
+}
+
 // A lease that a restart in order had written down and whose worker did not come
 // back left its claim: another worker's lease was taken for it after the next,
 // unclean start, and counted as a crash.

@@ -6,11 +6,44 @@ import (
 	"github.com/penstock-io/penstock/internal/task"
 )
 
-// shake restarts the node in a world in which nobody else misbehaves: in order or
-// by a crash, that may lose what was not durable. The workers live through it and
-// are back in time, so that all that was promised of a restart must hold: no lease
-// is lost, no crash is counted, order is kept, and dispatch goes on at once.
+// againMax is less than a start waits for a worker that an earlier one has missed.
+const againMax = 1400
+
+// shake restarts the node, once or several times in quick succession, in a world in
+// which nobody else misbehaves: in order or by a crash, that may lose what was not
+// durable. The workers live through it and are back in time, so that all that was
+// promised of a restart must hold: no lease is lost, no crash is counted, order is
+// kept, and dispatch goes on at once.
 func (w *world) shake() {
+	patience := 1000
+	for w.shape.flurry && w.more.IntN(2) == 0 { // nobody is back in between
+		if !w.restarted(w.more.IntN(8000)) {
+			return
+		}
+		w.advance(task.Millis(w.more.IntN(againMax)))
+		patience = againMax / len(w.workers)
+	}
+	if !w.restarted(w.dice.IntN(1000)) {
+		return
+	}
+	if !w.clocks.off() && w.more.IntN(3) == 0 { // who is to be back has as much more time
+		w.clocks.stall()
+	}
+	for _, i := range w.dice.Perm(len(w.workers)) {
+		w.turns(w.dice.IntN(3))
+		w.advance(task.Millis(w.dice.IntN(patience)))
+		if k := w.workers[i]; k.beaten != 0 { // it has been here
+			if k.attach(); w.shape.flurry && k.s != nil { // it would take what the others run
+				k.allow(1 + w.more.IntN(8))
+			}
+		}
+	}
+	w.goesOn()
+}
+
+// restarted ends the process, one way or another, and begins the next after so many
+// milliseconds, if that can be.
+func (w *world) restarted(down int) bool {
 	w.restart++
 	switch w.dice.IntN(3) {
 	case 0:
@@ -34,21 +67,8 @@ func (w *world) shake() {
 	for _, k := range w.workers {
 		k.cutOff()
 	}
-	w.now = w.now.Add(task.Millis(w.dice.IntN(1000)))
-	if !w.open() {
-		return
-	}
-	if !w.clocks.off() && w.more.IntN(3) == 0 { // who is to be back has as much more time
-		w.clocks.stall()
-	}
-	for _, i := range w.dice.Perm(len(w.workers)) {
-		w.turns(w.dice.IntN(3))
-		w.advance(task.Millis(w.dice.IntN(1000)))
-		if k := w.workers[i]; k.beaten != 0 { // it has been here
-			k.attach()
-		}
-	}
-	w.goesOn()
+	w.now = w.now.Add(task.Millis(down))
+	return w.open()
 }
 
 // goesOn wants a task to be given out now, if one is ready and a worker is free for

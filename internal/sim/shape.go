@@ -21,6 +21,7 @@ type shape struct {
 	reads    bool // people look on, and are judged by what is durable
 	handing  bool // workers of a calm world hand tasks back, and end in order
 	owners   bool // at times a process that was only paused goes on beside its successor
+	flurry   bool // restarts of a calm world follow each other closely at times
 	steady   bool // time does nothing strange, so that more can be wanted of it
 	keep     task.Millis
 }
@@ -42,7 +43,10 @@ func (w *world) drawShape() {
 	}
 	s.bursts = often(40)
 	s.reads = often(60)
-	defer func() { s.steady = often(60) }()
+	defer func() {
+		s.steady = often(60)
+		s.flurry = w.calm && often(50)
+	}()
 	if w.calm {
 		s.handing = often(50)
 		return

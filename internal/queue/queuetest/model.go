@@ -31,6 +31,7 @@ type Model struct {
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
 	known    map[queue.ProducerKey]bool  // producers the Store knew before the Apply
 	away     map[string]task.Time        // recorded sessions that are not back, and until when that matters
+	again    map[string]bool             // of them, those that an earlier start has found away
 }
 
 type producerName struct{ producer, queue string }

@@ -8,10 +8,10 @@ import (
 )
 
 // How long a start waits for a session that is recorded: the first one that finds
-// it away, and each later one at least.
+// it away, and each later one at least. Only the first blames it.
 const (
 	awayFirst = 5 * task.Second
-	awayAgain = task.Second
+	awayAgain = 3 * task.Second / 2
 )
 
 // hold is what keeps a task from being dispatched after a restart.
@@ -29,7 +29,9 @@ func (m *Model) Reopened(clean bool) error {
 	m.opened, m.epoch = m.rig.Now, m.rig.Cfg.Epoch
 	snap := m.rig.Store.Snapshot()
 	m.away = map[string]task.Time{}
+	m.again = map[string]bool{}
 	for _, s := range snap.Sessions {
+		m.again[s.Session] = s.AwayUntil != 0
 		m.away[s.Session] = max(s.AwayUntil, m.rig.Now.Add(awayAgain))
 		if s.AwayUntil == 0 {
 			m.away[s.Session] = m.rig.Now.Add(awayFirst)
@@ -91,7 +93,7 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 		return nil
 	}
 	t.old = true
-	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && (m.unclean || c.Session == "")}
+	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && !m.again[c.Session] && (m.unclean || c.Session == "")}
 	if at, away := m.away[c.Session]; away {
 		t.hold.until = at
 	}

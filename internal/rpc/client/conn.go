@@ -69,7 +69,9 @@ type Conn struct {
 	closed  bool // no more calls
 	ending  bool // run may end
 	link    *link
-	dialErr error // of the last dial
+	lostAt  time.Time // when the last link ended, or the connection was made without one
+	dialErr error     // of the last dial
+	dialed  time.Time // when that began
 	welcome *pb.Welcome
 
 	clock    time.Time // to the second
@@ -105,6 +107,7 @@ func Dial(ctx context.Context, url string, o Options) (*Conn, error) {
 	}
 	c.work.L, c.settled.L = &c.mu, &c.mu
 	c.clock = time.Now()
+	c.lostAt = c.clock
 	if c.cc, err = grpc.NewClient("passthrough:///"+addr, c.dialOptions(secure)...); err != nil {
 		return nil, task.Errorf(task.Invalid, "address %q: %v", url, err)
 	}
@@ -149,9 +152,9 @@ func (c *Conn) dialOptions(secure bool) []grpc.DialOption {
 		grpc.WithContextDialer(c.dial),
 		grpc.WithInitialWindowSize(windowBytes), grpc.WithInitialConnWindowSize(2 * windowBytes),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepalive10s, Timeout: keepalive10s / 2, PermitWithoutStream: true}),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.3, MaxDelay: 3 * time.Second},
-			MinConnectTimeout: dialDefault,
+		grpc.WithConnectParams(grpc.ConnectParams{ // when to try again is for pace to say
+			Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond},
+			MinConnectTimeout: pauseMax + dialDefault,
 		}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec.Codec{}), grpc.MaxCallRecvMsgSize(recvBytesMax), grpc.MaxCallSendMsgSize(sendBytesMax)),
 		grpc.WithDisableServiceConfig(), grpc.WithNoProxy(), grpc.WithIdleTimeout(0),
@@ -177,13 +180,15 @@ func (bearer) RequireTransportSecurity() bool { return false }
 func (c *Conn) dial(ctx context.Context, addr string) (net.Conn, error) {
 	dial := c.o.Dialer
 	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-		}
+		dial = dialTCP
 	}
+	if err := c.pace(ctx); err != nil {
+		return nil, err
+	}
+	began := time.Now()
 	conn, err := dial(ctx, addr)
 	c.mu.Lock()
-	c.dialErr = err
+	c.dialErr, c.dialed = err, began
 	c.mu.Unlock()
 	return conn, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -22,8 +21,6 @@ import (
 
 const (
 	connectMax  = 10 * time.Second // of one try
-	pauseMin    = 50 * time.Millisecond
-	pauseMax    = 3 * time.Second
 	tickEvery   = time.Second
 	goAwayMax   = 3 * time.Second // a draining server's answers are waited for
 	farewellMax = 2 * time.Second // for the server's end of a closed stream
@@ -111,15 +108,12 @@ func (c *Conn) run(l *link) {
 	defer stop()
 	for tries := 0; ; tries++ {
 		if l == nil {
-			ctx, cancel := context.WithTimeout(c.ctx, connectMax)
 			var err error
-			l, err = c.connect(ctx, true)
-			cancel()
-			if err != nil {
+			if l, err = c.reconnect(); err != nil {
 				if tries == 0 || tries%20 == 0 {
 					c.log.Warn("connect", "server", c.addr, "error", c.explain(err), "tries", tries+1)
 				}
-				if !c.pause(tries) {
+				if !c.pause() {
 					break
 				}
 				continue
@@ -134,7 +128,7 @@ func (c *Conn) run(l *link) {
 			break
 		}
 		c.log.Warn("connection lost: connecting again", "server", c.addr, "error", err)
-		c.pause(0)
+		c.pause()
 	}
 	c.failAll()
 }
@@ -143,20 +137,6 @@ func (c *Conn) over() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ending
-}
-
-// pause waits longer with every try, spread so that a thousand clients of one
-// server do not come back together.
-func (c *Conn) pause(tries int) bool {
-	d := min(pauseMin<<min(tries, 10), pauseMax)
-	d = d/2 + rand.N(d)
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.ctx.Done():
-	}
-	return !c.over() && c.ctx.Err() == nil
 }
 
 // ticker has run look at the clock now and then.
@@ -181,9 +161,11 @@ func (c *Conn) serve(l *link) error {
 	c.mu.Lock()
 	c.link = l
 	again := c.revive()
+	first := control{attaches: c.control.attaches}
+	c.control.attaches = nil
 	c.mu.Unlock()
 	go c.receive(l)
-	err := c.sendGroups(l, again)
+	err := c.sendAgain(l, &first, again)
 	for err == nil {
 		var out outgoing
 		if !c.take(l, &out) {
@@ -231,7 +213,7 @@ func (c *Conn) bury(l *link) {
 	<-l.received
 	c.mu.Lock()
 	l.dead = true
-	c.link = nil
+	c.link, c.lostAt = nil, time.Now()
 	beats := c.unlink()
 	c.settled.Broadcast()
 	c.mu.Unlock()
@@ -367,8 +349,12 @@ func (f *framer) flush() {
 	f.err = f.l.rpc.SendMsg(&codec.Out{Buf: b})
 }
 
-func (c *Conn) sendGroups(l *link, gs []*group) error {
+// sendAgain is the first that a new link sends. Leases run out, tasks that are to be
+// enqueued don't.
+func (c *Conn) sendAgain(l *link, first *control, gs []*group) error {
 	f := framer{l: l}
+	c.writeControl(&f, first)
+	f.flush()
 	c.writeGroups(&f, gs)
 	f.flush()
 	return f.err

@@ -292,7 +292,7 @@ func (c *Conn) attached(m *pb.Attached) error {
 // held.
 func (c *Conn) attachLater(s *session) {
 	s.tries++
-	time.AfterFunc(min(pauseMin<<min(s.tries-1, 10), pauseMax), func() {
+	time.AfterFunc(jitter(min(pauseMin<<min(s.tries-1, 10), c.pauseLimit())), func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.link != nil && !s.gone && !s.attachedNow {

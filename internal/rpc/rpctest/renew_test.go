@@ -23,6 +23,9 @@ import (
 type line struct {
 	ln *bufconn.Listener
 
+	refused atomic.Bool // while it is down dialing fails
+	frozen  atomic.Pointer[chan struct{}]
+
 	mu    sync.Mutex
 	up    chan struct{} // closed while it is up
 	conns []net.Conn
@@ -38,6 +41,9 @@ func (l *line) dial(ctx context.Context, _ string) (net.Conn, error) {
 	l.mu.Lock()
 	up := l.up
 	l.mu.Unlock()
+	if l.refused.Load() {
+		return nil, errRefused
+	}
 	select {
 	case <-up:
 	case <-ctx.Done():
@@ -47,7 +53,7 @@ func (l *line) dial(ctx context.Context, _ string) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns = append(l.conns, c)
-	return c, err
+	return &icy{Conn: c, l: l, closed: make(chan struct{})}, err
 }
 
 // cut breaks it until the function returned is called.
@@ -113,9 +119,9 @@ func TestAttachingAgainRenewsTheLeases(t *testing.T) {
 		work(t, c, r.handler())
 		synctest.Wait()
 		enqueue(t, fake, "default", task.Spec{Type: "t", Payload: []byte("20000000000")})
-		pass(6500 * time.Millisecond) // heartbeats at 3.33 s and, if it could, 6.67 s
+		pass(6700 * time.Millisecond) // heartbeats every 0.5 s, the last one at 6.5 s
 		mend := l.cut()
-		pass(5750 * time.Millisecond) // handlers would end 9 s after the last one: at 12.33 s
+		pass(8600 * time.Millisecond) // handlers would end 9 s after the last one: at 15.5 s
 		enqueue(t, fake, "default", task.Spec{Type: "t", Payload: []byte("3000000000")})
 		mend()
 		pass(10 * time.Second)
@@ -136,7 +142,7 @@ func TestLeasesOfAnAttachEnd(t *testing.T) {
 		pass(9 * time.Second) // the leases are over at 12.33 s
 		enqueue(t, fake, "default", task.Spec{Type: "t", Payload: []byte("9500000000")})
 		mend()
-		pass(50 * time.Millisecond) // a heartbeat is tried at 12.5 s
+		pass(50 * time.Millisecond) // a heartbeat is tried at 12.67 s
 		if r.begun.Load() != 1 {
 			t.Fatal("the task has not begun")
 		}
