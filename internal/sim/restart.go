@@ -15,7 +15,7 @@ const againMax = 1400
 // promised of a restart must hold: no lease is lost, no crash is counted, order is
 // kept, and dispatch goes on at once.
 func (w *world) shake() {
-	patience := 1000
+	patience, left := 1000, w.unheard
 	for w.shape.flurry && w.more.IntN(2) == 0 { // nobody is back in between
 		if !w.restarted(w.more.IntN(8000)) {
 			return
@@ -38,7 +38,9 @@ func (w *world) shake() {
 			}
 		}
 	}
-	w.goesOn()
+	if !left { // else one that has gone is waited for
+		w.goesOn()
+	}
 }
 
 // restarted ends the process, one way or another, and begins the next after so many

@@ -143,6 +143,7 @@ func (k *worker) act() {
 			w.log("%s closes", k.id())
 			k.s.Close()
 			k.reborn()
+			w.unheard = true
 		}
 	case n < 88:
 		w.log("%s hangs", k.id())

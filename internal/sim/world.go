@@ -98,6 +98,7 @@ type world struct {
 	old       System          // an earlier owner that was paused
 	shakes    int             // faults and restarts
 	shookLast task.Time       // when the last one was
+	unheard   bool            // a worker has closed since the node was at rest: it may not know
 	quiet     task.Time       // when no commit was under way
 	rested    task.Time       // when the node was last seen at rest
 	paused    map[string]bool // queues that are paused for sure
@@ -290,6 +291,7 @@ func (w *world) rest() {
 		if w.sys.Refill() || busy {
 			idle = 0
 		} else if idle++; idle == 2 {
+			w.unheard = false
 			return
 		}
 	}
