@@ -114,7 +114,7 @@ func weightedTurn(queues []task.QueueWeight, at int) (task.QueueWeight, int) {
 // dispatchFrom leases up to n tasks of one queue and returns how many.
 func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
 	got := 0
-	for got < n {
+	for got < n && m.dispatch < dispatchesMax {
 		l := m.pick(q, sv)
 		if l == nil {
 			return got

@@ -4,6 +4,7 @@ import "github.com/penstock-io/penstock/internal/task"
 
 // Limits of one machine. Each names what it bounds.
 const (
+	epochSpare          = 1 << 24                 // with so many numbers left an epoch is spent: more than one Apply can use
 	queuesMax           = 65_535                  // queues of a partition
 	sessionsMax         = 10_000                  // open worker sessions
 	producersMax        = 10_000                  // producer sessions with numbers, over all queues,

@@ -237,7 +237,7 @@ func (m *Machine) finishApply() {
 		m.meta.Now = m.now
 		out.Meta, out.MetaSet = m.meta, true
 	}
-	out.Deadline = m.deadline()
+	out.Deadline, out.Spent = m.deadline(), m.spent()
 	clear(m.gotTask)
 	clear(m.expiry.told)
 	clear(m.gotTold)

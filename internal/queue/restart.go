@@ -305,8 +305,9 @@ func (m *Machine) settleSafe() {
 
 // Close hands the partition over in order: leases of sessions that outlive this
 // owner are written as claims, and the meta says that nothing else was running.
-// The machine must not be used afterwards.
-func (m *Machine) Close(now task.Time, out *Output) {
+// Leases of this process's own sessions outlive it if the process stays, as it does
+// when a spent epoch gives way to the next. The machine must not be used afterwards.
+func (m *Machine) Close(now task.Time, stays bool, out *Output) {
 	out.Reset()
 	m.out = out
 	m.batch++
@@ -320,7 +321,7 @@ func (m *Machine) Close(now task.Time, out *Output) {
 			continue
 		}
 		for i := s.head; i != NoSlot; i = m.slab.at(i).next {
-			if s.opts.Remote {
+			if s.opts.Remote || stays {
 				m.claim(i, s)
 			} else {
 				m.unlist(m.slab.at(i))
