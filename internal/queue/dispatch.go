@@ -257,7 +257,7 @@ func (m *Machine) claim(i Slot, s *session) {
 // putClaim writes the claim as it is now: a unary lease's end may have moved.
 func (m *Machine) putClaim(i Slot, s *session) {
 	x := m.slab.at(i)
-	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
+	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
 	m.out.Claims.put(c)
 }

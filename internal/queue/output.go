@@ -246,13 +246,14 @@ type BriefSpan struct{ From, To task.Time }
 
 // Claim is a durable lease: the task was running under this token.
 type Claim struct {
-	Seq      task.Seq
-	Place    Place
-	Token    task.Token
-	Session  string
-	Worker   string
-	Started  task.Time
-	LeaseEnd task.Time // of a unary lease (Session is ""); 0 = a session's
+	Seq         task.Seq
+	Place       Place
+	Token       task.Token
+	Session     string
+	Worker      string
+	Concurrency int // of the session: of what it was given so many can have begun
+	Started     task.Time
+	LeaseEnd    task.Time // of a unary lease (Session is ""); 0 = a session's
 }
 
 // ListKey names a dispatch list: its writer's epoch, and which it was of his.

@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // restart is what a new owner must mind: tasks that may still be running under
 // the last one, and a process that keeps dying.
@@ -92,7 +97,7 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 		if f.Claim.LeaseEnd > m.now {
 			m.resumeUnary(i, f)
 		} else {
-			m.hold(i, f.Claim.Session)
+			m.hold(i, &f.Claim)
 		}
 	}
 	for _, c := range snap.Claims {
@@ -136,11 +141,14 @@ func (m *Machine) resumeUnary(i Slot, f *InFlight) {
 // hold keeps a task at its place in the order from being dispatched, until its
 // worker is back or has stayed away for too long. One whose worker can't come back
 // is held for no longer than the first Apply.
-func (m *Machine) hold(i Slot, session string) {
+func (m *Machine) hold(i Slot, c *Claim) {
 	r := &m.restart
-	a := r.away[session]
+	a := r.away[c.Session]
 	if a == nil {
-		a = m.addAway(SessionState{Session: session, AwayUntil: m.now})
+		a = m.addAway(SessionState{Session: c.Session, AwayUntil: m.now})
+	}
+	if !a.recorded {
+		a.state.Concurrency = max(a.state.Concurrency, c.Concurrency)
 	}
 	x := m.slab.at(i)
 	x.old, x.session = true, a.no
@@ -233,6 +241,9 @@ func (m *Machine) lapseAway() {
 		if r.away[a.state.Session] != a || a.state.AwayUntil > m.now {
 			continue
 		}
+		for _, i := range m.neverBegun(a) {
+			m.unhold(i)
+		}
 		for _, i := range a.held {
 			x := m.slab.at(i)
 			switch {
@@ -250,6 +261,20 @@ func (m *Machine) lapseAway() {
 		delete(r.away, a.state.Session)
 	}
 	m.nextAway()
+}
+
+// neverBegun is what is held for a session beyond the oldest of it that it can have
+// run at once. Without a session each lease is a worker's own.
+func (m *Machine) neverBegun(a *awayWorker) []Slot {
+	if a.state.Session == "" {
+		return nil
+	}
+	held := slices.DeleteFunc(slices.Clone(a.held), func(i Slot) bool { return m.slab.at(i).state != slotHeld })
+	slices.SortFunc(held, func(i, j Slot) int {
+		x, y := m.slab.at(i), m.slab.at(j)
+		return cmp.Or(cmp.Compare(x.epoch, y.epoch), cmp.Compare(x.dispatch, y.dispatch))
+	})
+	return held[min(len(held), max(a.state.Concurrency, 1)):]
 }
 
 // firstWork writes down what the start has found: who is away, and what is over.

@@ -117,3 +117,32 @@ func TestClaimOfAWorkerThatStayedAway(t *testing.T) {
 		t.Fatalf("got %+v, want no crash", v.Counts)
 	}
 }
+
+// Of a worker that did not come back after a start everything that it had been given
+// crashed, and not the oldest of it that it can have run at once: three losses of host
+// and server together quarantined what no handler had begun.
+func TestOfAnAbsentWorkerTheOldestAreBlamed(t *testing.T) {
+	f := func(remote bool, concurrency, given, crash int) {
+		t.Helper()
+		b := newBench(t, 1000)
+		for i := range given {
+			b.put(task.Spec{Type: "t", Priority: uint8(i % 3)})
+		}
+		o := &queue.Open{Options: &task.SessionOptions{ID: "w", Remote: remote, TTL: task.Minute, Concurrency: concurrency, Queues: []task.QueueWeight{{Queue: "q"}}}}
+		b.apply(queue.Command{Op: queue.OpOpen, Open: o})
+		ts := b.take(o, given)
+		b.pass(3*task.Second, task.Second)
+		b.reopen(false)
+		b.pass(8*task.Second, task.Second)
+		for n, k := range ts {
+			if v, ok := b.M.Find(k.Seq); !ok || (v.Counts.Crashes > 0) != (n < crash) {
+				t.Errorf("remote %v, %d at once: number %d of %d has %d crashes, want one of the first %d", remote, concurrency, n+1, given, v.Counts.Crashes, crash)
+			}
+		}
+	}
+	for _, remote := range []bool{true, false} {
+		f(remote, 10, 50, 10)
+		f(remote, 10, 5, 5)
+		f(remote, 0, 5, 1)
+	}
+}

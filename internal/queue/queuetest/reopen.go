@@ -1,7 +1,9 @@
 package queuetest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/task"
@@ -18,7 +20,8 @@ const (
 type hold struct {
 	session string
 	until   task.Time
-	blame   bool // if the worker is not back by then, that is a crash
+	blame   bool // if the worker is not back by then, that is a crash,
+	most    int  // if it is among the oldest so many of the session; 0 = whichever it is
 }
 
 // Reopened tells the Model that another owner has taken over. The Store must tell
@@ -92,6 +95,13 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 	}
 	t.old = true
 	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && (m.unclean || c.Session == "")}
+	if c.Session != "" {
+		if s, recorded := m.rig.Store.sessions[c.Session]; recorded {
+			t.hold.most = max(s.Concurrency, 1)
+		} else {
+			t.hold.most = max(c.Concurrency, 1)
+		}
+	}
 	if at, away := m.away[c.Session]; away {
 		t.hold.until = at
 	}
@@ -102,6 +112,27 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 // that has left it.
 func (m *Model) mayBeEarlier(t *modelTask, k task.Token) bool {
 	return t.old && t.known && t.told == nil && t.token == k && uint32(k.Attempt) == t.counts.Failures+t.counts.Crashes+1
+}
+
+// spareYoung takes the blame from tasks whose worker has stayed away for too long and
+// can't have begun them, as it had so many older ones.
+func (m *Model) spareYoung() {
+	held := map[string][]*modelTask{}
+	for _, t := range m.order {
+		if h := t.hold; h != nil && h.most > 0 && h.until <= m.rig.Now {
+			held[h.session] = append(held[h.session], t)
+		}
+	}
+	for _, ts := range held {
+		slices.SortFunc(ts, func(a, b *modelTask) int { return cmp.Compare(a.token.Fence(), b.token.Fence()) })
+		most := 0
+		for _, t := range ts {
+			most = max(most, t.hold.most)
+		}
+		for _, t := range ts[min(len(ts), most):] {
+			t.hold.blame = false
+		}
+	}
 }
 
 // release ends the hold of t without blame.
