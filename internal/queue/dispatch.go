@@ -262,6 +262,14 @@ func (m *Machine) putClaim(i Slot, s *session) {
 	m.out.Claims.put(c)
 }
 
+// claimUnary writes down the new end of a unary lease.
+func (m *Machine) claimUnary(i Slot) {
+	x := m.slab.at(i)
+	m.unlist(x) // its list tells of an earlier end
+	x.flags |= FlagClaim
+	m.putClaim(i, &m.unary)
+}
+
 // dropClaim takes the claim of a task away, if there is one.
 func (m *Machine) dropClaim(x *slot) {
 	if x.flags&FlagClaim == 0 {

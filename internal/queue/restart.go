@@ -15,6 +15,7 @@ type restart struct {
 	away    map[string]*awayWorker // sessions that have tasks here, or are recorded, and are not back
 	order   []*awayWorker          // by number - 1, which held tasks have in slot.session
 	next    task.Time              // when the first of them lapses; 0 = none is away
+	later   []Slot                 // leases without a session that end later than is written
 	over    []task.Seq             // tasks that have ended and left a claim
 	safe    bool                   // claims durable, one task at a time
 	opened  task.Time
@@ -94,8 +95,8 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 		} else {
 			m.enlist(lists[f.List], i)
 		}
-		if f.Claim.LeaseEnd > m.now {
-			m.resumeUnary(i, f)
+		if end := m.unaryEnd(&f.Claim, &snap.Meta); end > m.now {
+			m.resumeUnary(i, f, end)
 		} else {
 			m.hold(i, &f.Claim)
 		}
@@ -128,14 +129,42 @@ func (m *Machine) takeInFlight(f *InFlight) Slot {
 	return i
 }
 
-// resumeUnary goes on with a lease without a session.
-func (m *Machine) resumeUnary(i Slot, f *InFlight) {
+// unaryEnd is until when a lease of earlier owners goes on that has no session: its
+// holder could extend it at no owner while there was none. An owner that ended in order
+// leaves it the time that was left of it then; and whoever finds it first lets it go on
+// for adoptWindow at least. A later start leaves of that what is left, and takes a
+// second for what its predecessor lived at least, so that none goes on for ever
+// over starts that follow each other closely. What is left then ends without blame.
+func (m *Machine) unaryEnd(c *Claim, last *Meta) task.Time {
+	if c.LeaseEnd == 0 {
+		return 0
+	}
+	end := c.LeaseEnd
+	if last.Clean {
+		end = end.Add(m.now.Sub(last.Now))
+	}
+	first := c.Started >= last.LastOpen || c.LeaseEnd > last.LastOpen.Add(adoptWindow)
+	switch left := c.LeaseEnd.Sub(max(last.Now, last.LastOpen.Add(task.Second))); {
+	case first:
+		end = max(end, m.now.Add(adoptWindow))
+	case left >= task.Second:
+		end = max(end, m.now.Add(left))
+	}
+	return end
+}
+
+// resumeUnary goes on with a lease without a session. Should it end later now, the
+// next owner must know.
+func (m *Machine) resumeUnary(i Slot, f *InFlight, end task.Time) {
 	x := m.slab.at(i)
 	started := x.started
 	m.waiting--
 	m.lease(i, &m.unary, &f.Claim.Token, x.stands())
-	x.started, x.leaseEnd, x.long = started, f.Claim.LeaseEnd, f.Claimed
+	x.started, x.leaseEnd, x.long = started, end, f.Claimed
 	m.armLease(i)
+	if end != f.Claim.LeaseEnd {
+		m.restart.later = append(m.restart.later, i)
+	}
 }
 
 // hold keeps a task at its place in the order from being dispatched, until its
@@ -248,7 +277,7 @@ func (m *Machine) lapseAway() {
 			x := m.slab.at(i)
 			switch {
 			case x.state != slotHeld:
-			case x.flags&FlagClaim != 0 && (r.unclean || a.state.Session == ""):
+			case x.flags&FlagClaim != 0 && r.unclean:
 				m.crash(i)
 			default:
 				m.unhold(i)
@@ -264,12 +293,12 @@ func (m *Machine) lapseAway() {
 }
 
 // neverBegun is what is held for a session beyond the oldest of it that it can have
-// run at once. Without a session each lease is a worker's own.
+// run at once. Without a session nobody is to blame for what is held.
 func (m *Machine) neverBegun(a *awayWorker) []Slot {
-	if a.state.Session == "" {
-		return nil
-	}
 	held := slices.DeleteFunc(slices.Clone(a.held), func(i Slot) bool { return m.slab.at(i).state != slotHeld })
+	if a.state.Session == "" {
+		return held
+	}
 	slices.SortFunc(held, func(i, j Slot) int {
 		x, y := m.slab.at(i), m.slab.at(j)
 		return cmp.Or(cmp.Compare(x.epoch, y.epoch), cmp.Compare(x.dispatch, y.dispatch))
@@ -293,7 +322,10 @@ func (m *Machine) firstWork() {
 	for _, seq := range r.over {
 		m.out.Claims.drop(seq)
 	}
-	r.over = nil
+	for _, i := range r.later {
+		m.claimUnary(i)
+	}
+	r.over, r.later = nil, nil
 	m.dropEmptyLists()
 	m.lapseAway() // those that can't be back
 }

@@ -146,3 +146,64 @@ func TestOfAnAbsentWorkerTheOldestAreBlamed(t *testing.T) {
 		f(remote, 0, 5, 1)
 	}
 }
+
+// A unary lease whose end passed while the server was down was lost at the first Apply
+// of the next owner and counted as a crash, before anybody could extend it.
+func TestUnaryLeaseOverAStop(t *testing.T) {
+	f := func(clean bool, ran, down, left task.Millis) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{})
+		k := b.lease(1, 30*task.Second)[0]
+		b.pass(ran, task.Second)
+		if clean {
+			b.M.Close(b.Now, false, &b.Out)
+			b.Store.Commit(&b.Out)
+		}
+		b.Now += task.Time(down)
+		b.reopen(false)
+		b.pass(left-100, 100)
+		if q := b.info(); q.Running != 1 {
+			t.Errorf("clean %v, after %d and %d of 30000 ms: %+v, want it running for %d", clean, ran, down, q, left)
+		}
+		e := &queue.Extend{Extensions: []task.Extension{{Token: k, TTL: 30 * task.Second}}, Codes: make([]task.Code, 1)}
+		b.apply(queue.Command{Op: queue.OpExtend, Extend: e})
+		v, _ := b.M.Find(k.Seq)
+		if e.Codes[0] != task.OK || v.Counts.Crashes != 0 {
+			t.Errorf("clean %v, after %d and %d ms: extend %v, crashes %d", clean, ran, down, e.Codes[0], v.Counts.Crashes)
+		}
+		b.pass(30*task.Second, task.Second)
+		if v, _ := b.M.Find(k.Seq); v.Counts.Crashes != 1 {
+			t.Errorf("clean %v: it was not extended again, and has %d crashes", clean, v.Counts.Crashes)
+		}
+	}
+	f(true, 5*task.Second, 40*task.Second, 25*task.Second)
+	f(true, 28*task.Second, 10*task.Minute, 5*task.Second)
+	f(false, 5*task.Second, 40*task.Second, 5*task.Second)
+	f(false, 5*task.Second, task.Second, 24*task.Second)
+}
+
+// Kills that follow each other closely give it no time without end, and blame nobody.
+func TestUnaryLeaseOverKills(t *testing.T) {
+	f := func(lives task.Millis, starts int) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{})
+		k := b.lease(1, task.Second)[0]
+		n := 0
+		for b.info().Running > 0 || n == 0 {
+			b.Now += task.Time(task.Minute)
+			b.reopen(false)
+			if b.info().Running == 0 {
+				break
+			}
+			n++
+			b.pass(lives, 50)
+		}
+		if v, _ := b.M.Find(k.Seq); n != starts || v.Counts.Crashes != 0 {
+			t.Errorf("owners that live for %d ms: it went on at %d starts, want %d; %d crashes", lives, n, starts, v.Counts.Crashes)
+		}
+	}
+	f(0, 5)
+	f(950, 5)
+}

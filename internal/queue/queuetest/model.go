@@ -75,6 +75,7 @@ type modelTask struct {
 	session  queue.SessionNo
 	started  task.Time
 	stood    task.Millis // the owner stood still for so long meanwhile
+	given    task.Millis // by so much a start has its lease end later than it read
 	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token

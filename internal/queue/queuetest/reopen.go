@@ -80,7 +80,7 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 		if s != nil {
 			id = s.opts.ID
 		}
-		if c.Token != t.token || c.Session != id || c.Started != t.started || c.LeaseEnd > t.leaseEnd || c.LeaseEnd.Add(t.stood) < t.leaseEnd { // what it was given for the owner's standing still is in no record
+		if c.Token != t.token || c.Session != id || c.Started != t.started || c.LeaseEnd > t.leaseEnd || c.LeaseEnd.Add(t.stood+t.given) < t.leaseEnd { // what it was given for the owner's standing still is in no record
 			return fmt.Errorf("task %v ran under %+v for session %q since %d until %d, and the store tells %+v", t.what(), t.token, id, t.started, t.leaseEnd, *c)
 		}
 	} else {
@@ -89,8 +89,9 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 	t.told = nil
 	t.session, t.leaseEnd = 0, 0
 	t.known = true
-	if c.LeaseEnd > m.rig.Now {
-		t.state, t.leaseEnd, t.stood = task.Running, c.LeaseEnd, 0
+	t.given = 0
+	if end := m.unaryEnd(c); end > m.rig.Now {
+		t.state, t.leaseEnd, t.stood, t.given = task.Running, end, 0, end.Sub(c.LeaseEnd)
 		return nil
 	}
 	t.old = true
@@ -101,11 +102,32 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 		} else {
 			t.hold.most = max(c.Concurrency, 1)
 		}
+	} else {
+		t.hold.blame = false
 	}
 	if at, away := m.away[c.Session]; away {
 		t.hold.until = at
 	}
 	return nil
+}
+
+// unaryEnd: nobody is to blame for not extending a lease while there was no owner. The
+// first start that finds it gives it time, and what is left of that is for later ones.
+func (m *Model) unaryEnd(c *queue.Claim) task.Time {
+	last := m.rig.Store.Snapshot().Meta
+	if c.LeaseEnd == 0 {
+		return 0
+	}
+	ends := []task.Time{c.LeaseEnd}
+	if last.Clean {
+		ends = append(ends, c.LeaseEnd.Add(m.rig.Now.Sub(last.Now)))
+	}
+	if c.Started >= last.LastOpen || c.LeaseEnd > last.LastOpen.Add(awayFirst) {
+		ends = append(ends, m.rig.Now.Add(awayFirst))
+	} else if left := c.LeaseEnd.Sub(max(last.Now, last.LastOpen.Add(task.Second))); left >= task.Second {
+		ends = append(ends, m.rig.Now.Add(left))
+	}
+	return slices.Max(ends)
 }
 
 // mayBeEarlier: k is the last dispatch of t, by an earlier owner, and t stands as
