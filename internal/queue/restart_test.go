@@ -207,3 +207,47 @@ func TestUnaryLeaseOverKills(t *testing.T) {
 	f(0, 5)
 	f(950, 5)
 }
+
+// A purge of what is ready took tasks that a worker may be running, and so did the
+// forced deletion of their queue: the worker was back and had lost them.
+func TestHeldIsNotPurged(t *testing.T) {
+	for _, window := range []int{1, 100} {
+		b := newBench(t, window)
+		b.enqueue(make([]task.Spec, 9)...)
+		o := b.open("w")
+		ts := b.take(o, 4)
+		for len(ts) < 4 {
+			ts = append(ts, b.take(o, 4-len(ts))...)
+		}
+		r := task.Outcome{Token: ts[0], Kind: task.OutcomeFail, Delay: 1}
+		if c := b.report(r); c != task.OK {
+			t.Fatal(c)
+		}
+		b.pass(4*task.Second, task.Second)
+		again := b.take(b.open("w", ts[1:]...), 1) // it has been moved
+		held := append(ts[1:], again...)
+		b.kill()
+		d := &queue.DeleteQueue{Name: "q", Force: true}
+		b.apply(queue.Command{Op: queue.OpDeleteQueue, DeleteQueue: d})
+		if d.Err == nil || d.Err.Code != task.Conflict {
+			t.Fatalf("window %d: a queue is deleted whose tasks may be running: %v", window, d.Err)
+		}
+		p := &queue.Purge{Name: "q", States: []task.State{task.Ready, task.Scheduled}}
+		b.apply(queue.Command{Op: queue.OpPurge, Purge: p})
+		if p.Err != nil || p.Gone != int64(9-len(held)) {
+			t.Errorf("window %d: %d are purged (%v), want all but the %d that are held", window, p.Gone, p.Err, len(held))
+		}
+		if o := b.open("w", held...); len(o.Lost) > 0 {
+			t.Errorf("window %d: the worker is back and has lost %v", window, o.Lost)
+		}
+		for _, k := range held {
+			if c := b.report(task.Outcome{Token: k}); c != task.OK {
+				t.Errorf("window %d: its outcome is answered with %v", window, c)
+			}
+		}
+		b.apply(queue.Command{Op: queue.OpDeleteQueue, DeleteQueue: d})
+		if d.Err != nil || d.Gone != 0 {
+			t.Errorf("window %d: an empty queue: %v, %d gone", window, d.Err, d.Gone)
+		}
+	}
+}
