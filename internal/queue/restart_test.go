@@ -251,3 +251,35 @@ func TestHeldIsNotPurged(t *testing.T) {
 		}
 	}
 }
+
+// Where a hold or a session lapsed, dispatch had had its turn in that Apply, and went
+// on a tick later: up to a second.
+func TestDispatchGoesOnAfterALapse(t *testing.T) {
+	f := func(name string, kill bool, want task.Millis) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{})
+		b.Now += 300 // the ticks are not at the same moments
+		b.settle()
+		b.take(b.open("gone"), 1)
+		if kill {
+			b.kill()
+		}
+		o := b.open("here")
+		begun := b.Now
+		for range 1000 { // as a runner makes its turns
+			b.Now = b.Out.Deadline
+			if err := b.Apply(queue.Command{Op: queue.OpBeat, Session: o.Session}, queue.Command{Op: queue.OpDispatch, Session: o.Session, N: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if len(b.Leased) > 0 {
+				break
+			}
+		}
+		if got := b.Now.Sub(begun); got < want || got > want+1 {
+			t.Errorf("%s: dispatch went on after %d ms, want %d", name, got, want)
+		}
+	}
+	f("a hold", true, 5*task.Second)
+	f("a session", false, task.Minute+700) // at a tick
+}
