@@ -57,6 +57,7 @@ const (
 	idemLaterMax        = 10 * task.Minute        // the task has outlived the window, within these
 	adoptWindow         = 5 * task.Second         // after a start: how long workers may take to be back
 	adoptAgain          = task.Second             // and at least, though an earlier start has waited for them
+	adoptMost           = 30 * task.Second        // and at most, over all starts and without the time between them
 	safeWindow          = task.Minute             // two unclean opens within it turn on safe mode for as long
 	timeoutGrace        = task.Second             // a session's worker is given so long past an attempt's timeout
 	segmentBytes        = 64 << 20                // a segment of history closes at this size,

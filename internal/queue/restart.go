@@ -27,7 +27,8 @@ type restart struct {
 type awayWorker struct {
 	state    SessionState // AwayUntil: when it lapses
 	recorded bool
-	put      bool // it was found away by this start: its time is to be written
+	until    task.Time // what is written of that; 0 = nothing
+	again    bool      // an earlier start has found it away too: what is left of its time blames nobody
 	no       SessionNo
 	held     []Slot
 }
@@ -54,10 +55,11 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	for _, s := range snap.Sessions {
 		a := m.addAway(s)
 		a.recorded = true
-		if a.put = s.AwayUntil == 0; a.put {
-			a.state.AwayUntil = m.now.Add(adoptWindow)
+		if a.again = s.AwayUntil != 0; a.again {
+			a.until, a.state.AwayUntil = m.awayAgain(s.AwayUntil, &snap.Meta)
 		} else {
-			a.state.AwayUntil = max(s.AwayUntil, m.now.Add(adoptAgain))
+			a.until = m.now.Add(adoptWindow)
+			a.state.AwayUntil = a.until
 		}
 	}
 	for _, s := range snap.Here {
@@ -67,6 +69,19 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	}
 	m.loadInFlight(snap)
 	m.nextAway()
+}
+
+// awayAgain is when a session lapses that an earlier start has waited for, and what to
+// write of that for the next one: until is when it would lapse after adoptWindow,
+// were only the time counted in which there was an owner, and a second for each start at
+// least. Each start waits for adoptAgain all the same, so that a worker that tries
+// again in intervals finds one of them, but not for ever.
+func (m *Machine) awayAgain(until task.Time, last *Meta) (next, lapse task.Time) {
+	next = m.now.Add(until.Sub(max(last.Now, last.LastOpen.Add(task.Second))))
+	if next.Add(adoptMost-adoptWindow) <= m.now {
+		return next, m.now
+	}
+	return next, max(next, m.now.Add(adoptAgain))
 }
 
 func (m *Machine) addAway(s SessionState) *awayWorker {
@@ -260,7 +275,8 @@ func (m *Machine) nextAway() {
 
 // lapseAway ends the wait for sessions that have stayed away for too long. What
 // ran for them and has a claim crashed with its worker, unless the last owner
-// ended in order: then nobody knows.
+// ended in order: then nobody knows. Nor does an owner that has not waited for the
+// whole of the time itself.
 func (m *Machine) lapseAway() {
 	r := &m.restart
 	if r.next == 0 || r.next > m.now {
@@ -277,6 +293,8 @@ func (m *Machine) lapseAway() {
 			x := m.slab.at(i)
 			switch {
 			case x.state != slotHeld:
+			case a.again:
+				m.unhold(i)
 			case x.flags&FlagClaim != 0 && r.unclean:
 				m.crash(i)
 			default:
@@ -314,9 +332,11 @@ func (m *Machine) firstWork() {
 	}
 	r.fresh = false
 	for _, a := range r.order {
-		if a.put {
+		if a.until != 0 {
+			s := a.state
+			s.AwayUntil = a.until
 			m.dirty = true
-			m.out.Sessions.put(a.state)
+			m.out.Sessions.put(s)
 		}
 	}
 	for _, seq := range r.over {
@@ -339,8 +359,11 @@ func (r *restart) giveTime(m *Machine, d task.Millis) {
 		}
 		a.state.AwayUntil = a.state.AwayUntil.Add(d)
 		if a.recorded {
+			a.until = a.until.Add(d)
+			s := a.state
+			s.AwayUntil = a.until
 			m.dirty = true
-			m.out.Sessions.put(a.state)
+			m.out.Sessions.put(s)
 		}
 	}
 	if r.next != 0 {

@@ -283,3 +283,32 @@ func TestDispatchGoesOnAfterALapse(t *testing.T) {
 	f("a hold", true, 5*task.Second)
 	f("a session", false, task.Minute+700) // at a tick
 }
+
+// Starts that followed each other within a second held a task for a worker that stayed
+// away for ever: each waited for a second anew.
+func TestHoldEndsOverQuickRestarts(t *testing.T) {
+	f := func(life, down task.Millis, starts int) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(make([]task.Spec, 2)...)
+		k := b.take(b.open("gone"), 1)[0]
+		b.pass(2*task.Second, task.Second)
+		n := 0
+		for ; n < 100; n++ {
+			b.Now += task.Time(down)
+			b.kill()
+			o := b.open("here")
+			b.pass(life, 50)
+			if len(b.take(o, 1)) > 0 {
+				break
+			}
+			b.apply(queue.Command{Op: queue.OpClose, Session: o.Session})
+		}
+		if v, _ := b.M.Find(k.Seq); n != starts || v.Counts.Crashes != 0 {
+			t.Errorf("lives of %d ms, and %d between them: it was held at %d starts, want %d; %d crashes", life, down, n, starts, v.Counts.Crashes)
+		}
+	}
+	f(950, 0, 30)
+	f(950, task.Hour, 30)
+	f(0, 100, 30)
+}

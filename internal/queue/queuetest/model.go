@@ -30,6 +30,7 @@ type Model struct {
 	unclean  bool                        // the owner before did not end in order
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
 	known    map[queue.ProducerKey]bool  // producers the Store knew before the Apply
+	again    map[string]bool             // recorded sessions that an earlier start has found away
 	away     map[string]task.Time        // recorded sessions that are not back, and until when that matters
 }
 

@@ -14,6 +14,7 @@ import (
 const (
 	awayFirst = 5 * task.Second
 	awayAgain = task.Second
+	awayMost  = 30 * task.Second // over all of them
 )
 
 // hold is what keeps a task from being dispatched after a restart.
@@ -32,10 +33,16 @@ func (m *Model) Reopened(clean bool) error {
 	m.opened, m.epoch = m.rig.Now, m.rig.Cfg.Epoch
 	snap := m.rig.Store.Snapshot()
 	m.away = map[string]task.Time{}
+	m.again = map[string]bool{}
 	for _, s := range snap.Sessions {
-		m.away[s.Session] = max(s.AwayUntil, m.rig.Now.Add(awayAgain))
-		if s.AwayUntil == 0 {
-			m.away[s.Session] = m.rig.Now.Add(awayFirst)
+		m.again[s.Session] = s.AwayUntil != 0
+		m.away[s.Session] = m.rig.Now.Add(awayFirst)
+		if s.AwayUntil != 0 {
+			left := s.AwayUntil.Sub(max(snap.Meta.Now, snap.Meta.LastOpen.Add(task.Second))) // at least a second is gone of it
+			m.away[s.Session] = m.rig.Now.Add(max(left, awayAgain))
+			if left <= awayFirst-awayMost {
+				m.away[s.Session] = m.rig.Now
+			}
 		}
 	}
 	flight := map[task.Seq]*queue.InFlight{}
@@ -95,7 +102,7 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 		return nil
 	}
 	t.old = true
-	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && (m.unclean || c.Session == "")}
+	t.hold = &hold{session: c.Session, until: m.rig.Now, blame: f.Claimed && !m.again[c.Session] && m.unclean}
 	if c.Session != "" {
 		if s, recorded := m.rig.Store.sessions[c.Session]; recorded {
 			t.hold.most = max(s.Concurrency, 1)
@@ -103,7 +110,7 @@ func (m *Model) reopenedTask(t *modelTask, f *queue.InFlight, s *modelSession, c
 			t.hold.most = max(c.Concurrency, 1)
 		}
 	} else {
-		t.hold.blame = false
+		t.hold.blame = false // it has had its time
 	}
 	if at, away := m.away[c.Session]; away {
 		t.hold.until = at
