@@ -114,7 +114,7 @@ func (m *member) open(ctx context.Context) error {
 		Away: away, Again: m.again, Damaged: cfg.errDamaged(),
 		Partition: m.id, Clock: m.clock, Observe: cfg.Observe, Held: m.n.held, Check: cfg.Check,
 		WindowTasks: max(cfg.WindowTasks/share, 16), CacheBytes: cfg.CacheBytes / int64(share),
-		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes, QueueIdle: cfg.QueueIdle,
+		HistoryBytes: cfg.HistoryBytes / int64(share), IdemBytes: cfg.IdemBytes, QueueIdle: cfg.QueueIdle, EpochMax: cfg.EpochMax,
 	})
 	if err != nil {
 		for i := range away {
@@ -146,6 +146,7 @@ func (m *member) tellAhead() {
 func (m *member) serve(ctx context.Context) {
 	wait := reopenWaitMin
 	for {
+		spent := false
 		if r := m.runner(); r != nil {
 			began := time.Now()
 			err := r.Run(ctx)
@@ -160,13 +161,16 @@ func (m *member) serve(ctx context.Context) {
 			if time.Since(began) > reopenFreshMax {
 				wait = reopenWaitMin
 			}
+			spent = errors.Is(err, partition.ErrSpent)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait + rand.N(wait)): // jitter: many partitions end together
+		if !spent {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait + rand.N(wait)): // jitter: many partitions end together
+			}
+			wait = min(2*wait, reopenWaitMax)
 		}
-		wait = min(2*wait, reopenWaitMax)
 		if err := m.open(ctx); err != nil && m.lost(err) {
 			return
 		}
@@ -195,6 +199,10 @@ func (m *member) lost(err error) bool {
 	text := err.Error()
 	m.why.Store(&text)
 	m.again = !errors.Is(err, store.ErrFenced) // or another process may have had it since
+	if errors.Is(err, partition.ErrSpent) {    // no fault
+		m.n.cfg.Log.Info("a partition has used the numbers of its epoch: opening it under the next", "partition", m.id)
+		return false
+	}
 	now := &ills{1, time.Now(), text}
 	if i := m.ills.Load(); i != nil && now.last.Sub(i.last) < illsFreshMax {
 		now.count += i.count

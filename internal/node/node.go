@@ -44,6 +44,7 @@ type Config struct {
 	Manual       bool             // no goroutines: the caller drives everything by Step
 	Drive        func(*Node) bool // of a Manual node: how a call that waits makes turns, false = there is nothing to do; nil = Step and Refill
 	Check        bool             // tests: invariants are checked all the time
+	EpochMax     uint64           // tests: dispatches or births of an epoch; 0 = as many as there are numbers for
 }
 
 // Node is one process's part of the queue.

@@ -27,6 +27,7 @@ type Config struct {
 	WindowTasks  int                   // tasks in memory; 0 = the machine's default
 	HistoryBytes int64                 // finished records; 0 = the machine's default
 	IdemBytes    int64                 // idempotency entries; 0 = the machine's default
+	EpochMax     uint64                // tests: dispatches or births of an epoch; 0 = the machine's default
 	QueueIdle    task.Millis           // empty queues that nobody has set go after it; 0 = never
 	CacheBytes   int64                 // records kept in memory; 0 = 24 MiB
 	Away         []task.SessionOptions // sessions of this process that will be back: waited for as the recorded ones are
@@ -64,6 +65,7 @@ type Runner struct {
 	alive   task.Time // when the loop last made a turn
 	again   bool      // there is more to do at once
 	ending  bool      // nothing is dispatched any more
+	spent   bool      // the machine's epoch is
 	busy    task.Time // when mail last came
 	trimmed bool      // since then
 	bare    bool      // since then memory of tasks too: there are none
@@ -123,6 +125,10 @@ type fault struct{ err error }
 
 // ErrClosed is what a runner that was closed in order ends with.
 var ErrClosed = errors.New("partition: closed")
+
+// ErrSpent is what a runner ends with that has handed over in order because its
+// epoch's numbers were nearly used up: the partition is to be opened again at once.
+var ErrSpent = errors.New("partition: the numbers of its epoch are used up")
 
 func newRunner(part store.Partition, cfg Config) *Runner {
 	if cfg.CacheBytes == 0 {
@@ -200,7 +206,10 @@ func (r *Runner) serve(ctx context.Context) error {
 			return f.err
 		}
 		if ctx.Err() != nil {
-			return r.handOver(r.passOn)
+			return r.handOver(ErrClosed, r.passOn)
+		}
+		if r.spent {
+			return r.handOver(ErrSpent, r.passOn)
 		}
 		if r.inflight.Load() >= pipelineDepth && r.box.quiet(overlapMin) {
 			// Little has come in: it gains more by what joins it until the disk
@@ -286,6 +295,10 @@ func (r *Runner) Begin() (bool, error) {
 	if len(r.free) == 0 {
 		r.settleBegun()
 	}
+	if r.spent {
+		r.settleBegun()
+		return true, r.end(r.handOver(ErrSpent, r.passAlone))
+	}
 	t := <-r.free
 	made, err := r.turn(t)
 	if err == nil && made {
@@ -323,14 +336,17 @@ func (r *Runner) Close() error {
 		return nil
 	}
 	r.settleBegun()
-	return r.end(r.handOver(func(t *turn) error {
-		err := r.passOn(t)
-		r.settleBegun()
-		if err == nil {
-			err = r.Err()
-		}
-		return err
-	}))
+	return r.end(r.handOver(ErrClosed, r.passAlone))
+}
+
+// passAlone is passOn where nobody else settles the turn.
+func (r *Runner) passAlone(t *turn) error {
+	err := r.passOn(t)
+	r.settleBegun()
+	if err == nil {
+		err = r.Err()
+	}
+	return err
 }
 
 // Due is when the machine wants its next turn; 0 = when something comes.
@@ -348,9 +364,15 @@ func (r *Runner) die(err error) {
 }
 
 // handOver takes no more mail, answers what has come in, and writes the claims of
-// what runs, so that the next owner knows. pass takes each turn that is made.
-func (r *Runner) handOver(pass func(t *turn) error) error {
-	r.box.stop(task.Errorf(task.Unavailable, "the queue is being closed: try again"))
+// what runs, so that the next owner knows. pass takes each turn that is made. It
+// returns why, unless it meets a fault.
+func (r *Runner) handOver(why error, pass func(t *turn) error) error {
+	stays := errors.Is(why, ErrSpent)
+	if stays {
+		r.box.stop(errReopen)
+	} else {
+		r.box.stop(task.Errorf(task.Unavailable, "the queue is being closed: try again"))
+	}
 	r.ending = true
 	for {
 		t := <-r.free
@@ -371,7 +393,7 @@ func (r *Runner) handOver(pass func(t *turn) error) error {
 	}
 	t := <-r.free
 	t.reset()
-	r.m.Close(r.now(), &r.out)
+	r.m.Close(r.now(), stays, &r.out)
 	if err := r.commit(t); err != nil {
 		return err
 	}
@@ -380,7 +402,7 @@ func (r *Runner) handOver(pass func(t *turn) error) error {
 			return fmt.Errorf("hand over partition %d: %w", r.p, err)
 		}
 	}
-	return ErrClosed
+	return why
 }
 
 // end tells everybody who still waits, and releases the partition.

@@ -214,6 +214,7 @@ func (r *Runner) apply(t *turn, now task.Time) error {
 		}
 	}
 	r.due = r.out.Deadline
+	r.spent = r.spent || r.out.Spent
 	r.loaded = r.loaded[:0]
 	r.putOff(t)
 	for i := range t.cmds {

@@ -7,8 +7,8 @@ import (
 )
 
 // deleteQueue deletes a queue: an empty one, or by force what waits in it too.
-// Tasks that run stand against it even then: their handlers are at work, and
-// somebody waits for what comes of them.
+// Tasks that run, or may be running, stand against it even then: their handlers are
+// at work, and somebody waits for what comes of them.
 func (m *Machine) deleteQueue(c *Command) {
 	d := c.DeleteQueue
 	d.Gone, d.Err = 0, nil

@@ -115,7 +115,7 @@ func weightedTurn(queues []task.QueueWeight, at int) (task.QueueWeight, int) {
 // dispatchFrom leases up to n tasks of one queue and returns how many.
 func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
 	got := 0
-	for got < n {
+	for got < n && m.dispatch < dispatchesMax {
 		l := m.pick(q, sv)
 		if l == nil {
 			return got
@@ -262,9 +262,17 @@ func (m *Machine) claim(i Slot, s *session) {
 // putClaim writes the claim as it is now: a unary lease's end may have moved.
 func (m *Machine) putClaim(i Slot, s *session) {
 	x := m.slab.at(i)
-	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Started: x.started, LeaseEnd: x.leaseEnd}
+	c := Claim{Seq: x.seq, Place: m.place(x), Token: m.token(x), Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, Started: x.started, LeaseEnd: x.leaseEnd}
 	m.dirty = true
 	m.out.Claims.put(c)
+}
+
+// claimUnary writes down the new end of a unary lease.
+func (m *Machine) claimUnary(i Slot) {
+	x := m.slab.at(i)
+	m.unlist(x) // its list tells of an earlier end
+	x.flags |= FlagClaim
+	m.putClaim(i, &m.unary)
 }
 
 // dropClaim takes the claim of a task away, if there is one.

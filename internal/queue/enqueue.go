@@ -76,6 +76,9 @@ func (m *Machine) enqueueOne(q *queueOf, p *producer, s *task.Spec, r *task.Enqu
 			return
 		}
 	}
+	if r.Err = m.mayBear(); r.Err != nil {
+		return
+	}
 	r.ID = m.bear(q, s)
 	if p != nil && s.Number != 0 {
 		m.producers.note(m, p, s.Number, r.ID)

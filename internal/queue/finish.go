@@ -368,9 +368,7 @@ func (m *Machine) extend(c *Extend) {
 				}
 				x.leaseEnd = m.now.Add(ttl)
 				m.armLease(i)
-				m.unlist(x) // its list tells of an earlier end
-				x.flags |= FlagClaim
-				m.putClaim(i, &m.unary)
+				m.claimUnary(i)
 			}
 		}
 	}

@@ -236,7 +236,7 @@ func TestLeaseWithoutASessionGoesOn(t *testing.T) {
 	if q := b.info(); q.Running != 2 {
 		t.Fatalf("got %+v", q)
 	}
-	b.Now += 700
+	b.Now += 5000 // so long either had from the start on
 	b.settle()
 	if q := b.info(); q.Running != 1 || q.Ready != 1 {
 		t.Fatalf("got %+v, want the one that was extended", q)

@@ -4,6 +4,7 @@ import "github.com/penstock-io/penstock/internal/task"
 
 // Limits of one machine. Each names what it bounds.
 const (
+	epochSpare          = 1 << 24                 // with so many numbers left an epoch is spent: more than one Apply can use
 	queuesMax           = 65_535                  // queues of a partition
 	sessionsMax         = 10_000                  // open worker sessions
 	producersMax        = 10_000                  // producer sessions with numbers, over all queues,
@@ -57,6 +58,7 @@ const (
 	idemLaterMax        = 10 * task.Minute        // the task has outlived the window, within these
 	adoptWindow         = 5 * task.Second         // after a start: how long workers may take to be back
 	adoptAgain          = 3 * task.Second / 2     // and at least, though an earlier start has waited for them (they try twice a second)
+	adoptMost           = 30 * task.Second        // and at most, over all starts and without the time between them
 	safeWindow          = task.Minute             // two unclean opens within it turn on safe mode for as long
 	timeoutGrace        = task.Second             // a session's worker is given so long past an attempt's timeout
 	segmentBytes        = 64 << 20                // a segment of history closes at this size,

@@ -17,6 +17,7 @@ type Config struct {
 	WindowBytes  int64  // records of the tasks in memory, at about most; 0 = the default
 	HistoryBytes int64  // finished records at most; 0 = the default
 	IdemBytes    int64  // bytes of idempotency entries a queue; 0 = the default
+	EpochMax     uint64 // so many dispatches or births, and the epoch is spent; 0 = nearly all that there are numbers for
 
 	Events    bool        // fill Output.Events
 	QueueIdle task.Millis // empty queues that nobody has set go when nothing happened in them for so long; 0 = never

@@ -50,6 +50,7 @@ type Machine struct {
 	budget    int                    // tasks that may be in memory (measure)
 	share     int                    // of one lane, while memory is short
 	stride    int                    // how many are read of a lane at once
+	freed     bool                   // this Apply has made tasks ready after its commands
 	expired   int                    // tasks whose time was over that dispatch met in this Apply
 	inTurn    int                    // lanes that have something for workers that are here
 	rooms     []room                 // scratch of makeRoom
@@ -240,7 +241,7 @@ func (m *Machine) finishApply() {
 		m.meta.Now = m.now
 		out.Meta, out.MetaSet = m.meta, true
 	}
-	out.Deadline = m.deadline()
+	out.Deadline, out.Spent = m.deadline(), m.spent()
 	clear(m.gotTask)
 	clear(m.expiry.told)
 	clear(m.gotTold)
@@ -250,7 +251,7 @@ func (m *Machine) finishApply() {
 // deadline is when the machine must be ticked next, without any command.
 func (m *Machine) deadline() task.Time {
 	d := m.tick
-	if m.expired > expiryBatchMax { // dispatch stands at more of them
+	if m.expired > expiryBatchMax || m.freed { // dispatch stands at more of them, or came before what is ready now
 		d = m.now
 	}
 	if t := m.timers.next(); t != 0 && t < d {
@@ -320,7 +321,9 @@ func (m *Machine) becomeReady(i Slot) {
 // slowWork is done at most once per sweepEvery: what needs no exactness.
 func (m *Machine) slowWork() {
 	m.settleSafe()
+	away := m.restart.next
 	m.lapseAway()
+	m.freed = m.restart.next != away
 	if m.longAt != 0 && m.longAt <= m.now {
 		m.watchLong()
 	}
@@ -329,6 +332,7 @@ func (m *Machine) slowWork() {
 	}
 	m.tick = m.now.Add(sweepEvery)
 	m.lapseSessions()
+	m.freed = m.freed || len(m.out.Lapsed) > 0
 	m.sweepLists()
 	m.giveUpUnserved()
 	m.producers.lapse(m)

@@ -10,6 +10,7 @@ type Output struct {
 	Batch    uint64 // number of this Apply, from 1
 	Now      task.Time
 	Deadline task.Time // tick no later than this; 0 = no need
+	Spent    bool      // the epoch's numbers will be used up: the partition is to be opened anew
 
 	// To be stored, kind by kind.
 	Meta       Meta
@@ -101,7 +102,7 @@ func (o *Output) Changed() int { return o.stored(false) }
 // Reset empties o and keeps its memory.
 func (o *Output) Reset() {
 	o.stored(true)
-	o.Batch, o.Now, o.Deadline, o.Meta, o.MetaSet = 0, 0, 0, Meta{}, false
+	o.Batch, o.Now, o.Deadline, o.Spent, o.Meta, o.MetaSet = 0, 0, 0, false, Meta{}, false
 	o.Leased, o.Ended, o.Revoked, o.Lapsed, o.Events = o.Leased[:0], o.Ended[:0], o.Revoked[:0], o.Lapsed[:0], o.Events[:0]
 	o.Wants, o.Deferred, o.Taken = o.Wants[:0], o.Deferred[:0], o.Taken[:0]
 }
@@ -247,13 +248,14 @@ type BriefSpan struct{ From, To task.Time }
 
 // Claim is a durable lease: the task was running under this token.
 type Claim struct {
-	Seq      task.Seq
-	Place    Place
-	Token    task.Token
-	Session  string
-	Worker   string
-	Started  task.Time
-	LeaseEnd task.Time // of a unary lease (Session is ""); 0 = a session's
+	Seq         task.Seq
+	Place       Place
+	Token       task.Token
+	Session     string
+	Worker      string
+	Concurrency int // of the session: of what it was given so many can have begun
+	Started     task.Time
+	LeaseEnd    task.Time // of a unary lease (Session is ""); 0 = a session's
 }
 
 // ListKey names a dispatch list: its writer's epoch, and which it was of his.

@@ -76,15 +76,19 @@ func (m *Machine) purgeDead(q *queueOf) int64 {
 	return gone - left
 }
 
-// purgeLane removes the lane's tasks in memory by what they are.
+// purgeLane removes the lane's tasks in memory by what they are. What is held may be
+// running, and stays as what runs does.
 func (m *Machine) purgeLane(l *lane, ready, scheduled bool) {
 	if ready {
 		for l.head != NoSlot {
 			m.remove(l.head)
 		}
 		if l.side != nil {
-			for l.side.returned.len() > 0 {
-				m.remove(l.side.returned.items[l.side.returned.len()-1])
+			all := slices.Clone(l.side.returned.items)
+			for _, i := range slices.Backward(all) { // from the end they go without moving others
+				if m.slab.at(i).state != slotHeld {
+					m.remove(i)
+				}
 			}
 		}
 	}

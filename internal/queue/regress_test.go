@@ -163,11 +163,9 @@ func TestReleaseTakesTheClaimBack(t *testing.T) {
 func TestTokenOfAnEarlierOwner(t *testing.T) {
 	b := newBench(t, 100)
 	b.enqueue(task.Spec{})
-	old := b.lease(1, 1000)[0]
-	b.Now += 2000
-	if err := b.Reopen(false); err != nil {
-		t.Fatal(err)
-	}
+	old := b.take(b.open("w"), 1)[0]
+	b.kill()
+	b.pass(6*task.Second, task.Second)
 	cur := b.lease(1, task.Hour)[0]
 	b.report(task.Outcome{Token: cur, Kind: task.OutcomeRelease})
 	if c := b.report(task.Outcome{Token: old}); c != task.LeaseLost {

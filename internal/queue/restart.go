@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // restart is what a new owner must mind: tasks that may still be running under
 // the last one, and a process that keeps dying.
@@ -10,6 +15,7 @@ type restart struct {
 	away    map[string]*awayWorker // sessions that have tasks here, or are recorded, and are not back
 	order   []*awayWorker          // by number - 1, which held tasks have in slot.session
 	next    task.Time              // when the first of them lapses; 0 = none is away
+	later   []Slot                 // leases without a session that end later than is written
 	over    []task.Seq             // tasks that have ended and left a claim
 	safe    bool                   // claims durable, one task at a time
 	opened  task.Time
@@ -21,8 +27,8 @@ type restart struct {
 type awayWorker struct {
 	state    SessionState // AwayUntil: when it lapses
 	recorded bool
-	put      bool // it was found away by this start: its time is to be written
-	again    bool // and by an earlier one: what is left of its time blames nobody
+	until    task.Time // what is written of that; 0 = nothing
+	again    bool      // an earlier start has found it away too: what is left of its time blames nobody
 	no       SessionNo
 	held     []Slot
 }
@@ -52,11 +58,11 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	for _, s := range snap.Sessions {
 		a := m.addAway(s)
 		a.recorded = true
-		if a.put = s.AwayUntil == 0; a.put {
-			a.state.AwayUntil = m.now.Add(adoptWindow)
+		if a.again = s.AwayUntil != 0; a.again {
+			a.until, a.state.AwayUntil = m.awayAgain(s.AwayUntil, &snap.Meta)
 		} else {
-			a.again = true
-			a.state.AwayUntil = max(s.AwayUntil, m.now.Add(adoptAgain))
+			a.until = m.now.Add(adoptWindow)
+			a.state.AwayUntil = a.until
 		}
 	}
 	for _, s := range snap.Here {
@@ -66,6 +72,19 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 	}
 	m.loadInFlight(snap)
 	m.nextAway()
+}
+
+// awayAgain is when a session lapses that an earlier start has waited for, and what to
+// write of that for the next one: until is when it would lapse after adoptWindow,
+// were only the time counted in which there was an owner, and a second for each start at
+// least. Each start waits for adoptAgain all the same, so that a worker that tries
+// again in intervals finds one of them, but not for ever.
+func (m *Machine) awayAgain(until task.Time, last *Meta) (next, lapse task.Time) {
+	next = m.now.Add(until.Sub(max(last.Now, last.LastOpen.Add(task.Second))))
+	if next.Add(adoptMost-adoptWindow) <= m.now {
+		return next, m.now
+	}
+	return next, max(next, m.now.Add(adoptAgain))
 }
 
 func (m *Machine) addAway(s SessionState) *awayWorker {
@@ -94,10 +113,10 @@ func (m *Machine) loadInFlight(snap *Snapshot) {
 		} else {
 			m.enlist(lists[f.List], i)
 		}
-		if f.Claim.LeaseEnd > m.now {
-			m.resumeUnary(i, f)
+		if end := m.unaryEnd(&f.Claim, &snap.Meta); end > m.now {
+			m.resumeUnary(i, f, end)
 		} else {
-			m.hold(i, f.Claim.Session)
+			m.hold(i, &f.Claim)
 		}
 	}
 	for _, c := range snap.Claims {
@@ -128,24 +147,55 @@ func (m *Machine) takeInFlight(f *InFlight) Slot {
 	return i
 }
 
-// resumeUnary goes on with a lease without a session.
-func (m *Machine) resumeUnary(i Slot, f *InFlight) {
+// unaryEnd is until when a lease of earlier owners goes on that has no session: its
+// holder could extend it at no owner while there was none. An owner that ended in order
+// leaves it the time that was left of it then; and whoever finds it first lets it go on
+// for adoptWindow at least. A later start leaves of that what is left, and takes a
+// second for what its predecessor lived at least, so that none goes on for ever
+// over starts that follow each other closely. What is left then ends without blame.
+func (m *Machine) unaryEnd(c *Claim, last *Meta) task.Time {
+	if c.LeaseEnd == 0 {
+		return 0
+	}
+	end := c.LeaseEnd
+	if last.Clean {
+		end = end.Add(m.now.Sub(last.Now))
+	}
+	first := c.Started >= last.LastOpen || c.LeaseEnd > last.LastOpen.Add(adoptWindow)
+	switch left := c.LeaseEnd.Sub(max(last.Now, last.LastOpen.Add(task.Second))); {
+	case first:
+		end = max(end, m.now.Add(adoptWindow))
+	case left >= task.Second:
+		end = max(end, m.now.Add(left))
+	}
+	return end
+}
+
+// resumeUnary goes on with a lease without a session. Should it end later now, the
+// next owner must know.
+func (m *Machine) resumeUnary(i Slot, f *InFlight, end task.Time) {
 	x := m.slab.at(i)
 	started := x.started
 	m.waiting--
 	m.lease(i, &m.unary, &f.Claim.Token, x.stands())
-	x.started, x.leaseEnd, x.long = started, f.Claim.LeaseEnd, f.Claimed
+	x.started, x.leaseEnd, x.long = started, end, f.Claimed
 	m.armLease(i)
+	if end != f.Claim.LeaseEnd {
+		m.restart.later = append(m.restart.later, i)
+	}
 }
 
 // hold keeps a task at its place in the order from being dispatched, until its
 // worker is back or has stayed away for too long. One whose worker can't come back
 // is held for no longer than the first Apply.
-func (m *Machine) hold(i Slot, session string) {
+func (m *Machine) hold(i Slot, c *Claim) {
 	r := &m.restart
-	a := r.away[session]
+	a := r.away[c.Session]
 	if a == nil {
-		a = m.addAway(SessionState{Session: session, AwayUntil: m.now})
+		a = m.addAway(SessionState{Session: c.Session, AwayUntil: m.now})
+	}
+	if !a.recorded {
+		a.state.Concurrency = max(a.state.Concurrency, c.Concurrency)
 	}
 	x := m.slab.at(i)
 	x.old, x.session = true, a.no
@@ -229,8 +279,7 @@ func (m *Machine) nextAway() {
 // lapseAway ends the wait for sessions that have stayed away for too long. What
 // ran for them and has a claim crashed with its worker, unless the last owner
 // ended in order: then nobody knows. Nor does an owner that has not waited for the
-// whole of the time itself: its predecessors may have lived too shortly for a worker
-// to be back.
+// whole of the time itself.
 func (m *Machine) lapseAway() {
 	r := &m.restart
 	if r.next == 0 || r.next > m.now {
@@ -240,13 +289,16 @@ func (m *Machine) lapseAway() {
 		if r.away[a.state.Session] != a || a.state.AwayUntil > m.now {
 			continue
 		}
+		for _, i := range m.neverBegun(a) {
+			m.unhold(i)
+		}
 		for _, i := range a.held {
 			x := m.slab.at(i)
 			switch {
 			case x.state != slotHeld:
 			case a.again:
 				m.unhold(i)
-			case x.flags&FlagClaim != 0 && (r.unclean || a.state.Session == ""):
+			case x.flags&FlagClaim != 0 && r.unclean:
 				m.crash(i)
 			default:
 				m.unhold(i)
@@ -261,6 +313,20 @@ func (m *Machine) lapseAway() {
 	m.nextAway()
 }
 
+// neverBegun is what is held for a session beyond the oldest of it that it can have
+// run at once. Without a session nobody is to blame for what is held.
+func (m *Machine) neverBegun(a *awayWorker) []Slot {
+	held := slices.DeleteFunc(slices.Clone(a.held), func(i Slot) bool { return m.slab.at(i).state != slotHeld })
+	if a.state.Session == "" {
+		return held
+	}
+	slices.SortFunc(held, func(i, j Slot) int {
+		x, y := m.slab.at(i), m.slab.at(j)
+		return cmp.Or(cmp.Compare(x.epoch, y.epoch), cmp.Compare(x.dispatch, y.dispatch))
+	})
+	return held[min(len(held), max(a.state.Concurrency, 1)):]
+}
+
 // firstWork writes down what the start has found: who is away, and what is over.
 func (m *Machine) firstWork() {
 	r := &m.restart
@@ -269,15 +335,20 @@ func (m *Machine) firstWork() {
 	}
 	r.fresh = false
 	for _, a := range r.order {
-		if a.put {
+		if a.until != 0 {
+			s := a.state
+			s.AwayUntil = a.until
 			m.dirty = true
-			m.out.Sessions.put(a.state)
+			m.out.Sessions.put(s)
 		}
 	}
 	for _, seq := range r.over {
 		m.out.Claims.drop(seq)
 	}
-	r.over = nil
+	for _, i := range r.later {
+		m.claimUnary(i)
+	}
+	r.over, r.later = nil, nil
 	m.dropEmptyLists()
 	m.lapseAway() // those that can't be back
 }
@@ -291,8 +362,11 @@ func (r *restart) giveTime(m *Machine, d task.Millis) {
 		}
 		a.state.AwayUntil = a.state.AwayUntil.Add(d)
 		if a.recorded {
+			a.until = a.until.Add(d)
+			s := a.state
+			s.AwayUntil = a.until
 			m.dirty = true
-			m.out.Sessions.put(a.state)
+			m.out.Sessions.put(s)
 		}
 	}
 	if r.next != 0 {
@@ -314,8 +388,9 @@ func (m *Machine) settleSafe() {
 
 // Close hands the partition over in order: leases of sessions that outlive this
 // owner are written as claims, and the meta says that nothing else was running.
-// The machine must not be used afterwards.
-func (m *Machine) Close(now task.Time, out *Output) {
+// Leases of this process's own sessions outlive it if the process stays, as it does
+// when a spent epoch gives way to the next. The machine must not be used afterwards.
+func (m *Machine) Close(now task.Time, stays bool, out *Output) {
 	out.Reset()
 	m.out = out
 	m.batch++
@@ -329,7 +404,7 @@ func (m *Machine) Close(now task.Time, out *Output) {
 			continue
 		}
 		for i := s.head; i != NoSlot; i = m.slab.at(i).next {
-			if s.opts.Remote {
+			if s.opts.Remote || stays {
 				m.claim(i, s)
 			} else {
 				m.unlist(m.slab.at(i))

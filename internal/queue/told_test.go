@@ -93,3 +93,29 @@ func TestResumeOfWhatWasTold(t *testing.T) {
 		t.Fatalf("got %+v", v)
 	}
 }
+
+// What docs/protocol.md excepts from the rule that an acknowledged outcome stands: a
+// release without a delay writes nothing, so an owner that follows does not know of it.
+// Its task is there, without blame.
+func TestReleaseOverARestart(t *testing.T) {
+	f := func(clean bool, again task.OutcomeKind, want task.Code) {
+		t.Helper()
+		b := newBench(t, 100)
+		b.enqueue(task.Spec{})
+		k := b.take(b.open("w"), 1)[0]
+		if c := b.report(task.Outcome{Token: k, Kind: task.OutcomeRelease}); c != task.OK || len(b.Out.Births)+len(b.Out.Timed) > 0 {
+			t.Fatalf("a release is answered with %v, and puts %d records", c, len(b.Out.Timed))
+		}
+		b.reopen(clean)
+		if c := b.report(task.Outcome{Token: k, Kind: again}); c != want {
+			t.Errorf("clean %v, outcome %d after an acknowledged release and a restart: %v, want %v", clean, again, c, want)
+		}
+		if q := b.info(); again == task.OutcomeRelease && (q.Ready+q.Blocked != 1 || q.Running != 0) {
+			t.Errorf("clean %v: %+v, want the task waiting", clean, q)
+		}
+	}
+	f(true, task.OutcomeRelease, task.LeaseLost)
+	f(true, task.OutcomeComplete, task.LeaseLost)
+	f(false, task.OutcomeRelease, task.OK)
+	f(false, task.OutcomeComplete, task.OK)
+}

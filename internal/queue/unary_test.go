@@ -44,13 +44,13 @@ func TestUnaryWeights(t *testing.T) {
 }
 
 // TestExtendTakesUp: who holds a lease of an owner that died, and extends it
-// before the task is given out again, goes on.
+// before the task is given out again, goes on, although it came late.
 func TestExtendTakesUp(t *testing.T) {
 	seq := task.MakeSeq(1, 1)
 	old := task.Token{Attempt: 1, Epoch: 1, Nonce: 3, Dispatch: 9, Queue: 1, Seq: seq}
 	at := Waiting{Place: Place{Queue: 1, Lane: 1, Seq: seq}, Names: Names{Type: "t"}, Enqueued: 1}
 	list := List{Key: ListKey{1, 5}, Epoch: 1, Nonce: 3, Tasks: []Dispatched{{Place: at.Place, Dispatch: 9, Attempt: 1, Started: 400, LeaseEnd: 900}}}
-	snap := &Snapshot{Found: true, Meta: Meta{NextQueue: 2}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
+	snap := &Snapshot{Found: true, Meta: Meta{NextQueue: 2, LastOpen: 500, Now: 999}, Queues: []QueueState{{Queue: 1, Name: "q", Births: 1, Enqueued: 1}},
 		Lanes: []LaneFound{{Queue: 1, Lane: 1, Names: Names{Type: "t"}, HasBirth: true, Birth: seq}}, Lists: []List{list}}
 	snap.InFlight = snap.MayRun(1)
 	snap.InFlight[0].Waiting = at

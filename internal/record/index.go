@@ -134,16 +134,25 @@ func AppendClaim(b []byte, c *queue.Claim) []byte {
 	if c.LeaseEnd != 0 {
 		fields |= claimLeaseEnd
 	}
+	if c.Concurrency > 0 {
+		fields |= claimConcurrency
+	}
 	b = appendPlace(append(b, version, fields), c.Place)
 	b = appendTime(appendToken(b, &c.Token), c.Started)
 	b = appendString(appendString(b, c.Session), c.Worker)
 	if c.LeaseEnd != 0 {
 		b = appendTime(b, c.LeaseEnd)
 	}
+	if c.Concurrency > 0 {
+		b = binary.AppendUvarint(b, uint64(c.Concurrency))
+	}
 	return b
 }
 
-const claimLeaseEnd = 1 // a unary lease's claim has its end
+const (
+	claimLeaseEnd    = 1 // a unary lease's claim has its end,
+	claimConcurrency = 2 // a session's how many tasks its worker runs at once
+)
 
 // DecodeClaim reads a durable lease.
 func DecodeClaim(key, value []byte, c *queue.Claim) error {
@@ -152,13 +161,16 @@ func DecodeClaim(key, value []byte, c *queue.Claim) error {
 		return err
 	}
 	r := open(value)
-	fields := r.bits8(claimLeaseEnd)
+	fields := r.bits8(claimLeaseEnd | claimConcurrency)
 	*c = queue.Claim{Seq: seq, Place: readPlace(&r)}
 	c.Place.Seq = seq
 	c.Token = readToken(&r, binary.BigEndian.Uint16(key), c.Place.Queue, seq)
 	c.Started, c.Session, c.Worker = r.time(), r.text(), r.text()
 	if fields&claimLeaseEnd != 0 {
 		c.LeaseEnd = r.time()
+	}
+	if fields&claimConcurrency != 0 {
+		c.Concurrency = int(r.number(1 << 30))
 	}
 	return r.close(ClassClaim)
 }

@@ -304,6 +304,10 @@ func TestState(t *testing.T) {
 	err = DecodeClaim(by["claim-unary"].key, by["claim-unary"].value, &unary)
 	f("claim-unary", unary, err, AppendClaim(nil, &unary))
 	equal(t, "claim-unary", unary.LeaseEnd, now+30_000)
+	var of queue.Claim
+	err = DecodeClaim(by["claim-worker"].key, by["claim-worker"].value, &of)
+	f("claim-worker", of, err, AppendClaim(nil, &of))
+	equal(t, "claim-worker", of, queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Concurrency: 64, Started: now})
 	equal(t, "claim", claim, queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now})
 }
 

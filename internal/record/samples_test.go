@@ -137,6 +137,7 @@ func indexSamples() []sample {
 	idemLater.Due += 60_000
 	idemDue := queue.IdemDue{Key: queue.IdemDueKey{At: idem.Due, Seq: seq}, Idem: idem.Key, ID: idem.ID, NameBytes: len(idem.Name)}
 	unary := queue.Claim{Seq: seq, Place: birth, Token: token, Started: now, LeaseEnd: now + 30_000}
+	worker := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Concurrency: 64, Started: now}
 	claim := queue.Claim{Seq: seq, Place: birth, Token: token, Session: "s-1", Worker: "host-1/42", Started: now}
 	later := calendarBirth()
 	return []sample{
@@ -150,6 +151,7 @@ func indexSamples() []sample {
 		{"brief", AppendBriefKey(nil, part, idemDue.Key), AppendBrief(nil, &idem)},
 		{"claim", AppendClaimKey(nil, part, seq), AppendClaim(nil, &claim)},
 		{"list", AppendListKey(nil, part, listFull().Key), AppendList(nil, listFull())},
+		{"claim-worker", AppendClaimKey(nil, part, seq), AppendClaim(nil, &worker)},
 		{"claim-unary", AppendClaimKey(nil, part, seq), AppendClaim(nil, &unary)},
 		{"birth-calendar", AppendPlaceKey(nil, part, later.Place), AppendBirth(nil, later)},
 	}

@@ -89,8 +89,8 @@ func (w *world) purgeAtRest(queue string) {
 		before.Enqueued != after.Enqueued || before.Succeeded != after.Succeeded || before.Canceled != after.Canceled || before.Expired != after.Expired {
 		w.led.cry("purged", "a purge of %d tasks of queue %q made %+v of %+v", sum, queue, after, before)
 	}
-	if what := w.last; slices.Contains(what, task.Ready) && slices.Contains(what, task.Scheduled) && live(after) > after.Running && w.restful() {
-		if after, _ = w.infoOf(queue); live(after) > after.Running {
+	if what := w.last; slices.Contains(what, task.Ready) && slices.Contains(what, task.Scheduled) && live(after) > after.Running+after.Blocked && w.restful() {
+		if after, _ = w.infoOf(queue); live(after) > after.Running+after.Blocked {
 			w.led.cry("purged", "a purge of %v in queue %q left %+v", what, queue, after)
 		}
 	}

@@ -221,6 +221,7 @@ func (k *worker) attach() {
 	}
 	c := &connection{k: k, life: w.life}
 	k.at, k.credit = c, 0
+	shakes := w.shakes
 	s, err := w.sys.Attach(context.Background(), o, c)
 	w.sessions[k.id()] = w.now.Add(k.lasts()) // it may be open somewhere, whatever is said
 	if w.died() {
@@ -234,6 +235,9 @@ func (k *worker) attach() {
 	k.s, k.beaten = s, w.now
 	w.resumed(k)
 	k.contact()
+	if w.shakes > shakes { // a partition has ended meanwhile, and has not said so yet
+		k.shaken = w.now
+	}
 }
 
 // beat sends a heartbeat when one is due.

@@ -3,12 +3,16 @@ package task
 import "fmt"
 
 // CheckDelete says what stands against deleting the queue, and what to do about
-// it. Tasks that run do so even by force.
+// it. Tasks that run do so even by force, and those that may be running.
 func (q *QueueInfo) CheckDelete(force bool) *Error {
 	if q.Running > 0 {
 		return Errorf(Conflict, "queue %q has %s: pause it and let what runs end, or cancel that, and then delete it", q.Name, count(q.Running, "running task", "running tasks"))
 	}
-	if force || q.Scheduled+q.Ready+q.Blocked+q.Dead == 0 {
+	if q.Blocked > 0 {
+		return Errorf(Conflict, "queue %q has %s that may be running, as a worker is not back since the server was started: wait some seconds, and delete it again",
+			q.Name, count(q.Blocked, "blocked task", "blocked tasks"))
+	}
+	if force || q.Scheduled+q.Ready+q.Dead == 0 {
 		return nil
 	}
 	has := ""
@@ -23,7 +27,6 @@ func (q *QueueInfo) CheckDelete(force bool) *Error {
 	}
 	add(q.Ready, "ready task", "ready tasks")
 	add(q.Scheduled, "scheduled task", "scheduled tasks")
-	add(q.Blocked, "blocked task", "blocked tasks")
 	add(q.Dead, "dead letter", "dead letters")
 	return Errorf(Conflict, "queue %q is not empty, it has %s: let them be done, purge them, or delete it by force", q.Name, has)
 }

@@ -40,6 +40,7 @@ func (m *Model) judge() error {
 			n++
 		}
 	}
+	m.spareYoung()
 	for _, t := range m.order {
 		if err := m.judgeEnd(t); err != nil {
 			return err

@@ -30,8 +30,8 @@ type Model struct {
 	unclean  bool                        // the owner before did not end in order
 	before   map[task.Seq]queue.TaskView // the machine's view before the Apply, of tasks in memory
 	known    map[queue.ProducerKey]bool  // producers the Store knew before the Apply
+	again    map[string]bool             // recorded sessions that an earlier start has found away
 	away     map[string]task.Time        // recorded sessions that are not back, and until when that matters
-	again    map[string]bool             // of them, those that an earlier start has found away
 }
 
 type producerName struct{ producer, queue string }
@@ -76,6 +76,7 @@ type modelTask struct {
 	session  queue.SessionNo
 	started  task.Time
 	stood    task.Millis // the owner stood still for so long meanwhile
+	given    task.Millis // by so much a start has its lease end later than it read
 	resumed  task.Time   // when its lease was last taken over from an earlier owner
 	leaseEnd task.Time
 	finisher task.Token

@@ -200,7 +200,7 @@ func (m *Model) purged(c *queue.Purge) error {
 	}
 	var n int64
 	for _, t := range m.order {
-		if t.queue != q || t.state == task.Running {
+		if t.queue != q || t.state == task.Running || t.hold != nil {
 			continue
 		}
 		as := t.state

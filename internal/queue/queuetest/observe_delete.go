@@ -38,7 +38,7 @@ func (m *Model) countOf(q *modelQueue) (running, others int64) {
 	for _, t := range m.order {
 		switch {
 		case t.queue != q:
-		case t.state == task.Running:
+		case t.state == task.Running, t.hold != nil:
 			running++
 		case t.live() || t.state == task.Dead:
 			others++

@@ -57,7 +57,7 @@ func (r *Rig) open() {
 // what the Store holds.
 func (r *Rig) Reopen(clean bool) error {
 	if clean {
-		r.M.Close(r.Now, &r.Out)
+		r.M.Close(r.Now, false, &r.Out)
 		r.Store.Commit(&r.Out)
 	}
 	r.Store.undo = nil // what the next owner reads is durable

@@ -1,0 +1,6 @@
+package queue
+
+// Age makes an owner as old as one that has numbered so much.
+func Age(m *Machine, dispatches uint32, applies uint64, births uint64) {
+	m.dispatch, m.batch, m.counter = max(m.dispatch, dispatches), max(m.batch, applies), max(m.counter, births)
+}
