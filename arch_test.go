@@ -54,7 +54,7 @@ var homes = []struct {
 	{"charm.land", []string{"cmd/penstock"}},
 	{"golang.org/x/term", []string{"cmd/penstock"}},
 	{"github.com/rogpeppe/go-internal", []string{"cmd/penstock"}},
-	{"golang.org/x/sys", []string{"internal/store/pebblestore", "cmd/penstock"}},
+	{"golang.org/x/sys", []string{"internal/store/pebblestore", "internal/node", "cmd/penstock"}},
 	// The load generator measures the bare engine beside the queue.
 	{"github.com/cockroachdb/pebble", []string{"bench"}},
 }

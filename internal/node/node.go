@@ -148,9 +148,8 @@ func (n *Node) setClocks() {
 	n.now, n.steady = n.cfg.Now, n.cfg.Steady
 	n.held = n.now != nil
 	if !n.held {
-		began := time.Now() // what follows is told by the monotonic clock
-		var up time.Duration
-		up, n.boot = uptime()
+		began, up, boot := uptime() // what follows is told by the monotonic clock
+		n.boot = boot
 		n.now = func() task.Time { return task.Time(time.Now().UnixMilli()) }
 		n.steady = func() task.Time { return task.Time((up + time.Since(began)).Milliseconds()) }
 	} else if n.steady == nil {
