@@ -43,9 +43,6 @@ type member struct {
 // runner is who serves the partition, or nil.
 func (m *member) runner() *partition.Runner { return m.now.Load() }
 
-// errReopening refuses what comes while the partition is not served.
-var errReopening = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
-
 // awaySession is a session that has left, until it lapses.
 type awaySession struct {
 	opts  task.SessionOptions

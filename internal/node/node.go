@@ -303,7 +303,7 @@ func (n *Node) away() *task.Error {
 	if e := n.damaged.Load(); e != nil {
 		return e
 	}
-	return errReopening
+	return task.ErrReopening
 }
 
 // errClosed refuses calls after Close.

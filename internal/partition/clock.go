@@ -10,10 +10,10 @@ import (
 
 // Clock tells the two times of a partition. Machine time runs by the steady clock
 // while the process lives, and never goes back. At a start the time since the
-// computer was started tells how much has passed, if that has not been started anew;
-// else the wall clock is asked, then alone. The wall clock maps users' moments to machine time
-// and may be set either way. A Clock outlives the Runner that uses it, so that a
-// partition which is opened anew goes on by the steady clock.
+// computer was started tells how much has passed; only if that was started anew, or
+// does not tell, is the wall clock asked. The wall clock maps users' moments to
+// machine time and may be set either way. A Clock outlives the Runner that uses it,
+// so that a partition which is opened anew goes on by the steady clock.
 type Clock struct {
 	wall   func() task.Time
 	steady func() task.Time

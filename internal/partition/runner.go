@@ -369,7 +369,7 @@ func (r *Runner) die(err error) {
 func (r *Runner) handOver(why error, pass func(t *turn) error) error {
 	stays := errors.Is(why, ErrSpent)
 	if stays {
-		r.box.stop(errReopen)
+		r.box.stop(task.ErrReopening)
 	} else {
 		r.box.stop(task.Errorf(task.Unavailable, "the queue is being closed: try again"))
 	}

@@ -379,17 +379,14 @@ func (r *Runner) fail(t *turn, applied task.Applied) {
 	}
 }
 
-var (
-	errReopen  = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
-	errDamaged = task.Errorf(task.Unavailable, "the data are damaged, so nothing is served any more: stop the server and run penstock doctor")
-)
+var errDamaged = task.Errorf(task.Unavailable, "the data are damaged, so nothing is served any more: stop the server and run penstock doctor")
 
 // refusal is what callers hear of a runner that has ended by a fault.
 func (r *Runner) refusal() *task.Error {
 	if err := r.Err(); errors.Is(err, store.ErrDamaged) {
 		return r.damaged(err)
 	}
-	return errReopen
+	return task.ErrReopening
 }
 
 // damaged is what callers hear of damage.

@@ -22,13 +22,11 @@ func (m *Machine) spent() bool {
 	return most != 0 && max(uint64(m.dispatch), m.counter-m.cfg.First) >= most
 }
 
-var errSpent = task.Errorf(task.Unavailable, "the partition is being opened anew: try again")
-
 // mayBear says whether there is a sequence for another task. It is the last resort:
 // a spent epoch ends long before.
 func (m *Machine) mayBear() *task.Error {
 	if m.counter >= counterMax {
-		return errSpent
+		return task.ErrReopening
 	}
 	return nil
 }

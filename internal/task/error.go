@@ -107,3 +107,6 @@ func AsError(err error) *Error {
 	}
 	return &Error{Code: Internal, Text: err.Error()}
 }
+
+// ErrReopening refuses what comes while a partition is not served for a moment.
+var ErrReopening = Errorf(Unavailable, "the partition is being opened anew: try again")
