@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,4 +91,27 @@ func TestPauses(t *testing.T) {
 		add(4, time.Second, 1)
 		want(0, pauseBusyMin)
 	})
+}
+
+// What a person is told is why the server could not be reached, and not that the
+// last try was cut short because the time was up.
+func TestCutShortTellsNothing(t *testing.T) {
+	tries := 0
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &Conn{addr: "127.0.0.1:1", o: Options{Dialer: func(ctx context.Context, _ string) (net.Conn, error) {
+		if tries++; tries == 1 {
+			return nil, syscall.ECONNREFUSED
+		}
+		cancel()
+		return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
+	}}}
+	for range 2 {
+		if _, err := c.dial(ctx, c.addr); err == nil {
+			t.Fatal("it connects")
+		}
+		c.dialed = time.Time{}
+	}
+	if err := c.explain(ctx.Err()); !strings.Contains(err.Error(), "connection refused") {
+		t.Error(err)
+	}
 }

@@ -188,7 +188,9 @@ func (c *Conn) dial(ctx context.Context, addr string) (net.Conn, error) {
 	began := time.Now()
 	conn, err := dial(ctx, addr)
 	c.mu.Lock()
-	c.dialErr, c.dialed = err, began
+	if c.dialed = began; !errors.Is(err, context.Canceled) || c.dialErr == nil { // one that we have cut short tells nothing
+		c.dialErr = err
+	}
 	c.mu.Unlock()
 	return conn, err
 }
