@@ -38,6 +38,7 @@ const (
 	pollsMax        = 10_000  // unary leases that wait in one partition
 	pollsTurnMax    = 256     // of them asked in one turn
 	progressMax     = 10_000  // leases whose progress is remembered
+	orderKeepMin    = 16      // sessions that have left and are remembered, beside as many as are here
 	unaryWorkersMax = 100_000 // unary leases whose holder's name is remembered
 	unaryLookMin    = 64      // of these, those that are looked over for what has ended
 	deliverBytesMax = 4 << 20 // large payloads read at once for one call of a receiver

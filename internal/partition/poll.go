@@ -20,9 +20,12 @@ type Poll struct {
 	failed func(err *task.Error)
 
 	// The loop's own.
+	crew     *crew
 	reserved int
 	short    bool // it could not ask: the credit is in use elsewhere
 	joined   bool
+
+	woken bool // guarded by Runner.woken
 }
 
 // Poll asks for tasks outside any session: as many as credit allows, in one
@@ -32,15 +35,23 @@ type Poll struct {
 func (r *Runner) Poll(q *task.LeaseRequest, credit *Credit, recv Receiver, once bool, failed func(err *task.Error)) {
 	l := queue.Lease{Queues: q.Queues, Types: q.Types, Max: q.Max, TTL: q.TTL, Worker: q.Worker}
 	p := &Poll{lease: l, most: q.Max, recv: recv, credit: credit, once: once, failed: failed}
-	p.tap.wake = func() {
-		r.pollAll.Store(true)
-		r.box.ring()
-	}
+	p.tap.wake = func() { r.wakePoll(p) }
 	m := mail{cmd: queue.Command{Op: queue.OpLease}}
 	m.poll, m.tasks = p, 1
 	if err := r.box.putAdmit(m); err != nil {
 		failed(err)
 	}
+}
+
+// wakePoll has the next turn ask for a lease that could not draw its credit.
+func (r *Runner) wakePoll(p *Poll) {
+	r.woken.mu.Lock()
+	if !p.woken {
+		p.woken = true
+		r.woken.polls = append(r.woken.polls, p)
+	}
+	r.woken.mu.Unlock()
+	r.box.ring()
 }
 
 // admitPoll takes a new poll in.
@@ -49,86 +60,122 @@ func (r *Runner) admitPoll(p *Poll) {
 		r.dropPolls()
 		r.pollsCheck = max(64, 2*len(r.polls))
 	}
-	if len(r.polls)+len(r.newPolls) >= pollsMax {
+	if r.pollsNow >= pollsMax {
+		r.dropPolls()
+	}
+	if r.pollsNow >= pollsMax {
 		r.refused = append(r.refused, refusal{p, errPolls})
 		return
 	}
-	r.newPolls = append(r.newPolls, p)
-	p.credit.join(&p.tap, false)
 	p.joined = true
+	p.crew = r.crewOf(r.m.Join(p.lease.Queues, p.lease.Types))
+	p.credit.join(&p.tap, false)
+	r.pollsNow++
+	r.polls = append(r.polls, p)
+	r.newPolls = append(r.newPolls, p)
 }
 
-// dispatchPolls adds a command for polls that have not been asked since the
-// state last changed, as far as something is ready or may become so by the fresh
-// tasks of this turn.
-func (r *Runner) dispatchPolls(t *turn, fresh int) {
-	if len(r.newPolls) > 0 { // they are asked at once, the others are not asked again for them
-		r.pollsDue += len(r.newPolls)
-		r.polls = slices.Insert(r.polls, 0, r.newPolls...)
-		clear(r.newPolls)
-		r.newPolls = r.newPolls[:0]
+// askNew asks for leases that have come in, and again for those that do not wait
+// but for what was being read for them: something has happened since.
+func (r *Runner) askNew(t *turn) {
+	if r.oncesAt != r.changes {
+		r.oncesAt = r.changes
+		r.newPolls = append(r.newPolls, r.onces...)
+		clear(r.onces)
+		r.onces = r.onces[:0]
 	}
-	if r.pollsNext || r.pollAll.Load() {
-		r.pollsNext = false
-		r.pollAll.Store(false)
-		r.pollsDue = len(r.polls)
-	}
-	n := min(r.pollsDue, len(r.polls), pollsTurnMax)
-	if n == 0 {
-		return
-	}
-	r.asked = append(r.asked[:0], r.polls[:n]...)
-	r.polls = append(r.polls[:0], r.polls[n:]...) // those asked go to the end of the line
-	for _, p := range r.asked {
-		p.lease.Got, p.lease.Read, p.lease.Err, p.short = 0, false, nil, false
-		if p.credit.Over() {
-			continue
+	n := 0
+	for ; n < len(r.newPolls) && len(r.asked) < pollsTurnMax; n++ {
+		p := r.newPolls[n]
+		switch {
+		case !p.joined:
+		case r.m.Demand(p.crew.no, 1) > 0:
+			r.askPoll(t, p)
+		case p.once:
+			r.endPoll(p)
+			t.empty = append(t.empty, p)
+		default: // its crew is roused when there is something
+			p.crew.polls.push(p)
 		}
-		if !r.m.DemandUnary(&p.lease) {
-			if fresh == 0 {
-				continue
-			}
-			fresh-- // one of the tasks that come with this turn may be for it
-		}
-		if p.reserved = p.credit.take(&p.tap, p.most); p.reserved == 0 {
-			p.short = true // its tap is woken when the credit comes back
-			continue
-		}
-		p.lease.Max = p.reserved
-		t.add(mail{cmd: queue.Command{Op: queue.OpLease, Lease: &p.lease}})
 	}
-	r.pollsDue -= n
-	if r.pollsDue > 0 {
-		r.again = true
+	r.newPolls = slices.Delete(r.newPolls, 0, n)
+	r.again = r.again || len(r.newPolls) > 0
+}
+
+// askPolls asks for those of a crew that wait, as many as there are tasks.
+func (r *Runner) askPolls(t *turn, c *crew, demand int) {
+	for tries := c.polls.len(); tries > 0 && demand > 0; tries-- {
+		if len(r.asked) == pollsTurnMax {
+			r.again = true
+			return
+		}
+		p := c.polls.pop()
+		if p.joined && r.askPoll(t, p) {
+			demand -= p.reserved
+		}
 	}
+}
+
+// askPoll adds a command for a lease, if it still waits and its credit is not in
+// use elsewhere.
+func (r *Runner) askPoll(t *turn, p *Poll) bool {
+	p.lease.Got, p.lease.Read, p.lease.Err, p.short = 0, false, nil, false
+	if p.credit.Over() {
+		r.endPoll(p)
+		return false
+	}
+	if p.reserved = p.credit.take(&p.tap, p.most); p.reserved == 0 {
+		p.short = true // its tap is woken when the credit comes back
+		return false
+	}
+	p.lease.Max = p.reserved
+	r.asked = append(r.asked, p)
+	t.add(mail{cmd: queue.Command{Op: queue.OpLease, Lease: &p.lease}})
+	return true
 }
 
 // settlePolls sorts those asked into answered, waiting and given up.
 func (r *Runner) settlePolls(t *turn) {
 	for _, p := range r.asked {
-		got := p.lease.Got
+		if p.lease.Got > 0 {
+			p.crew.served = r.turns
+		}
+	}
+	for _, p := range r.asked {
 		switch {
-		case p.credit.Over() && got == 0:
+		case p.lease.Got > 0:
+			p.credit.Close()
 			r.endPoll(p)
-		case p.reserved > 0 && p.lease.Err != nil:
+		case p.credit.Over():
+			r.endPoll(p)
+		case p.lease.Err != nil:
 			p.credit.give(&p.tap, p.reserved)
 			r.endPoll(p)
 			t.refused = append(t.refused, refusal{p, p.lease.Err})
-		case got > 0:
-			p.credit.Close()
-			r.endPoll(p)
 		default:
-			if p.reserved > 0 {
-				p.credit.give(&p.tap, p.reserved)
-			}
-			if p.once && !p.short && !p.lease.Read {
-				r.endPoll(p)
-				t.empty = append(t.empty, p)
-			} else {
-				r.polls = append(r.polls, p)
-			}
+			p.credit.give(&p.tap, p.reserved)
+			r.waitOn(t, p)
 		}
 		p.reserved = 0
+	}
+}
+
+// waitOn keeps a lease that was given nothing, if it waits for more than what there
+// is now.
+func (r *Runner) waitOn(t *turn, p *Poll) {
+	c := p.crew
+	switch {
+	case !p.once:
+		if c.served != r.turns {
+			c.tried = r.changes
+		}
+		c.polls.push(p)
+		r.activate(c)
+	case p.lease.Read:
+		r.onces = append(r.onces, p)
+	default:
+		r.endPoll(p)
+		t.empty = append(t.empty, p)
 	}
 }
 
@@ -139,20 +186,30 @@ func (r *Runner) clearAsked() {
 
 func (r *Runner) endPoll(p *Poll) {
 	if p.joined {
-		p.credit.leave(&p.tap)
 		p.joined = false
+		r.pollsNow--
+		p.credit.leave(&p.tap)
+		r.leaveCrew(p.crew)
 	}
 }
 
-// dropPolls forgets polls whose credit was closed elsewhere, so that they do not
-// wait for the next change to be noticed.
+// dropPolls forgets leases that are over, those too whose credit was closed
+// elsewhere.
 func (r *Runner) dropPolls() {
+	crews := map[*crew]struct{}{}
+	over := func(p *Poll) bool { return !p.joined }
 	r.polls = slices.DeleteFunc(r.polls, func(p *Poll) bool {
-		if p.credit.Over() {
+		if p.joined && p.credit.Over() && p.reserved == 0 {
 			r.endPoll(p)
-			return true
 		}
-		return false
+		if over(p) {
+			crews[p.crew] = struct{}{}
+		}
+		return over(p)
 	})
-	r.pollsDue = min(r.pollsDue, len(r.polls))
+	for c := range crews {
+		c.polls.drop(over)
+	}
+	r.newPolls = slices.DeleteFunc(r.newPolls, over)
+	r.onces = slices.DeleteFunc(r.onces, over)
 }

@@ -84,28 +84,34 @@ type Runner struct {
 	unary                unaryWorkers
 	unaryLook            int // when there are so many, those that have ended are looked for
 
-	// Sessions, in the order in which they came.
-	sessions map[queue.SessionNo]*Attached
-	order    []*Attached // see attached
-	left     bool        // some of them have left
-	able     []*Attached // those that this turn draws credit of
-	first    int         // who goes first
+	// Who is to be given something, and who may be.
+	crews      map[queue.CrewNo]*crew
+	active     []*crew // those to be asked in the next turn
+	spareCrews []*crew
+	roused     []queue.CrewNo
+	changes    uint64 // turns in which something came in, or was due
+	turns      uint64 // turns in which credit was settled
+	woken      woken
+	heard      []*Attached // those of woken that this turn looks at
+	heardPolls []*Poll
 
-	// Unary leases that wait. The first pollsDue were not asked since the state
-	// changed.
-	polls      []*Poll
-	asked      []*Poll
+	sessions map[queue.SessionNo]*Attached
+	order    []*Attached // in the order in which they came; some have left
+	able     []*Attached // those that this turn draws credit of
+
+	polls      []*Poll // unary leases that wait, in the order in which they came; some are over
+	pollsNow   int     // those that are not
+	pollsCheck int     // when there are so many, those given up are looked for
+	newPolls   []*Poll // to be asked in the next turn
+	onces      []*Poll // those that do not wait, but for what is being read for them
+	oncesAt    uint64  // of changes, when these were asked
+	asked      []*Poll // in this turn
 	refused    []refusal
-	newPolls   []*Poll // not yet among polls
-	pollsDue   int
-	pollsCheck int  // when there are so many, those given up are looked for
-	pollsNext  bool // all are to be asked in the next turn
 
 	watches  watches
 	watchDec record.Decoder // of the one who gives answers
 	progress progress
 	readers  readers
-	pollAll  atomic.Bool
 	stalled  atomic.Int64 // milliseconds of Stall that no turn has seen yet
 
 	listLanes int // that a listing merges at once
@@ -144,6 +150,8 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		cfg: cfg, part: overlay.Over(part), p: cfg.Partition, clock: cfg.Clock,
 		cache:    newCache(cfg.CacheBytes),
 		sessions: make(map[queue.SessionNo]*Attached),
+		crews:    make(map[queue.CrewNo]*crew),
+		changes:  1,
 		free:     make(chan *turn, turnsMax),
 		begun:    make(chan *turn, turnsMax),
 		settled:  make(chan struct{}, 1),
@@ -417,16 +425,20 @@ func (r *Runner) end(err error) error {
 		r.refuseMail(why, task.AppliedNo)
 		r.readers.stop()
 		r.watches.failAll(why)
-		for _, p := range append(r.polls, r.newPolls...) {
-			r.endPoll(p)
-			p.failed(why)
+		for _, p := range r.polls {
+			if p.joined {
+				r.endPoll(p)
+				p.failed(why)
+			}
 		}
-		r.polls, r.newPolls = nil, nil
-		for _, a := range r.attached() {
-			a.credit.leave(&a.tap)
-			a.recv.Lost(why)
+		r.polls, r.newPolls, r.onces = nil, nil, nil
+		for _, a := range r.order {
+			if a.num != 0 {
+				a.credit.leave(&a.tap)
+				a.recv.Lost(why)
+			}
 		}
-		r.order, r.sessions = nil, nil
+		r.order, r.sessions, r.crews, r.active = nil, nil, nil, nil
 		if e := r.part.Release(); e != nil && errors.Is(err, ErrClosed) {
 			r.broken.Store(&fault{fmt.Errorf("release partition %d: %w", r.p, e)})
 		}

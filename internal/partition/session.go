@@ -29,10 +29,14 @@ type Attached struct {
 	num      queue.SessionNo // the machine's number; 0 = not open
 	gone     bool            // detached or closed; by leave, if that was before it was open
 	leave    queue.Op
-	wants    int  // tasks that may be ready for it
+	crew     *crew
+	able     bool // in its crew's line, or chosen from there: it may have credit
+	taking   bool // chosen for the Apply under way
+	wants    int  // tasks that may be for it
 	reserved int  // credit drawn for the Apply under way
 	leased   int  // what came of it
-	stuck    bool // the last dispatch led to nothing though something seemed ready
+
+	woken bool // guarded by Runner.woken
 }
 
 // Attach opens a session, or takes one up again. done is called once the opening
@@ -42,7 +46,7 @@ type Attached struct {
 func (r *Runner) Attach(opts *task.SessionOptions, weight int, credit *Credit, recv Receiver, done func(lost []task.Token, err *task.Error)) *Attached {
 	a := &Attached{open: queue.Open{Options: opts}, recv: recv, credit: credit}
 	a.tap.weight = weight
-	a.tap.wake = r.box.ring
+	a.tap.wake = func() { r.wakeSession(a) }
 	m := mail{cmd: queue.Command{Op: queue.OpOpen, Open: &a.open}}
 	m.from = a
 	m.reply = func(err *task.Error) {
@@ -102,7 +106,7 @@ func (r *Runner) admitSession(c *queue.Command, a *Attached) bool {
 }
 
 // opened notes what came of an OpOpen that was not put off.
-func (r *Runner) opened(a *Attached) {
+func (r *Runner) opened(t *turn, a *Attached) {
 	if a.open.Err != nil {
 		return
 	}
@@ -116,100 +120,40 @@ func (r *Runner) opened(a *Attached) {
 		a.num = 0
 		return
 	}
+	crew := r.m.CrewOf(a.num)
+	if crew == 0 { // its predecessor has closed it in the same turn
+		a.num = 0
+		t.lapsed = append(t.lapsed, a)
+		return
+	}
 	r.sessions[a.num] = a
+	if len(r.order) > 2*len(r.sessions)+orderKeepMin {
+		r.order = slices.DeleteFunc(r.order, func(a *Attached) bool { return a.num == 0 })
+	}
 	r.order = append(r.order, a)
+	a.crew = r.crewOf(crew)
 	a.credit.join(&a.tap, true) // as if it had tasks: the next turn knows better
+	a.credit.hold(&a.tap, r.m.Holds(a.num))
+	r.wakeSession(a)
+}
+
+// wakeSession has the next turn look at a session that may have credit.
+func (r *Runner) wakeSession(a *Attached) {
+	r.woken.mu.Lock()
+	if !a.woken {
+		a.woken = true
+		r.woken.sessions = append(r.woken.sessions, a)
+	}
+	r.woken.mu.Unlock()
+	r.box.ring()
 }
 
 func (r *Runner) forgetSession(a *Attached) {
 	delete(r.sessions, a.num)
-	r.left = true
 	a.credit.leave(&a.tap)
 	a.num = 0
-}
-
-// attached lists the open sessions, in the order in which they came.
-func (r *Runner) attached() []*Attached {
-	if r.left {
-		r.left = false
-		r.order = slices.DeleteFunc(r.order, func(a *Attached) bool { return a.num == 0 })
+	if a.able && !a.taking {
+		a.crew.able.drop(func(x *Attached) bool { return x == a })
 	}
-	return r.order
-}
-
-// dispatch adds a command for every session that has credit and for which
-// something is ready, or may become ready by the fresh tasks of this turn. The
-// credit is drawn before the Apply and the rest given back right after it, so
-// that no two partitions promise the same. Sessions take turns at going first.
-func (r *Runner) dispatch(t *turn, fresh int) {
-	n := len(r.attached())
-	if n == 0 {
-		return
-	}
-	r.first = (r.first + 1) % n
-	able := r.able[:0]
-	for i := range n {
-		if a := r.order[(r.first+i)%n]; r.demand(a, fresh) > 0 {
-			able = append(able, a)
-		}
-	}
-	r.able = able
-	left := dispatchMax
-	for i, a := range able {
-		if left == 0 {
-			r.again = true
-			return
-		}
-		rest := len(able) - i
-		want := min(a.wants, left)
-		a.reserved = a.credit.take(&a.tap, (want+rest-1)/rest)
-		if a.reserved == 0 {
-			continue
-		}
-		left -= a.reserved
-		t.add(mail{cmd: queue.Command{Op: queue.OpDispatch, Session: a.num, N: a.reserved}})
-	}
-}
-
-// demand is how many tasks the session may draw credit for; 0 when it has none to
-// draw. Credit that comes later wakes the loop if there is something to give.
-func (r *Runner) demand(a *Attached, fresh int) int {
-	left := a.credit.Left()
-	a.wants = fresh
-	if !a.stuck {
-		a.wants += r.m.Demand(a.num, min(max(left, 1), dispatchMax))
-	}
-	if left > 0 && a.wants > 0 {
-		return a.wants
-	}
-	a.credit.want(&a.tap, a.wants > 0)
-	if a.wants > 0 && a.credit.Left() > 0 { // it came just now
-		return a.wants
-	}
-	return 0
-}
-
-// settleCredit gives back what the Apply left unused.
-func (r *Runner) settleCredit() {
-	for _, a := range r.able {
-		if a.reserved > 0 {
-			a.stuck = a.leased == 0
-			if rest := a.reserved - a.leased; rest > 0 {
-				a.credit.give(&a.tap, rest)
-			}
-		}
-		a.reserved, a.leased = 0, 0
-	}
-	clear(r.able)
-	r.able = r.able[:0]
-	for _, a := range r.attached() {
-		a.credit.hold(&a.tap, r.m.Holds(a.num))
-	}
-}
-
-// unstick lets dispatch be tried again: something has happened.
-func (r *Runner) unstick() {
-	for _, a := range r.attached() {
-		a.stuck = false
-	}
+	r.leaveCrew(a.crew)
 }

@@ -118,6 +118,7 @@ func (r *Runner) sampleWaits(t *turn) {
 type Sizes struct {
 	Machine                       queue.Sizes
 	Sessions, Polls, Deferred     int
+	Crews                         int
 	Watches, Watched, OpenWatches int
 	Holders                       int
 }
@@ -127,7 +128,7 @@ func (r *Runner) Sizes() Sizes {
 	r.watches.mu.Lock()
 	defer r.watches.mu.Unlock()
 	return Sizes{
-		Machine: r.m.Sizes(), Sessions: len(r.sessions) + len(r.attached()), Polls: len(r.polls) + len(r.newPolls), Deferred: len(r.deferred),
+		Machine: r.m.Sizes(), Sessions: len(r.sessions), Polls: r.pollsNow, Crews: len(r.crews), Deferred: len(r.deferred),
 		Watches: r.watches.n, Watched: len(r.watches.bySeq), OpenWatches: len(r.watches.open), Holders: len(r.unary),
 	}
 }

@@ -98,21 +98,24 @@ func (r *Runner) turn(t *turn) (bool, error) {
 		}
 	}
 	if changed {
-		r.unstick()
+		r.changes++
 	}
 	r.trim(tasks, now)
-	if !r.ending {
-		r.dispatch(t, tasks)
-		r.dispatchPolls(t, tasks)
+	given := len(t.cmds)
+	if given > 0 {
+		r.m.Start(now, t.cmds, &r.out)
 	}
-	r.pollsNext = r.pollsNext || changed
+	if !r.ending {
+		r.dispatch(t)
+	}
+	if len(t.cmds) == 0 {
+		r.settleCredit()
+	}
 	if len(t.cmds) == 0 && len(t.views) == 0 { // only polls that found nothing
-		r.settlePolls(t)
-		r.clearAsked()
 		return len(t.empty) > 0 || len(t.refused) > 0, nil
 	}
 	if len(t.cmds) > 0 {
-		if err := r.apply(t, now); err != nil {
+		if err := r.apply(t, now, given); err != nil {
 			r.fail(t, task.AppliedNo)
 			return false, err
 		}
@@ -136,8 +139,8 @@ func (r *Runner) turn(t *turn) (bool, error) {
 }
 
 // gather collects what is to be applied: what was put off, what was read, what
-// finishes, what is new. It returns how many tasks may become ready by it, and
-// whether anything but the passing of time is in it.
+// finishes, what is new. It returns how many tasks that is about, and whether
+// anything but the passing of time is in it.
 func (r *Runner) gather(t *turn) (tasks int, changed bool) {
 	load := r.box.fetch(&r.finish, &r.admit, &r.views, r.usedTasks, r.usedBytes)
 	r.usedTasks, r.usedBytes = 0, 0
@@ -205,9 +208,14 @@ func (r *Runner) gatherMail(t *turn, in *intake, admit bool) (fresh int) {
 	return fresh
 }
 
-// apply runs the machine and takes from its Output what is not for the store.
-func (r *Runner) apply(t *turn, now task.Time) error {
-	r.m.Apply(now, t.cmds, &r.out)
+// apply ends what the machine has started with the given first commands, and takes
+// from its Output what is not for the store.
+func (r *Runner) apply(t *turn, now task.Time, given int) error {
+	if given == 0 {
+		r.m.Start(now, nil, &r.out)
+	}
+	r.m.Dispatch(t.cmds[given:])
+	r.m.Finish()
 	if r.cfg.Check {
 		if err := r.m.Check(); err != nil {
 			return fmt.Errorf("check partition %d: %w", r.p, err)
@@ -217,14 +225,14 @@ func (r *Runner) apply(t *turn, now task.Time) error {
 	r.spent = r.spent || r.out.Spent
 	r.loaded = r.loaded[:0]
 	r.putOff(t)
-	for i := range t.cmds {
-		if t.cmds[i].Op == queue.OpOpen && !t.errands[i].done {
-			r.opened(t.errands[i].from)
-		}
-	}
 	r.countLeased()
 	r.settleCredit()
 	r.settlePolls(t)
+	for i := range t.cmds {
+		if t.cmds[i].Op == queue.OpOpen && !t.errands[i].done {
+			r.opened(t, t.errands[i].from)
+		}
+	}
 	if r.taken != nil {
 		r.keepLoad(r.taken)
 		r.taken = nil
@@ -440,7 +448,7 @@ func (r *Runner) trim(tasks int, now task.Time) {
 	r.out = queue.Output{}
 	r.enc = encoder{}
 	*r.next, *r.spare = round{}, round{}
-	r.able = nil
+	r.able, r.asked, r.heard, r.heardPolls, r.spareCrews = nil, nil, nil, nil, nil
 	r.dropHolders()
 	r.readers.trim()
 }

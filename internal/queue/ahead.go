@@ -25,16 +25,16 @@ type lookahead struct {
 	found []ahead // lanes to be read, by where that begins
 }
 
-func (k *lookahead) start(q *queueOf, prio uint8, sv *serves) {
-	k.heap.items = k.heap.items[:0]
-	k.all = nil
-	if sv.all {
-		k.all = &q.levels[prio]
+func (k *lookahead) start(mn *menu, prio uint8) {
+	if mn.serves.all {
+		k.all = &mn.queue.levels[prio]
 		k.addGroup(0)
 		return
 	}
-	for g := range q.groups(prio, sv) {
-		k.addLane(g, 0)
+	for _, o := range mn.offers.items[:min(mn.offers.len(), urgedMax)] { // the first ones of the heap are the earliest, or nearly
+		if g := o.typ.at(prio); g != nil {
+			k.addLane(g, 0)
+		}
 	}
 }
 
@@ -73,8 +73,9 @@ func (k *lookahead) next() *lane {
 }
 
 // urge has a lane read that is next, however full memory is, and with it those
-// that have to be read soon after: a worker waits.
-func (m *Machine) urge(first *lane, sv *serves) {
+// that have to be read soon after: a worker waits that has this menu. nil: nobody
+// does, and those of the lane's type are read.
+func (m *Machine) urge(first *lane, mn *menu) {
 	if !m.mayUrge(first) { // it is being read, and those after it too
 		return
 	}
@@ -83,7 +84,11 @@ func (m *Machine) urge(first *lane, sv *serves) {
 		m.chunk = min(m.chunk+2, laneWindowTiny)
 	}
 	k := &m.lookahead
-	k.start(first.queue(), first.prio(), sv)
+	if k.heap.items, k.all = k.heap.items[:0], nil; mn == nil {
+		k.addLane(first.group, 0)
+	} else {
+		k.start(mn, first.prio())
+	}
 	k.found = k.found[:0]
 	for range lookaheadMax {
 		l := k.next()

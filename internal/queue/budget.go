@@ -18,9 +18,12 @@ func (m *Machine) tasksMax() int {
 	return max(m.cfg.WindowTasks-m.unary.running-m.held, m.cfg.WindowTasks/4)
 }
 
+// HeldLeft is how many tasks more may be leased to sessions, over all of them.
+func (m *Machine) HeldLeft() int { return max(m.heldMax()-m.held, 0) }
+
 // heldRoom is how many tasks more the session may have leased.
 func (m *Machine) heldRoom(s *session) int {
-	return max(min(m.heldMax()-m.held, task.HeldMax-s.running), 0)
+	return max(min(m.HeldLeft(), task.HeldMax-s.running), 0)
 }
 
 // unaryRoom is how many tasks a unary lease may take now, at most.

@@ -23,7 +23,7 @@ func TestLeasesOfSessionsAreBounded(t *testing.T) {
 	if len(held) != window/2 {
 		t.Fatalf("a session was leased %d tasks, of a window of %d", len(held), window)
 	}
-	if n := b.M.Demand(late.Session, 1); n != 0 {
+	if n := b.M.Room(late.Session); n != 0 {
 		t.Errorf("there is no room, and another is to be given %d", n)
 	}
 	if n := b.M.Info().InMemory; n > window {
@@ -98,7 +98,7 @@ func TestSessionHoldsWhatItMayPresent(t *testing.T) {
 			m.Apply(1, []queue.Command{{Op: queue.OpDispatch, Session: o.Session, N: 900}}, &out)
 			n += len(out.Leased)
 		}
-		if d := m.Demand(o.Session, 1); d != 0 {
+		if d := min(m.Demand(m.CrewOf(o.Session), 1), m.Room(o.Session)); d != 0 {
 			t.Errorf("%d are to be given to %s", d, id)
 		}
 		return n

@@ -63,7 +63,7 @@ func TestOutputIsReset(t *testing.T) {
 			case x.Kind() == reflect.Slice:
 				x.Set(reflect.MakeSlice(x.Type(), 1, 1))
 				lists++
-				shown := slices.Contains([]string{"Leased", "Ended", "Revoked", "Lapsed", "Events", "Wants", "Deferred", "Taken"}, name)
+				shown := slices.Contains([]string{"Leased", "Ended", "Revoked", "Lapsed", "Held", "Events", "Wants", "Deferred", "Taken"}, name)
 				if n := o.Changed(); n == 0 != shown {
 					t.Errorf("one in %s: %d changes", name, n)
 				}

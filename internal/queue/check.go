@@ -10,7 +10,7 @@ import (
 // the lists that its state says, and every count is the count of what it counts.
 // It is slow, for tests.
 func (m *Machine) Check() error {
-	c := checker{m: m, lanes: map[*lane]*laneTally{}, queues: map[*queueOf]*queueTally{}}
+	c := checker{m: m, lanes: map[*lane]*laneTally{}, queues: map[*queueOf]*queueTally{}, running: map[*typeOf]int{}}
 	return c.run()
 }
 
@@ -23,6 +23,7 @@ type checker struct {
 	lanes  map[*lane]*laneTally
 	queues map[*queueOf]*queueTally
 
+	running   map[*typeOf]int
 	inTurnSum int // of lanes that have something for workers that are here
 }
 
@@ -43,6 +44,8 @@ func (c *checker) run() error {
 		used++
 		if s.state != slotRunning {
 			waiting++
+		} else {
+			c.running[m.lanes[s.lane].group.typ]++
 		}
 		if err := c.slot(i, s); err != nil {
 			return err
@@ -83,6 +86,9 @@ func (c *checker) run() error {
 	}
 	if c.inTurnSum != m.inTurn {
 		return fmt.Errorf("lanes in turn for workers that are here: %d counted, %d found", m.inTurn, c.inTurnSum)
+	}
+	if err := c.crews(); err != nil {
+		return err
 	}
 	return c.sessions()
 }
@@ -198,10 +204,11 @@ func (c *checker) deleted() error {
 		if s == nil {
 			continue
 		}
-		for _, sq := range s.queues {
-			named[sq.queue]++
-			if m.numbered[sq.queue.state.Queue] != sq.queue {
-				return fmt.Errorf("session %d serves queue %q, which is gone", s.no, sq.queue.state.Name)
+		for _, cq := range s.crew.queues {
+			q := cq.menu.queue
+			named[q]++
+			if m.numbered[q.state.Queue] != q {
+				return fmt.Errorf("session %d serves queue %q, which is gone", s.no, q.state.Name)
 			}
 		}
 	}

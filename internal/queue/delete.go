@@ -62,8 +62,8 @@ func (m *Machine) dropQueue(q *queueOf) {
 	m.out.PurgeLarge = slices.DeleteFunc(m.out.PurgeLarge, func(g SeqRange) bool { return g.Queue == num })
 	m.sweeper.dropQueue(num)
 	m.unlearn(q)
-	if q.named > 0 {
-		m.dropFromSessions(q)
+	if len(q.menus) > 0 {
+		m.dropFromCrews(q)
 	}
 	m.out.DropQueues = append(m.out.DropQueues, DropQueue{Queue: num, Idems: q.state.IdemBytes != 0,
 		Producers: m.producers.dropQueue(num), Payloads: q.state.Enqueued > 0})

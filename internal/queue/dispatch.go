@@ -1,6 +1,10 @@
 package queue
 
-import "github.com/penstock-io/penstock/internal/task"
+import (
+	"slices"
+
+	"github.com/penstock-io/penstock/internal/task"
+)
 
 // dispatchTo leases up to n tasks to a session: a weighted round over its
 // queues, each exact in itself. A share that n cuts short goes on next time.
@@ -16,18 +20,18 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 		}
 		n = min(n, 1)
 	}
-	if len(s.queues) == 1 {
-		m.dispatchFrom(s.queues[0].queue, &s.serves, s, nil, n)
+	live := s.crew.live
+	if len(live) == 1 {
+		m.dispatchFrom(live[0].menu, s, nil, n)
 		return
 	}
-	idle := 0
-	for n > 0 && idle < len(s.queues) {
-		s.turn %= len(s.queues)
-		sq := s.queues[s.turn]
-		if s.share == 0 {
-			s.share = sq.weight
+	at, _ := slices.BinarySearchFunc(live, s.turn, byQueue)
+	for idle := 0; n > 0 && idle < len(live); {
+		cq := live[at%len(live)]
+		if no := cq.menu.queue.state.Queue; no != s.turn || s.share == 0 {
+			s.turn, s.share = no, cq.weight
 		}
-		got := m.dispatchFrom(sq.queue, &s.serves, s, nil, min(s.share, n))
+		got := m.dispatchFrom(cq.menu, s, nil, min(s.share, n))
 		n -= got
 		s.share -= got
 		if got == 0 {
@@ -38,6 +42,7 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 		}
 		if s.share == 0 {
 			s.turn++
+			at++
 		}
 	}
 }
@@ -60,20 +65,22 @@ func (m *Machine) runningAll() int64 {
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got, c.Read, c.Err = 0, false, nil
 	most := m.unaryRoom(c)
-	sv := newServes(c.Types)
+	cr := m.crewFor(c.Queues, c.Types)
+	cr.uses++
+	defer m.leaveCrew(cr)
 	total := 0
 	for _, w := range c.Queues {
 		total += max(w.Weight, 1)
 		if q := m.byName[w.Queue]; q != nil {
-			m.noteServed(q, &sv)
+			m.noteServed(cr.serves.menus[q])
 		}
 	}
 	for idle := 0; c.Got < most && idle < len(c.Queues); {
-		q, share := weightedTurn(c.Queues, m.unary.turn%total)
-		m.unary.turn = (m.unary.turn%total + share) % total
+		q, share := weightedTurn(c.Queues, m.unaryTurn%total)
+		m.unaryTurn = (m.unaryTurn%total + share) % total
 		got := 0
 		if q := m.byName[q.Queue]; q != nil {
-			got = m.dispatchFrom(q, &sv, &m.unary, c, min(share, most-c.Got))
+			got = m.dispatchFrom(cr.serves.menus[q], &m.unary, c, min(share, most-c.Got))
 		}
 		if c.Got += got; got == 0 {
 			idle++
@@ -81,20 +88,7 @@ func (m *Machine) leaseUnary(c *Lease) {
 		}
 		idle = 0
 		if got < share { // the rest of this queue's share is for the next lease
-			m.unary.turn = (m.unary.turn - share + got + total) % total
-		}
-	}
-}
-
-// noteServed notes that a worker without a session asks for these types.
-func (m *Machine) noteServed(q *queueOf, sv *serves) {
-	if sv.all {
-		q.lastAll = m.now
-		return
-	}
-	for _, name := range sv.names {
-		if t := q.types[name]; t != nil {
-			t.last = m.now
+			m.unaryTurn = (m.unaryTurn - share + got + total) % total
 		}
 	}
 }
@@ -112,11 +106,12 @@ func weightedTurn(queues []task.QueueWeight, at int) (task.QueueWeight, int) {
 	return queues[0], 1
 }
 
-// dispatchFrom leases up to n tasks of one queue and returns how many.
-func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n int) int {
+// dispatchFrom leases up to n tasks of what one queue has on a menu, and returns how
+// many.
+func (m *Machine) dispatchFrom(mn *menu, s *session, c *Lease, n int) int {
 	got := 0
-	for got < n && m.dispatch < dispatchesMax {
-		l := m.pick(q, sv)
+	for got < n && mn.queue.shut == 0 && m.dispatch < dispatchesMax {
+		l := m.pick(mn)
 		if l == nil {
 			return got
 		}
@@ -125,7 +120,7 @@ func (m *Machine) dispatchFrom(q *queueOf, sv *serves, s *session, c *Lease, n i
 		}
 		m.use(l)
 		if l.stored {
-			m.urge(l, sv)
+			m.urge(l, mn)
 			if c != nil {
 				c.Read = true
 			}
@@ -171,7 +166,9 @@ func (m *Machine) lease(i Slot, s *session, t *task.Token, from task.State) {
 	s.running++
 	if s.no != 0 {
 		m.held++
+		m.noteHeld(s)
 	}
+	m.lanes[x.lane].group.typ.run++
 	m.event(m.lanes[x.lane].queue(), step{kind: EventLeased, from: from, to: task.Running}, x)
 	if m.longAt == 0 {
 		m.longAt = m.now.Add(longAfter)
@@ -185,7 +182,11 @@ func (m *Machine) unlease(i Slot) {
 	if x.session != 0 {
 		s = m.sessions[x.session-1]
 		m.held--
+		m.noteHeld(s)
 	}
+	t := m.lanes[x.lane].group.typ
+	t.run--
+	t.last = m.now
 	if x.prev == NoSlot {
 		s.head = x.next
 	} else {

@@ -125,3 +125,25 @@ func TestGapIsNotUnserved(t *testing.T) {
 		t.Errorf("unserved for a day: %+v", q)
 	}
 }
+
+// Who has a task of a type serves it: what is handed back after longer than tasks may
+// wait for a worker is not given up in the very Apply that has it back.
+func TestWhoRunsItServesIt(t *testing.T) {
+	b := newBench(t, 100)
+	limit := 10 * task.Second
+	b.apply(queue.Command{Op: queue.OpSetQueue, SetQueue: &queue.SetQueue{Name: "q", Patch: task.QueuePatch{Unserved: &limit}}})
+	b.enqueue(task.Spec{}, task.Spec{})
+	k := b.lease(1, task.Hour)[0]
+	for range 40 {
+		b.Now = b.Now.Add(task.Second)
+		b.settle()
+	}
+	if i := b.info(); i.Dead != 0 || len(i.Unserved) != 0 {
+		t.Errorf("while a worker has one of the type %d are dead, and unserved are %v", i.Dead, i.Unserved)
+	}
+	b.Now = b.Now.Add(task.Second)
+	b.report(task.Outcome{Token: k, Kind: task.OutcomeRelease})
+	if i := b.info(); i.Dead != 0 || i.Ready != 2 {
+		t.Errorf("it is handed back, and %d are dead", i.Dead)
+	}
+}

@@ -2,11 +2,15 @@ package queue
 
 import "fmt"
 
-// gate is a rule that may keep a lane's tasks from being dispatched, whoever
-// serves them. It is asked about a lane only when the lane's first task is next;
-// a lane that it holds is parked with it and costs nothing until the gate wakes
-// it. A new rule is a file with a gate, and a line in Machine.gates.
+// gate is a rule that may keep tasks from being dispatched, whoever serves them.
+// One that holds a whole queue shuts it: nothing of it is looked at then, however
+// many lanes it has. It is asked about a lane only when the lane's first task is
+// next; a lane that it holds is parked with it and costs nothing until the gate
+// wakes it. A new rule is a file with a gate, and a line in gates.
 type gate interface {
+	// shuts says whether nothing of the queue may go now. Whoever changes that calls
+	// Machine.askGates.
+	shuts(q *queueOf) bool
 	// holds says whether the lane's first task may not go now.
 	holds(l *lane) bool
 	// parked is where lanes that this lane is held with are kept.
@@ -21,7 +25,25 @@ type gate interface {
 type parked = heap[laneAt, laneOrder]
 
 // gates are the rules, in the order in which they are asked and named.
-var gates = [...]gate{pauseGate{}}
+var gates = []gate{pauseGate{}}
+
+// askGates asks whether one holds the whole queue.
+func (m *Machine) askGates(q *queueOf) {
+	m.inTurn -= q.servedInTurn()
+	q.shut = 0
+	for i, g := range gates {
+		if g.shuts(q) {
+			q.shut = uint8(i + 1)
+			break
+		}
+	}
+	m.inTurn += q.servedInTurn()
+	if q.shut == 0 && q.open > 0 {
+		for _, mn := range q.menus {
+			m.rouse(mn)
+		}
+	}
+}
 
 // park asks the gates about a lane that is next, and parks it with the first that
 // holds it.
@@ -71,24 +93,25 @@ func (m *Machine) wake(p *parked) {
 // parked with.
 func whyHeld(l *lane) string {
 	for _, g := range gates {
-		if g.holds(l) {
+		if g.shuts(l.queue()) || g.holds(l) {
 			return g.why(l)
 		}
 	}
 	return ""
 }
 
-// pauseGate holds the lanes of a paused queue.
+// pauseGate shuts a paused queue.
 type pauseGate struct{}
 
-func (pauseGate) holds(l *lane) bool     { return l.queue().state.Paused }
-func (pauseGate) parked(l *lane) *parked { return &l.queue().paused }
-func (pauseGate) why(l *lane) string     { return "its queue is paused" }
+func (pauseGate) shuts(q *queueOf) bool { return q.state.Paused }
+func (pauseGate) holds(*lane) bool      { return false }
+func (pauseGate) parked(*lane) *parked  { return nil }
+func (pauseGate) why(*lane) string      { return "its queue is paused" }
 
 func (pauseGate) check(m *Machine) error {
 	for _, q := range m.queues {
-		if !q.state.Paused && q.paused.len() > 0 {
-			return fmt.Errorf("queue %q is not paused and holds %d lanes", q.state.Name, q.paused.len())
+		if shut := q.shut != 0; shut != q.state.Paused {
+			return fmt.Errorf("queue %q: paused %v, shut %v", q.state.Name, q.state.Paused, shut)
 		}
 	}
 	return nil

@@ -247,9 +247,21 @@ func btoi(b bool) int {
 // countOpen counts what could be dispatched of the lane, if it is not parked: its
 // ready tasks in memory, and one if its first has to be read.
 func (m *Machine) countOpen(l *lane, n int) {
-	if l.gate == 0 {
-		l.group.typ.open += int32(n)
-		l.queue().open += n
+	if l.gate != 0 {
+		return
+	}
+	t := l.group.typ
+	q := t.queue
+	t.open += int32(n)
+	q.open += n
+	if n <= 0 || q.shut != 0 {
+		return
+	}
+	if int(t.open) == n {
+		m.rouseType(t)
+	}
+	if q.open == n && q.full != nil {
+		m.rouse(q.full)
 	}
 }
 

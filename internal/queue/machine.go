@@ -65,10 +65,17 @@ type Machine struct {
 	sessions  []*session // by number - 1; nil = free
 	byID      map[string]SessionNo
 	openCount int
-	freeNos   []SessionNo                       // numbers of m.sessions that are free
-	awaited   map[string]map[SessionNo]struct{} // sessions by the queues that they name and that don't exist
-	unary     session                           // the leases taken outside any session
-	held      int                               // leases of sessions
+	freeNos   []SessionNo // numbers of m.sessions that are free
+	crews     []*crew     // by number - 1; nil = free
+	freeCrews []CrewNo
+	crewByKey map[string]*crew
+	awaited   map[string]map[CrewNo]struct{} // crews by the queues that they name and that don't exist
+	serves    map[string]*serves             // those that name types
+	servesAll *serves
+	roused    []CrewNo // see Roused
+	unary     session  // the leases taken outside any session
+	unaryTurn int      // where the round over their queues goes on
+	held      int      // leases of sessions
 
 	producers producers
 	idems     idems
@@ -102,7 +109,8 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
-		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[SessionNo]struct{}{}, loads: map[uint32]*load{},
+		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[CrewNo]struct{}{}, crewByKey: map[string]*crew{}, serves: map[string]*serves{},
+		servesAll: &serves{all: true, menus: map[*queueOf]*menu{}}, loads: map[uint32]*load{},
 		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[QueueNum]*queueOf{},
 		unary: newUnary(),
 	}
@@ -127,6 +135,32 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 // Apply moves time to now, applies the commands in order and fills out. Time
 // that goes back is taken as standing still.
 func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
+	m.begin(now, cmds, out)
+	m.slowWork()
+	m.finishApply()
+}
+
+// Start is Apply up to where it is known what could be dispatched: Roused and
+// Demand tell. What is then decided to be dispatched follows by Dispatch, and Finish
+// fills out.
+func (m *Machine) Start(now task.Time, cmds []Command, out *Output) {
+	m.begin(now, cmds, out)
+	m.slowWork()
+	m.freed = false // all that it has made ready may be dispatched in this Apply
+}
+
+// Dispatch applies more commands between Start and Finish: OpDispatch and OpLease.
+func (m *Machine) Dispatch(cmds []Command) {
+	for i := range cmds {
+		m.apply(&cmds[i])
+	}
+}
+
+// Finish ends what Start began.
+func (m *Machine) Finish() { m.finishApply() }
+
+// begin applies commands.
+func (m *Machine) begin(now task.Time, cmds []Command, out *Output) {
 	out.Reset()
 	m.out = out
 	m.batch++
@@ -159,8 +193,6 @@ func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	for i := range cmds {
 		m.apply(&cmds[i])
 	}
-	m.slowWork()
-	m.finishApply()
 }
 
 // apply is the one switch.
@@ -184,9 +216,8 @@ func (m *Machine) apply(c *Command) {
 			s.beat, s.spared = m.now, false
 		}
 	case OpDetach:
-		if s := m.sessionOf(c.Session); s != nil && !s.detached {
-			m.countServing(s, -1)
-			s.detached = true
+		if s := m.sessionOf(c.Session); s != nil {
+			m.detachSession(s)
 		}
 	case OpClose:
 		m.closeSession(c.Session)

@@ -46,6 +46,7 @@ type Output struct {
 	Ended   []Ended
 	Revoked []Revoke
 	Lapsed  []SessionNo // sessions whose TTL has passed
+	Held    []SessionNo // those that have come to hold more leases, or less
 	Events  []Event     // every change of state of a task, in order; with Config.Events only
 
 	// To be read.
@@ -104,6 +105,7 @@ func (o *Output) Reset() {
 	o.stored(true)
 	o.Batch, o.Now, o.Deadline, o.Spent, o.Meta, o.MetaSet = 0, 0, 0, false, Meta{}, false
 	o.Leased, o.Ended, o.Revoked, o.Lapsed, o.Events = o.Leased[:0], o.Ended[:0], o.Revoked[:0], o.Lapsed[:0], o.Events[:0]
+	o.Held = o.Held[:0]
 	o.Wants, o.Deferred, o.Taken = o.Wants[:0], o.Deferred[:0], o.Taken[:0]
 }
 

@@ -62,9 +62,7 @@ func (m *Machine) setQueue(c *SetQueue) {
 	if p.Backoff != nil {
 		cfg.Backoff = p.Backoff
 	}
-	if !q.state.Paused {
-		m.wake(&q.paused)
-	}
+	m.askGates(q)
 	m.touch(q)
 }
 
@@ -111,7 +109,7 @@ func checkPatch(p *task.QueuePatch) *task.Error {
 // loadQueues rebuilds queues and lanes from the snapshot.
 func (m *Machine) loadQueues(snap *Snapshot) {
 	for _, st := range snap.Queues {
-		m.addQueue(st)
+		m.askGates(m.addQueue(st))
 	}
 	type place struct {
 		queue QueueNum

@@ -1,10 +1,6 @@
 package queue
 
 import (
-	"cmp"
-	"maps"
-	"slices"
-
 	"github.com/penstock-io/penstock/internal/task"
 )
 
@@ -12,30 +8,22 @@ import (
 type session struct {
 	no       SessionNo // number; 0 for the unary one
 	opts     task.SessionOptions
-	serves   serves
-	weights  map[string]int
-	queues   []sessionQueue
+	crew     *crew
 	ttl      task.Millis
 	since    task.Time
 	beat     task.Time
 	detached bool
-	spared   bool // it was given its TTL anew for a gap of the owner's, and not heard of since
-	turn     int  // where the round over queues goes on
-	share    int  // what is left to that queue of its share; 0: the whole of it
+	spared   bool     // it was given its TTL anew for a gap of the owner's, and not heard of since
+	noted    uint64   // Apply in which Output.Held has it
+	turn     QueueNum // where the round over queues goes on
+	share    int      // what is left to that queue of its share; 0: the whole of it
 
 	head, tail Slot // leases in the order of dispatch
 	running    int
 	watched    Slot // last lease known to be long: those before it are watched
 }
 
-type sessionQueue struct {
-	queue  *queueOf
-	weight int
-}
-
-func newUnary() session {
-	return session{head: NoSlot, tail: NoSlot, watched: NoSlot, serves: newServes(nil)}
-}
+func newUnary() session { return session{head: NoSlot, tail: NoSlot, watched: NoSlot} }
 
 // sessionOf finds an open session by number.
 func (m *Machine) sessionOf(no SessionNo) *session {
@@ -63,34 +51,24 @@ func (m *Machine) open(o *Open) {
 		m.sessions[s.no-1] = s
 		m.byID[o.Options.ID] = s.no
 		m.openCount++
-	} else {
-		if !s.detached {
-			m.countServing(s, -1)
-		}
-		m.unawait(s)
 	}
+	was := s.crew
+	s.crew = m.crewFor(o.Options.Queues, o.Options.Types)
+	s.crew.uses++
+	if was != nil {
+		m.countSession(was, -1, btoi(s.detached)-1)
+		m.leaveCrew(was)
+	}
+	m.countSession(s.crew, 1, 1)
 	o.Session = s.no
 	s.opts = *o.Options
 	s.opts.Running = nil
-	s.serves = newServes(s.opts.Types)
 	s.beat, s.detached, s.spared = m.now, false, false
 	s.ttl = s.opts.TTL
 	if s.ttl == 0 {
 		s.ttl = task.DefaultSessionTTL
 	}
-	s.weights = map[string]int{}
-	s.dropQueues()
-	for _, w := range s.opts.Queues {
-		s.weights[w.Queue] = max(w.Weight, 1)
-		if q := m.byName[w.Queue]; q != nil {
-			q.named++
-			s.queues = append(s.queues, sessionQueue{q, max(w.Weight, 1)})
-		} else {
-			m.await(s, w.Queue)
-		}
-	}
-	slices.SortFunc(s.queues, bySessionQueue)
-	m.countServing(s, 1)
+	s.turn, s.share = 0, 0
 	if s.opts.Remote {
 		m.dirty = true
 		m.out.Sessions.put(SessionState{Session: s.opts.ID, Worker: s.opts.Worker, Concurrency: s.opts.Concurrency, TTL: s.ttl})
@@ -130,66 +108,31 @@ func checkSession(o *task.SessionOptions) *task.Error {
 	return nil
 }
 
-// await notes that s names a queue that does not exist yet.
-func (m *Machine) await(s *session, name string) {
-	of := m.awaited[name]
-	if of == nil {
-		of = map[SessionNo]struct{}{}
-		m.awaited[name] = of
+// detachSession notes that the session's connection is gone.
+func (m *Machine) detachSession(s *session) {
+	if !s.detached {
+		s.detached = true
+		m.countSession(s.crew, 0, -1)
 	}
-	of[s.no] = struct{}{}
 }
 
-func (m *Machine) unawait(s *session) {
-	for _, w := range s.opts.Queues {
-		of := m.awaited[w.Queue]
-		if delete(of, s.no); len(of) == 0 {
-			delete(m.awaited, w.Queue)
+// countSession counts one session in, or out, of a crew, and of its queues.
+func (m *Machine) countSession(c *crew, opened, here int) {
+	c.opened += opened
+	c.here += here
+	for _, cq := range c.queues {
+		cq.menu.queue.named += opened
+		if here != 0 {
+			m.countServing(cq.menu, here)
 		}
 	}
 }
 
-// adoptQueue lets the sessions that name a new queue serve it, in the order of
-// their numbers: in that its types come to be known.
-func (m *Machine) adoptQueue(q *queueOf) {
-	for _, no := range slices.Sorted(maps.Keys(m.awaited[q.state.Name])) {
-		s := m.sessionOf(no)
-		x := sessionQueue{q, s.weights[q.state.Name]}
-		i, _ := slices.BinarySearchFunc(s.queues, x, bySessionQueue)
-		q.named++
-		s.queues = slices.Insert(s.queues, i, x)
-		s.turn, s.share = 0, 0
-		if !s.detached {
-			m.countServingIn(s, q, 1)
-		}
-	}
-	delete(m.awaited, q.state.Name)
-}
-
-func bySessionQueue(a, b sessionQueue) int {
-	return cmp.Compare(a.queue.state.Queue, b.queue.state.Queue)
-}
-
-// dropQueues has the session serve nothing, until it adopts.
-func (s *session) dropQueues() {
-	for _, sq := range s.queues {
-		sq.queue.named--
-	}
-	clear(s.queues)
-	s.queues, s.turn, s.share = s.queues[:0], 0, 0
-}
-
-// dropFromSessions has the sessions that serve a queue that is deleted serve it no longer,
-// and wait for the next one of that name.
-func (m *Machine) dropFromSessions(q *queueOf) {
-	is := func(sq sessionQueue) bool { return sq.queue == q }
-	for _, s := range m.sessions {
-		if s == nil || !slices.ContainsFunc(s.queues, is) {
-			continue
-		}
-		s.queues = slices.DeleteFunc(s.queues, is)
-		s.turn, s.share = 0, 0
-		m.await(s, q.state.Name)
+// noteHeld tells that what the session holds has changed.
+func (m *Machine) noteHeld(s *session) {
+	if s.noted != m.batch {
+		s.noted = m.batch
+		m.out.Held = append(m.out.Held, s.no)
 	}
 }
 
@@ -248,17 +191,14 @@ func (m *Machine) closeSession(no SessionNo) {
 }
 
 func (m *Machine) endSession(s *session) {
-	if !s.detached {
-		m.countServing(s, -1)
+	m.countSession(s.crew, -1, btoi(s.detached)-1)
+	for _, cq := range s.crew.queues { // until now its tasks had somebody who might run them
+		m.noteServed(cq.menu)
+		cq.menu.queue.left = m.now
 	}
-	for _, sq := range s.queues { // until now its tasks had somebody who might run them
-		m.noteServed(sq.queue, &s.serves)
-		sq.queue.left = m.now
-	}
-	s.dropQueues()
+	m.leaveCrew(s.crew)
 	m.sessions[s.no-1] = nil
 	m.freeNos = append(m.freeNos, s.no)
-	m.unawait(s)
 	delete(m.byID, s.opts.ID)
 	m.openCount--
 	if s.opts.Remote {

@@ -4,7 +4,8 @@ package queue
 // every session is gone, none of it may be left. It is for tests.
 type Sizes struct {
 	Tasks, Indexed, Timers, Waiting int
-	Lanes, Types, Groups, Parked    int
+	Lanes, Types, Groups            int
+	Crews, Menus, Serves            int
 	Fading, Low, Urged, Wakes       int
 	Loads, Reserved, Reading        int
 	Policies, Sessions, Leases      int
@@ -24,6 +25,7 @@ func (m *Machine) Sizes() Sizes {
 		Producers: len(m.producers.find), Idems: len(m.idems.got), Segments: len(m.history.closed),
 		Away: len(m.restart.away), Over: len(m.restart.over),
 		Calendar: m.calendar.heap.len(), Waits: len(m.expiry.after), Briefs: m.idems.brief.find.n + len(m.idems.brief.buckets),
+		Crews: len(m.crews) - len(m.freeCrews), Serves: len(m.serves) + len(m.servesAll.menus),
 		Lists: len(m.lists.all) - len(m.lists.free), Awaited: len(m.awaited), LostNumbers: len(m.sessions) - m.openCount - len(m.freeNos),
 	}
 	for _, s := range m.history.open {
@@ -41,7 +43,7 @@ func (m *Machine) Sizes() Sizes {
 			continue
 		}
 		z.Types += len(q.typeList)
-		z.Parked += q.paused.len()
+		z.Menus += len(q.menus)
 		for p := range q.levels {
 			z.Groups += q.levels[p].len()
 		}

@@ -32,7 +32,7 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 	if limit == 0 {
 		limit = task.DefaultUnserved
 	}
-	if t.open == 0 || t.lastServed(m.now, m.stopped).Add(limit) > m.now {
+	if t.open == 0 || t.queue.shut != 0 || t.lastServed(m.now, m.stopped).Add(limit) > m.now {
 		return left
 	}
 	for g := t.groups; g != nil; {
@@ -43,8 +43,7 @@ func (m *Machine) giveUpType(t *typeOf, left int) int {
 				continue
 			}
 			if l.stored {
-				sv := newServes([]string{t.name})
-				m.urge(l, &sv)
+				m.urge(l, nil)
 				break
 			}
 			i := m.first(l)

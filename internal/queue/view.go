@@ -145,21 +145,18 @@ func (q *queueOf) oldestReady() task.Time {
 			note(q.levels[p].items[0].lanes.items[0].lane)
 		}
 	}
-	if q.paused.len() > 0 {
-		note(q.paused.items[0].lane)
-	}
 	return at
 }
 
 // unserved lists types with ready tasks that no worker serves, those that wait
 // longest if they are too many.
 func (q *queueOf) unserved() []task.UnservedType {
-	if q.servedAll > 0 {
+	if q.servedAll() {
 		return nil
 	}
 	var out []task.UnservedType
 	for _, t := range q.typeList {
-		if t.served > 0 || t.lanes == 0 {
+		if t.isServed() {
 			continue
 		}
 		var at task.Time
@@ -258,31 +255,4 @@ func (m *Machine) Holds(session SessionNo) int {
 		return s.running
 	}
 	return 0
-}
-
-// Demand is how many of want tasks could be dispatched to the session now, at
-// most. A lane whose first task has to be read counts as one.
-func (m *Machine) Demand(session SessionNo, want int) int {
-	s := m.sessionOf(session)
-	if s == nil || s.detached {
-		return 0
-	}
-	n := 0
-	want = min(want, m.heldRoom(s))
-	for _, sq := range s.queues {
-		if n += sq.queue.openFor(&s.serves, want-n); n >= want {
-			return want
-		}
-	}
-	return n
-}
-
-// DemandUnary is Demand for a unary lease.
-func (m *Machine) DemandUnary(l *Lease) bool {
-	for _, w := range l.Queues {
-		if q := m.byName[w.Queue]; q != nil && q.open > 0 {
-			return true
-		}
-	}
-	return false
 }

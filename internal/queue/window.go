@@ -152,7 +152,7 @@ const sizeShift = 6
 // isWanted says whether workers take from the lane, or could: those with a session,
 // and those that asked for a lease lately.
 func (m *Machine) isWanted(l *lane) bool {
-	return l.gate == 0 && (m.isActive(l) || l.group.typ.lastServed(m.now, 0).Add(lanePeriod) > m.now)
+	return l.gate == 0 && l.queue().shut == 0 && (m.isActive(l) || l.group.typ.lastServed(m.now, 0).Add(lanePeriod) > m.now)
 }
 
 // isShort says that half of what memory may hold is in use: then it is for those
