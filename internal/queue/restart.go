@@ -76,15 +76,24 @@ func (m *Machine) loadRestart(snap *Snapshot) {
 
 // awayAgain is when a session lapses that an earlier start has waited for, and what to
 // write of that for the next one: until is when it would lapse after adoptWindow,
-// were only the time counted in which there was an owner, and a second for each start at
-// least. Each start waits for adoptAgain all the same, so that a worker that tries
+// were only the time counted in which there was an owner (livedTo). Each start waits for adoptAgain all the same, so that a worker that tries
 // again in intervals finds one of them, but not for ever.
 func (m *Machine) awayAgain(until task.Time, last *Meta) (next, lapse task.Time) {
-	next = m.now.Add(until.Sub(max(last.Now, last.LastOpen.Add(task.Second))))
+	next = m.now.Add(until.Sub(last.livedTo()))
 	if next.Add(adoptMost-adoptWindow) <= m.now {
 		return next, m.now
 	}
 	return next, max(next, m.now.Add(adoptAgain))
+}
+
+// livedTo is when an owner ended, as far as it is known: of one that ended in order
+// that is written; any other lived for a second at least, or holds would never end over
+// owners that die young.
+func (m *Meta) livedTo() task.Time {
+	if m.Clean {
+		return m.Now
+	}
+	return max(m.Now, m.LastOpen.Add(task.Second))
 }
 
 func (m *Machine) addAway(s SessionState) *awayWorker {
@@ -150,9 +159,7 @@ func (m *Machine) takeInFlight(f *InFlight) Slot {
 // unaryEnd is until when a lease of earlier owners goes on that has no session: its
 // holder could extend it at no owner while there was none. An owner that ended in order
 // leaves it the time that was left of it then; and whoever finds it first lets it go on
-// for adoptWindow at least. A later start leaves of that what is left, and takes a
-// second for what its predecessor lived at least, so that none goes on for ever
-// over starts that follow each other closely. What is left then ends without blame.
+// for adoptWindow at least. A later start leaves of that what is left (livedTo). What is left then ends without blame.
 func (m *Machine) unaryEnd(c *Claim, last *Meta) task.Time {
 	if c.LeaseEnd == 0 {
 		return 0
@@ -162,7 +169,7 @@ func (m *Machine) unaryEnd(c *Claim, last *Meta) task.Time {
 		end = end.Add(m.now.Sub(last.Now))
 	}
 	first := c.Started >= last.LastOpen || c.LeaseEnd > last.LastOpen.Add(adoptWindow)
-	switch left := c.LeaseEnd.Sub(max(last.Now, last.LastOpen.Add(task.Second))); {
+	switch left := c.LeaseEnd.Sub(last.livedTo()); {
 	case first:
 		end = max(end, m.now.Add(adoptWindow))
 	case left >= task.Second:

@@ -357,3 +357,26 @@ func TestHoldEndsOverQuickRestarts(t *testing.T) {
 	f(950, task.Hour, 30)
 	f(0, 100, 30)
 }
+
+// An owner that ended in order at once, as one does whose node finds another partition
+// not to be opened, takes of a worker's time to be back no more than it lived: each took
+// a second.
+func TestOrderlyStartsTakeNoTime(t *testing.T) {
+	b := newBench(t, 100)
+	b.enqueue(task.Spec{})
+	b.take(b.open("gone"), 1)
+	b.kill()
+	for range 4 {
+		b.Now++
+		b.reopen(true)
+	}
+	o := b.open("here")
+	b.pass(4_900, 100)
+	if n := len(b.take(o, 1)); n != 0 {
+		t.Error("it was given to another before its worker could be back")
+	}
+	b.pass(200, 100)
+	if n := len(b.take(o, 1)); n != 1 {
+		t.Error("it is held for longer than for five seconds")
+	}
+}
