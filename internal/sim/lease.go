@@ -80,7 +80,8 @@ func (w *world) promised(h *hold) bool {
 	if k.born != h.born || w.now >= k.heard.Add(k.lasts()) || !k.remote && k.heardLife != w.life {
 		return false
 	}
-	return k.shaken == 0 || w.now < k.shaken.Add(adoptFor)
+	// An owner that does not end in order takes a second of that, however young it died.
+	return k.shaken == 0 || w.now < k.shaken.Add(adoptFor-task.Millis(k.falls)*task.Second)
 }
 
 // touched says that somebody has, or may have, changed the task.
@@ -99,7 +100,7 @@ func (k *worker) lasts() task.Millis {
 // contact notes that the node has heard of the worker.
 func (k *worker) contact() {
 	k.w.sessions[k.id()] = k.w.now.Add(k.lasts())
-	k.heard, k.heardLife, k.shaken, k.spared = k.w.now, k.w.life, 0, false
+	k.heard, k.heardLife, k.shaken, k.falls, k.spared = k.w.now, k.w.life, 0, 0, false
 }
 
 // resumed notes that a worker is back, before it counts as heard of.
@@ -119,6 +120,8 @@ func (w *world) fell(inOrder bool) {
 	for _, k := range w.workers {
 		if k.shaken == 0 {
 			k.shaken = w.now
+		} else if !inOrder {
+			k.falls++
 		}
 		if !k.remote && k.s == nil { // it is recorded nowhere, and not attached
 			k.heard = 0

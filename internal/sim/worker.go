@@ -29,6 +29,7 @@ type worker struct {
 	heardLife int       // and which process that was
 	spared    bool      // it has its TTL anew for a gap, and was not heard of since
 	shaken    task.Time // the first fault or restart since; 0 = none
+	falls     int       // those after it that were not in order
 	silent    task.Time // it hangs until then
 }
 
