@@ -57,6 +57,15 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
+func BenchmarkList(b *testing.B) {
+	l := listOf(32, 1)
+	value := make([]byte, 0, 512)
+	b.ReportAllocs()
+	for b.Loop() {
+		value = AppendList(value[:0], l)
+	}
+}
+
 // TestAllocs: the common shapes cost no allocation.
 func TestAllocs(t *testing.T) {
 	w, f := plainBirth(), finishedPlain()

@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/task"
@@ -43,7 +44,7 @@ func AppendList(b []byte, l *queue.List) []byte {
 	b = appendTime(b, l.At)
 	b = binary.AppendUvarint(b, uint64(len(l.Tasks)))
 	var last queue.Dispatched
-	named := map[string]uint64(nil)
+	var named sessionNumbers
 	for i := range l.Tasks {
 		d := &l.Tasks[i]
 		var has byte
@@ -77,7 +78,7 @@ func AppendList(b []byte, l *queue.List) []byte {
 			continue
 		}
 		if has&listSession != 0 {
-			b, named = appendNamed(b, named, d.Session)
+			b = named.append(b, d.Session)
 		}
 		b = appendDispatched(b, has, d, l.At)
 		if has&listSlot != 0 {
@@ -88,22 +89,47 @@ func AppendList(b []byte, l *queue.List) []byte {
 	return b
 }
 
-// appendNamed writes a session: its number, counted from 1 in the order in which
-// they come, and its name the first time; 0 is none.
-func appendNamed(b []byte, named map[string]uint64, session string) ([]byte, map[string]uint64) {
+// sessionNumbers are the numbers of the sessions that a list names, counted from 1
+// in the order in which they come. Most lists name one or two: they need no map.
+type sessionNumbers struct {
+	few  [4]string
+	more map[string]uint64 // once few is full, of all
+	last uint64
+}
+
+// append writes a session: its number, and its name the first time; 0 is none.
+func (s *sessionNumbers) append(b []byte, session string) []byte {
 	if session == "" {
-		return append(b, 0), named
+		return append(b, 0)
 	}
-	no, known := named[session]
-	if known {
-		return binary.AppendUvarint(b, no), named
+	if no := s.find(session); no != 0 {
+		return binary.AppendUvarint(b, no)
 	}
-	if named == nil {
-		named = map[string]uint64{}
+	s.add(session)
+	return appendString(binary.AppendUvarint(b, s.last), session)
+}
+
+// find is the number of a session, 0 if it has none yet.
+func (s *sessionNumbers) find(session string) uint64 {
+	if s.more != nil {
+		return s.more[session]
 	}
-	no = uint64(len(named) + 1)
-	named[session] = no
-	return appendString(binary.AppendUvarint(b, no), session), named
+	return uint64(slices.Index(s.few[:s.last], session) + 1)
+}
+
+func (s *sessionNumbers) add(session string) {
+	s.last++
+	switch {
+	case s.last <= uint64(len(s.few)):
+		s.few[s.last-1] = session
+		return
+	case s.more == nil:
+		s.more = make(map[string]uint64)
+		for i, name := range s.few {
+			s.more[name] = uint64(i + 1)
+		}
+	}
+	s.more[session] = s.last
 }
 
 func appendDispatched(b []byte, has byte, d *queue.Dispatched, at task.Time) []byte {
