@@ -108,7 +108,8 @@ type Runner struct {
 	pollAll  atomic.Bool
 	stalled  atomic.Int64 // milliseconds of Stall that no turn has seen yet
 
-	listLanes int // that a listing merges at once
+	listLanes int  // that a listing merges at once
+	kept      kept // of listings
 
 	free     chan *turn
 	begun    chan *turn

@@ -381,8 +381,17 @@ func (m *Machine) lowOf(l *lane) task.Seq {
 	return low
 }
 
-// timedLowOf is the first due time at which the lane may have a timed task.
+// timedLowOf is timedLow, of a mark that is to be written.
 func (m *Machine) timedLowOf(l *lane) task.Time {
+	low := m.timedLow(l)
+	if l.side != nil {
+		l.side.timedMark = low
+	}
+	return low
+}
+
+// timedLow is the first due time at which the lane may have a timed task.
+func (m *Machine) timedLow(l *lane) task.Time {
 	low := m.clockOf(l)
 	if l.side == nil {
 		return low
@@ -393,6 +402,5 @@ func (m *Machine) timedLowOf(l *lane) task.Time {
 	if l.side.timed.more {
 		low = min(low, l.side.timed.next.due)
 	}
-	l.side.timedMark = low
 	return low
 }

@@ -224,7 +224,7 @@ func (m *Machine) Info() task.PartitionInfo {
 const slotBytes = 176
 
 // EachInMemory calls fn for the tasks of a queue in memory, by lane and age.
-// Number 0 means every queue. It is for listings, not for the hot path.
+// Number 0 means every queue. It is for tests.
 func (m *Machine) EachInMemory(queue QueueNum, fn func(TaskView) bool) {
 	for p := range m.slab.pages {
 		for k := range m.slab.pages[p] {
@@ -239,15 +239,6 @@ func (m *Machine) EachInMemory(queue QueueNum, fn func(TaskView) bool) {
 			if !fn(m.viewOf(i)) {
 				return
 			}
-		}
-	}
-}
-
-// EachLaneOf calls fn for the lanes of a type, in every queue and priority.
-func (m *Machine) EachLaneOf(typ string, fn func(QueueNum, LaneNum)) {
-	for _, l := range m.lanes {
-		if l != nil && l.group.typ.name == typ {
-			fn(l.queue().state.Queue, l.num)
 		}
 	}
 }
