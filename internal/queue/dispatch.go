@@ -47,15 +47,6 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 // runs at a time, and is written down first. Workers outside can't kill it.
 func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 && !s.opts.Remote }
 
-// runningAll counts the leases of the partition.
-func (m *Machine) runningAll() int64 {
-	var n int64
-	for _, q := range m.queues {
-		n += q.tasks[task.Running]
-	}
-	return n
-}
-
 // leaseUnary leases tasks outside any session.
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got, c.Read, c.Err = 0, false, nil
