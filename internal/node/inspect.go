@@ -52,7 +52,7 @@ func (n *Node) Queues(ctx context.Context, names []string) ([]task.QueueInfo, er
 		merged = append(merged, q)
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(merged, func(q task.QueueInfo) bool { return q.Name == name }) {
+		if _, found := slices.BinarySearchFunc(merged, name, func(q task.QueueInfo, name string) int { return cmp.Compare(q.Name, name) }); !found {
 			return nil, task.Errorf(task.NotFound, "no queue %q: it is made by the first task that is enqueued to it, or by setting it", name)
 		}
 	}
@@ -232,7 +232,7 @@ func (n *Node) holders(ctx context.Context, queue string) ([]uint16, error) {
 
 // Node implements task.Inspector.
 func (n *Node) Node(ctx context.Context) (task.NodeInfo, error) {
-	info := n.partitionsInfo(ctx)
+	info := n.partitionsInfo(ctx, true)
 	if why := n.Full(); why != "" && info.Ready {
 		info.Ready, info.NotReady = false, why
 	}
@@ -249,14 +249,15 @@ func (n *Node) Node(ctx context.Context) (task.NodeInfo, error) {
 
 // Serving says why not every partition is served, "" = they all are.
 func (n *Node) Serving(ctx context.Context) string {
-	if info := n.partitionsInfo(ctx); !info.Ready {
+	if info := n.partitionsInfo(ctx, false); !info.Ready {
 		return info.NotReady
 	}
 	return ""
 }
 
-// partitionsInfo is what the partitions make of the node.
-func (n *Node) partitionsInfo(ctx context.Context) task.NodeInfo {
+// partitionsInfo is what the partitions make of the node, with its worker sessions if
+// they are asked for.
+func (n *Node) partitionsInfo(ctx context.Context, sessions bool) task.NodeInfo {
 	now := n.now()
 	info := task.NodeInfo{Node: n.cfg.Name, Version: n.cfg.Version, Started: now.Add(n.started.Sub(n.steady())), Now: now, Storage: n.cfg.Storage, Ready: true}
 	if n.cfg.StorageBytes != nil {
@@ -271,7 +272,7 @@ func (n *Node) partitionsInfo(ctx context.Context) task.NodeInfo {
 	}
 	workers := map[string]int{}
 	for _, m := range n.members {
-		d, why := m.describe(ctx)
+		d, why := m.describe(ctx, sessions)
 		if why != "" {
 			info.Ready, info.NotReady = false, why
 		}
@@ -283,13 +284,13 @@ func (n *Node) partitionsInfo(ctx context.Context) task.NodeInfo {
 }
 
 // describe asks the partition what it is, and says what is wrong with it.
-func (m *member) describe(ctx context.Context) (d described, why string) {
+func (m *member) describe(ctx context.Context, sessions bool) (d described, why string) {
 	away := described{info: task.PartitionInfo{Partition: m.id}}
 	if why := m.why.Load(); why != nil && m.runner() == nil {
 		return away, cmp.Or(m.failing(), *why)
 	}
 	d, err := ask(ctx, m.n, m.id, func(r *partition.Runner, answer func(described, *task.Error)) {
-		r.Describe(func(p task.PartitionInfo, ws []task.WorkerInfo, err *task.Error) { answer(described{p, ws}, err) })
+		r.Describe(sessions, func(p task.PartitionInfo, ws []task.WorkerInfo, err *task.Error) { answer(described{p, ws}, err) })
 	})
 	if err != nil {
 		return away, err.Error()

@@ -104,31 +104,6 @@ func (r *Runner) DeleteQueue(name string, force bool, done func(gone int64, err 
 	})
 }
 
-// QueueInfos asks for the queues named, as far as they are known here, or for all
-// (nil).
-func (r *Runner) QueueInfos(names []string, done func(infos []task.QueueInfo, err *task.Error)) {
-	var infos []task.QueueInfo
-	r.look(func(m *queue.Machine) { infos = m.QueueInfos(names, nil) }, func(err *task.Error) {
-		for i := range infos {
-			r.clock.outQueue(&infos[i])
-		}
-		done(infos, err)
-	})
-}
-
-// Describe asks for what the partition and its worker sessions are.
-func (r *Runner) Describe(done func(info task.PartitionInfo, workers []task.WorkerInfo, err *task.Error)) {
-	var info task.PartitionInfo
-	var workers []task.WorkerInfo
-	r.look(func(m *queue.Machine) { info, workers = m.Info(), m.Workers() }, func(err *task.Error) {
-		info.ClockOffset = r.clock.Offset()
-		for i := range workers {
-			r.clock.out(&workers[i].Since, &workers[i].LastBeat)
-		}
-		done(info, workers, err)
-	})
-}
-
 // Free hands back deliveries that could not be brought to whom they were for,
 // without blame.
 func (r *Runner) Free(unsent []task.Token) {

@@ -1,10 +1,8 @@
 package partition
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -42,19 +40,18 @@ type listing struct {
 	bytes  int  // of payloads and results on the page
 	dec    record.Decoder
 	tasks  []task.Info
-	kinds  []listKind         // of tasks
-	spots  []Spot             // of tasks
-	now    task.Time          // what is due by then is ready
-	memory []queue.Place      // running and blocked tasks
-	oldest uint32             // segment
-	queue  queue.QueueNum     // the one the filter names; 0 = all
-	typed  map[queueLane]bool // queues and lanes of the type that the filter names; nil = all
-}
+	kinds  []listKind     // of tasks
+	spots  []Spot         // of tasks
+	now    task.Time      // what is due by then is ready
+	oldest uint32         // segment
+	queue  queue.QueueNum // the one the filter names; 0 = all
+	done   func(p Page, err *task.Error)
 
-// queueLane is a lane of any priority of a queue.
-type queueLane struct {
-	queue queue.QueueNum
-	lane  queue.LaneNum
+	work    *merge // of the stage at work
+	making  bool   // it is being made,
+	looks   int    // by so many looks at the machine
+	shown   []queue.Place
+	learned []queue.LaneView
 }
 
 // listKind says what is still to be asked about a task that was read.
@@ -77,15 +74,13 @@ func (r *Runner) List(ctx context.Context, f task.Filter, after []byte, budget i
 		done(Page{}, task.Errorf(task.Invalid, "not a cursor of a listing: copy it whole from the page before"))
 		return
 	}
-	l := &listing{r: r, ctx: ctx, f: f, at: at, begin: len(after) == 0, budget: budget}
+	l := &listing{r: r, ctx: ctx, f: f, at: at, begin: len(after) == 0, budget: budget, done: done}
 	r.look(l.prepare, func(err *task.Error) {
 		if err != nil {
 			done(Page{}, err)
 			return
 		}
-		if !r.readers.do(r.readers.looks, func() { l.finish(l.readPage(), done) }) {
-			done(Page{}, r.refusal())
-		}
+		l.goOn()
 	})
 }
 
@@ -101,42 +96,38 @@ func (l *listing) prepare(m *queue.Machine) {
 			return
 		}
 	}
-	if l.f.Type != "" {
-		l.noteTyped(m)
-	}
 	l.now = l.r.now()
-	if l.at.stage == stageMemory && l.wants(task.Running, task.Blocked) {
-		l.fromMemory(m)
-	}
 	l.oldest = math.MaxUint32
 	for _, s := range m.Segments() {
 		l.oldest = min(l.oldest, s.Segment)
 	}
 }
 
-// noteTyped finds the lanes of the type that the filter names. Others need not be
-// read; those that share their number with one of them are.
-func (l *listing) noteTyped(m *queue.Machine) {
-	l.typed = map[queueLane]bool{}
-	m.EachLaneOf(l.f.Type, func(queueNum queue.QueueNum, lane queue.LaneNum) { l.typed[queueLane{queueNum, lane}] = true })
+// goOn reads the page beside the loop, or reads on in it.
+func (l *listing) goOn() {
+	read := func() {
+		if more, err := l.readPage(); more {
+			l.gather()
+		} else {
+			l.finish(err)
+		}
+	}
+	if !l.r.readers.do(l.r.readers.looks, read) {
+		l.end(Page{}, l.r.refusal())
+	}
 }
 
-// fromMemory picks the newest running and blocked tasks below the cursor.
-func (l *listing) fromMemory(m *queue.Machine) {
-	newest := func() {
-		slices.SortFunc(l.memory, func(a, b queue.Place) int { return cmp.Compare(b.Seq, a.Seq) })
-		l.memory = l.memory[:min(len(l.memory), l.f.Limit)]
+// end answers, and lets others make what they have to.
+func (l *listing) end(p Page, err *task.Error) {
+	l.notMaking()
+	l.done(p, err)
+}
+
+func (l *listing) notMaking() {
+	if l.making {
+		l.making = false
+		l.r.kept.end()
 	}
-	m.EachInMemory(l.queue, func(v queue.TaskView) bool {
-		if (v.State == task.Running || v.State == task.Blocked) && l.wants(v.State) && l.passes(v.Place.Queue, v.Type) &&
-			(l.at.rank == nil || bytes.Compare(record.AppendSeqRank(nil, v.Place.Seq), l.at.rank) < 0) {
-			if l.memory = append(l.memory, v.Place); len(l.memory) >= 2*task.ListMax+l.f.Limit {
-				newest()
-			}
-		}
-		return true
-	})
-	newest()
 }
 
 // wants says whether any of the states is asked for.
@@ -152,66 +143,71 @@ func (l *listing) passes(queueNum queue.QueueNum, typ string) bool {
 	return (l.queue == 0 || l.queue == queueNum) && (l.f.Type == "" || l.f.Type == typ)
 }
 
-// readsLane says whether the lane may have tasks that pass.
-func (l *listing) readsLane(queueNum queue.QueueNum, lane queue.LaneNum) bool {
-	return (l.queue == 0 || l.queue == queueNum) && (l.typed == nil || l.typed[queueLane{queueNum, lane}])
-}
-
-// lanePasses says whether anything of the lane that a key is in can pass: lanes
-// that can't are not read.
-func (l *listing) lanePasses(c record.Class, key []byte) (bool, error) {
-	if c != record.ClassBirth && c != record.ClassTimed && c != record.ClassCalendar {
-		return true, nil
-	}
-	pl, err := record.ParsePlaceKey(key)
-	if err != nil {
-		return false, l.r.unreadable(key, err)
-	}
-	return l.readsLane(pl.Queue, pl.Lane), nil
-}
-
 // readPage goes through the stages until the page is full or the end reached. It
-// moves the cursor: a stage that has something left gives one record at least.
-func (l *listing) readPage() error {
+// moves the cursor: a stage that has something left gives one record at least. More
+// says that the merge of the stage has to be gathered first.
+func (l *listing) readPage() (more bool, err error) {
 	for l.at.stage < stageEnd && !l.full() && l.lanes < l.r.listLanes {
 		if err := l.ctx.Err(); err != nil {
-			return err
+			return false, err
+		}
+		if !l.asked() {
+			l.at = l.at.next()
+			continue
+		}
+		switch {
+		case l.making:
+			err = l.made()
+			if l.notMaking(); err != nil {
+				return false, err
+			}
+		default:
+			if l.work = l.r.kept.take(&l.f, &l.at, l.r.clock.Now()); l.work == nil {
+				return true, nil
+			}
 		}
 		ended, err := l.readStage()
-		if err != nil || !ended {
-			return err
+		if l.at.stage != stageMemory || !l.work.cut {
+			l.r.kept.put(l.work, l.r.clock.Now())
+		}
+		if l.work = nil; err != nil || !ended {
+			return false, err
 		}
 		l.at = l.at.next()
 	}
-	return nil
+	return false, nil
+}
+
+// asked says whether the stage may have what the filter asks for.
+func (l *listing) asked() bool {
+	switch l.at.stage {
+	case stageMemory:
+		return l.wants(task.Running, task.Blocked)
+	case stageBirths:
+		return l.wants(task.Ready)
+	case stageTimed, stageCalendar:
+		return l.wants(task.Scheduled, task.Ready)
+	case stageDead:
+		return l.wants(task.Dead)
+	}
+	return l.wants(task.Succeeded, task.Canceled, task.Expired)
 }
 
 func (l *listing) readStage() (ended bool, err error) {
+	d := &descend{l: l, m: l.work, c: l.at.stage.class(), below: l.at.below()}
 	switch l.at.stage {
 	case stageMemory:
 		return l.readMemory()
-	case stageBirths:
-		if l.wants(task.Ready) {
-			return l.merge(&descend{}, l.takeLive)
-		}
 	case stageTimed:
-		if l.wants(task.Scheduled, task.Ready) {
-			return l.merge(l.dueRanks(l.now), l.takeLive)
-		}
+		l.dueRanks(d, l.now)
 	case stageCalendar:
-		if l.wants(task.Scheduled, task.Ready) {
-			return l.merge(l.dueRanks(l.now.Add(-l.r.clock.Offset())), l.takeLive)
-		}
+		l.dueRanks(d, l.now.Add(-l.r.clock.Offset()))
 	case stageDead:
-		if l.wants(task.Dead) {
-			return l.merge(&descend{}, l.takeDead)
-		}
+		return d.each(l.takeDead)
 	case stageFinished:
-		if l.wants(task.Succeeded, task.Canceled, task.Expired) {
-			return l.merge(&descend{}, l.takeFinished)
-		}
+		return d.each(l.takeFinished)
 	}
-	return true, nil
+	return d.each(l.takeLive)
 }
 
 // full says whether the page has all it may have. Looking for lanes is never more
@@ -237,7 +233,9 @@ func (l *listing) add(info *task.Info, k listKind) {
 
 func (l *listing) readMemory() (ended bool, err error) {
 	var ps points
-	for left := l.memory; len(left) > 0; {
+	all, below := l.work.running, task.Seq(l.at.below().Hi)
+	from, _ := slices.BinarySearchFunc(all, below, func(p queue.Place, below task.Seq) int { return cmp.Compare(below-1, p.Seq) })
+	for left := all[from:]; len(left) > 0; {
 		if l.full() {
 			return false, nil
 		}
@@ -253,7 +251,7 @@ func (l *listing) readMemory() (ended bool, err error) {
 		}
 		for i, pl := range some {
 			l.read++
-			l.at.rank = record.AppendSeqRank(nil, pl.Seq)
+			l.at.rank = record.AppendRank(nil, record.ClassBirth, record.Rank{Hi: uint64(pl.Seq)})
 			p := &ps.list[i]
 			if !p.Found {
 				continue // it has ended meanwhile
@@ -266,81 +264,20 @@ func (l *listing) readMemory() (ended bool, err error) {
 			l.add(&info, listMemory)
 		}
 	}
-	return len(l.memory) < l.f.Limit, nil
+	l.work.from = record.Rank{Hi: uint64(below)}
+	return !l.work.cut, nil
 }
 
-// dueRanks narrows a merge of timed tasks to what is due, or is not, when only one
+// dueRanks narrows a stage of timed tasks to what is due, or is not, when only one
 // of them is asked for.
-func (l *listing) dueRanks(at task.Time) *descend {
-	now := record.AppendDueRank(nil, at+1)
+func (l *listing) dueRanks(d *descend, at task.Time) {
+	now := record.Rank{Hi: uint64(at + 1)}
 	switch {
 	case !l.wants(task.Ready):
-		return &descend{floor: now}
-	case !l.wants(task.Scheduled):
-		return &descend{below: now}
+		d.floor = now
+	case !l.wants(task.Scheduled) && now.Less(d.below):
+		d.below = now
 	}
-	return &descend{}
-}
-
-// merge takes records of the stage's class, highest rank first.
-func (l *listing) merge(d *descend, take func(key, value []byte) error) (ended bool, err error) {
-	d.l, d.c = l, l.at.stage.class()
-	if l.at.rank != nil {
-		d.below = bytes.Clone(l.at.rank)
-	}
-	from, to := l.stretch(d.c)
-	var marks []queue.Mark
-	if d.c == record.ClassBirth || d.c == record.ClassTimed || d.c == record.ClassCalendar {
-		if marks, err = l.marks(); err != nil {
-			return false, err
-		}
-	}
-	if d.c == record.ClassFinished { // below the oldest segment lie the tombstones of history
-		from = record.AppendFinishedPrefix(nil, l.r.p, l.oldest)
-	}
-	err = d.find(from, to, marks)
-	l.lanes += d.lanes
-	if err != nil {
-		return false, err
-	}
-	return d.each(take)
-}
-
-// stretch is the part of a class whose lanes are at work.
-func (l *listing) stretch(c record.Class) (from, to []byte) {
-	prefix := record.AppendPrefix(nil, l.r.p, c)
-	from, to = prefix, record.AppendPrefixEnd(nil, prefix)
-	if l.queue != 0 && c != record.ClassFinished {
-		from = record.AppendQueuePrefix(nil, l.r.p, c, l.queue)
-		to = record.AppendPrefixEnd(nil, from)
-	}
-	if bottom := slices.Concat(prefix, l.at.bottom); bytes.Compare(bottom, from) > 0 {
-		from = bottom
-	}
-	if top := slices.Concat(prefix, l.at.top); l.at.top != nil && bytes.Compare(top, to) < 0 {
-		to = top
-	}
-	return from, to
-}
-
-// marks reads the marks of the lanes at work.
-func (l *listing) marks() ([]queue.Mark, error) {
-	it := l.r.part.Scan(l.stretch(record.ClassMark))
-	var all []queue.Mark
-	var err error
-	for err == nil && it.Next() {
-		var m queue.Mark
-		if err = record.DecodeMark(it.Key(), it.Value(), &m); err != nil {
-			err = l.r.unreadable(it.Key(), err)
-			break
-		}
-		all = append(all, m)
-		err = l.ctx.Err()
-	}
-	if e := it.Close(); e != nil && err == nil {
-		err = fmt.Errorf("read the mark records: %w", e)
-	}
-	return all, err
 }
 
 func (l *listing) takeLive(key, value []byte) error {
@@ -383,9 +320,9 @@ func (l *listing) takeFinished(key, value []byte) error {
 
 // finish asks the machine for the state of live tasks, and answers once all that
 // was read is durable (I1).
-func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
+func (l *listing) finish(err error) {
 	if err != nil {
-		done(Page{}, l.r.readError(err))
+		l.end(Page{}, l.r.readError(err))
 		return
 	}
 	var kept []task.Info
@@ -411,15 +348,16 @@ func (l *listing) finish(err error, done func(p Page, err *task.Error)) {
 		}
 	}, func(err *task.Error) {
 		if err != nil {
-			done(Page{}, err)
+			l.done(Page{}, err)
 			return
 		}
 		p := Page{Tasks: kept, Spots: spots, Scanned: int64(l.read + l.lanes)}
 		if l.at.stage < stageEnd {
 			p.Next = l.at.bytes()
 		}
-		done(p, nil)
+		l.done(p, nil)
 	})
+	l.teach()
 }
 
 // shownBefore says whether a task that was found in the store has been listed
@@ -430,7 +368,8 @@ func (l *listing) shownBefore(i int) bool {
 		return false
 	}
 	seq := l.tasks[i].ID.Seq
-	return !l.begin || slices.ContainsFunc(l.memory, func(p queue.Place) bool { return p.Seq == seq })
+	_, shown := slices.BinarySearchFunc(l.shown, seq, func(p queue.Place, seq task.Seq) int { return cmp.Compare(seq, p.Seq) })
+	return !l.begin || shown
 }
 
 func (l *listing) overlay(m *queue.Machine, info *task.Info, now task.Time) {

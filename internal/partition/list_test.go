@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/penstock-io/penstock/internal/queue"
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
 	"github.com/penstock-io/penstock/internal/task"
@@ -98,6 +99,7 @@ type shape struct {
 	queues int
 	size   func(q int) int // tasks of each queue
 	types  int
+	keys   int                     // lanes of each queue; 0 = as many as its types
 	delay  func(i int) task.Millis // 0: ready at once
 	dead   int                     // of the first tasks, so many die
 	done   int                     // and so many succeed
@@ -123,6 +125,9 @@ func shapes() map[string]shape {
 		"thousands dead":         {queues: 4, size: equal(1_000), dead: 3_500, limits: []int{100, 1_000}},
 		"thousands done and one": {queues: 2, size: equal(1_500), done: 2_990, dead: 1, limits: []int{50, 1_000}},
 		"many run":               {queues: 5, size: equal(500), run: 1_200, limits: []int{100, 1_000}},
+		"20,000 keys of 2":       {queues: 1, size: equal(40_000), keys: 20_000, limits: []int{1_000}},
+		"20,000 keys, of all kinds": {queues: 2, size: equal(12_000), keys: 10_000, dead: 300, run: 200, delay: func(i int) task.Millis { return task.Millis(i%2) * task.Hour },
+			limits: []int{1_000}},
 		"all kinds": {queues: 30, size: func(q int) int { return 1 + q*3 }, types: 4, dead: 200, done: 200, run: 100,
 			delay: func(i int) task.Millis { return task.Millis(i%3) * task.Hour }, limits: []int{1, 2, 33, 1_000}},
 	}
@@ -147,6 +152,9 @@ func (g *rig) fill(s shape) map[task.ID]task.Info {
 			b.Specs[i].Type, b.Specs[i].Priority = fmt.Sprint("t", n%max(s.types, 1)), uint8(n%max(s.types, 1)/2)
 			if s.delay != nil {
 				b.Specs[i].Delay = s.delay(n)
+			}
+			if s.keys > 0 {
+				b.Specs[i].Key = fmt.Sprint("k", i%s.keys)
 			}
 			n++
 		}
@@ -206,7 +214,8 @@ func (g *rig) lists(f task.Filter, budget int, c *counted, all map[task.ID]task.
 	seen := map[task.ID]bool{}
 	var at []byte
 	var last Spot
-	for pages := 0; ; pages++ {
+	steps, pages := 0, 0
+	for ; ; pages++ {
 		var page Page
 		var failed *task.Error
 		c.steps = 0
@@ -234,7 +243,7 @@ func (g *rig) lists(f task.Filter, budget int, c *counted, all map[task.ID]task.
 			}
 			last = spot
 		}
-		if page.Next == nil {
+		if steps += c.steps; page.Next == nil {
 			break
 		}
 		if bytes.Equal(page.Next, at) || pages > 2*len(all)+10*lanes+100 {
@@ -244,6 +253,10 @@ func (g *rig) lists(f task.Filter, budget int, c *counted, all map[task.ID]task.
 	}
 	if len(seen) != want {
 		g.t.Fatalf("%+v: %d tasks, want %d", f, len(seen), want)
+	}
+	// Each record is looked at once, and each lane in each kind of place.
+	if most := 16*(pages+1) + 4*len(all) + 3*4*lanes; steps > most {
+		g.t.Fatalf("%+v: %d steps for all %d pages, at most %d are fair", f, steps, pages+1, most)
 	}
 }
 
@@ -261,7 +274,7 @@ func TestListShapes(t *testing.T) {
 			g := newRig(t, store.MemOptions{}, func(c *Config) { c.WindowTasks, c.Check = 2_000, false })
 			all := g.fill(s)
 			c := g.count()
-			lanes := s.queues * max(s.types, 1)
+			lanes := s.queues * max(s.types, s.keys, 1)
 			for _, limit := range s.limits {
 				g.lists(task.Filter{Limit: limit}, 50_000, c, all, lanes)
 			}
@@ -314,7 +327,7 @@ func TestListFromMarks(t *testing.T) {
 		for i := range marks {
 			m := &marks[i]
 			lane := record.AppendLanePrefix(nil, g.r.p, record.ClassBirth, m.Queue, m.Prio, m.Lane)
-			if low := record.AppendLowKey(nil, g.r.p, record.ClassBirth, m); bytes.Compare(from, low) < 0 && bytes.Compare(to, lane) > 0 {
+			if low := record.AppendPlaceKey(nil, g.r.p, queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}); bytes.Compare(from, low) < 0 && bytes.Compare(to, lane) > 0 {
 				t.Fatalf("[%x, %x) is walked, where nothing lives below %x", from, to, low)
 			}
 		}
@@ -327,57 +340,115 @@ func TestListFromMarks(t *testing.T) {
 	}
 }
 
-// Lanes that come, go and move their marks between the pages of a listing hide
-// nothing that stands still, and show nothing of it twice.
-func TestListWhileLanesComeAndGo(t *testing.T) {
-	for seed := range uint64(20) {
-		g := newRig(t, store.MemOptions{PunishSingleDelete: true}, func(c *Config) { c.WindowTasks = 64 })
-		g.r.listLanes = 1 + int(seed)%8
-		rnd := rand.New(rand.NewPCG(seed, 7))
-		still := map[task.ID]int{}
-		for i := range 10 {
-			for _, id := range g.enqueue(fmt.Sprint("still", i), 0, 1+rnd.IntN(20)) {
-				still[id] = 0
-			}
-			g.enqueue(fmt.Sprint("busy", i), 0, 10)
+// stirred is a store in which some tasks stand still while others come and go.
+type stirred struct {
+	*rig
+	rnd   *rand.Rand
+	w     *worker
+	still map[task.ID]int // how often each was listed
+}
+
+// put enqueues n tasks of keys and priorities by chance, some of them with a delay.
+func (g *stirred) put(queue string, n int) []task.Enqueued {
+	b := batchOf(queue, 0, n)
+	for i := range b.Specs {
+		x := &b.Specs[i]
+		if x.Priority = uint8(g.rnd.IntN(task.PriorityMax + 1)); g.rnd.IntN(2) == 0 {
+			x.Key = fmt.Sprint("k", g.rnd.IntN(6))
 		}
-		w := g.attach("w", "busy0", "busy1", "busy2", "busy3", "busy4")
+		if g.rnd.IntN(3) == 0 {
+			x.Delay = task.Millis(1+g.rnd.IntN(20)) * task.Hour
+		}
+	}
+	b.Done = func(*task.EnqueueBatch) {}
+	g.r.Enqueue(b)
+	g.run()
+	return b.Results
+}
+
+// stir has some run, end, come, be purged; now and then what is kept of listings is
+// lost, and the partition opened anew.
+func (g *stirred) stir() {
+	switch g.rnd.IntN(12) {
+	case 0:
+		g.r.kept = kept{}
+	case 1:
+		if err := g.r.Close(); err != nil {
+			g.t.Fatal(err)
+		}
+		lanes := g.r.listLanes
+		g.open()
+		g.r.listLanes = lanes
+		g.w = g.attach("w", "busy0", "busy1", "busy2", "busy3", "busy4")
+	case 2:
+		g.r.Purge(fmt.Sprint("busy", g.rnd.IntN(15)), nil, func(int64, *task.Error) {})
+		g.run()
+	}
+	from := len(g.w.got)
+	g.w.credit.Add(g.rnd.IntN(4))
+	g.run()
+	g.report(g.w.got[from:], func(_ *task.Delivery, o *task.Outcome) {
+		if g.rnd.IntN(3) == 0 {
+			o.Kind, o.Permanent = task.OutcomeFail, g.rnd.IntN(2) == 0
+		}
+	})
+	g.put(fmt.Sprint("busy", g.rnd.IntN(15)), g.rnd.IntN(3))
+	if g.rnd.IntN(4) == 0 {
+		g.put(fmt.Sprint("still", g.rnd.IntN(10)), 1)
+	}
+}
+
+// Lanes that come, go and move their marks between the pages of a listing hide
+// nothing that stands still, and show nothing of it twice; nor does a listing that
+// goes on within a page, or of which nothing is kept any more.
+func TestListWhileLanesComeAndGo(t *testing.T) {
+	for seed := range uint64(30) {
+		g := &stirred{rig: newRig(t, store.MemOptions{PunishSingleDelete: true}, func(c *Config) { c.WindowTasks = 64 }),
+			rnd: rand.New(rand.NewPCG(seed, 7)), still: map[task.ID]int{}}
+		if g.r.listLanes = 1 + int(seed)%8; seed%2 == 0 {
+			g.r.listLanes = listLanesMax
+		}
+		for i := range 10 {
+			for _, x := range g.put(fmt.Sprint("still", i), 1+g.rnd.IntN(20)) {
+				g.still[x.ID] = 0
+			}
+			g.put(fmt.Sprint("busy", i), 10)
+		}
+		g.w = g.attach("w", "busy0", "busy1", "busy2", "busy3", "busy4")
 		var at []byte
 		for pages := 0; ; pages++ {
 			var page Page
-			g.r.List(context.Background(), task.Filter{Limit: 1 + rnd.IntN(9)}, at, 50_000, func(p Page, err *task.Error) {
+			g.r.List(context.Background(), task.Filter{Limit: 1 + g.rnd.IntN(9)}, at, 50_000, func(p Page, err *task.Error) {
 				if page = p; err != nil {
 					t.Fatal(err)
 				}
 			})
 			g.run()
+			at = page.Next
+			if n := len(page.Tasks); n > 0 && g.rnd.IntN(3) == 0 { // only some of them go into a page of several partitions
+				n = 1 + g.rnd.IntN(n)
+				at, page.Tasks = page.Spots[n-1].After, page.Tasks[:n]
+			}
 			for _, info := range page.Tasks {
-				if n, ok := still[info.ID]; ok {
-					still[info.ID] = n + 1
+				if n, ok := g.still[info.ID]; ok {
+					g.still[info.ID] = n + 1
 				}
 			}
-			if at = page.Next; at == nil {
+			if at == nil {
 				break
 			}
-			if pages > 2_000 {
+			if pages > 4_000 {
 				t.Fatalf("seed %d: the listing has no end", seed)
 			}
-			from := len(w.got)
-			w.credit.Add(rnd.IntN(4))
-			g.run()
-			g.report(w.got[from:], nil)
-			b := batchOf(fmt.Sprint("busy", rnd.IntN(15)), 0, rnd.IntN(3))
-			for i := range b.Specs {
-				b.Specs[i].Priority = uint8(rnd.IntN(task.PriorityMax + 1))
-			}
-			b.Done = func(*task.EnqueueBatch) {}
-			g.r.Enqueue(b)
-			g.run()
+			g.stir()
 		}
-		for id, n := range still {
+		for id, n := range g.still {
 			if n != 1 {
 				t.Errorf("seed %d: task %s, which stood still, is listed %d times", seed, id, n)
 			}
+		}
+		if err := g.r.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -2,8 +2,10 @@ package partition
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/penstock-io/penstock/internal/record"
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 // stage is one kind of place that a listing looks at. Within each the newest come
@@ -26,6 +28,11 @@ func (s stage) class() record.Class {
 	return [...]record.Class{record.ClassBirth, record.ClassBirth, record.ClassTimed, record.ClassCalendar, record.ClassDead, record.ClassFinished}[s]
 }
 
+// tasks is the class of the live tasks that the stage is about.
+func (s stage) tasks() task.Class {
+	return [stageDead]task.Class{task.ClassBirth, task.ClassBirth, task.ClassTimed, task.ClassCalendar}[s]
+}
+
 // cursor is where a listing goes on. It only ever moves on: to lower ranks, then
 // to lower lanes, then to the next stage.
 type cursor struct {
@@ -37,15 +44,25 @@ type cursor struct {
 	// Of these lanes what is below rank is left. nil = nothing was listed of them
 	// yet, and how far down they reach is still to be found.
 	rank []byte
+	// What is kept of the listing is found by it, as long as it is kept. 0 = none is.
+	id uint64
+}
+
+// below is what all ranks that are left are below.
+func (c *cursor) below() record.Rank {
+	if c.rank == nil {
+		return record.RankMax
+	}
+	return record.ParseRank(c.stage.class(), c.rank)
 }
 
 func (c *cursor) bytes() []byte {
-	b := make([]byte, 0, 4+len(c.rank)+len(c.top)+len(c.bottom))
+	b := make([]byte, 0, 12+len(c.rank)+len(c.top)+len(c.bottom))
 	b = append(b, byte(c.stage))
 	for _, part := range [...][]byte{c.rank, c.top, c.bottom} {
 		b = append(append(b, byte(len(part))), part...)
 	}
-	return b
+	return binary.AppendUvarint(b, c.id)
 }
 
 // parseCursor reads what bytes wrote; empty = the beginning.
@@ -66,7 +83,9 @@ func parseCursor(b []byte) (c cursor, ok bool) {
 		}
 		b = b[1+len(*part):]
 	}
-	ok = len(b) == 0 &&
+	id, n := binary.Uvarint(b)
+	c.id = id
+	ok = n > 0 && n == len(b) &&
 		(c.rank == nil || len(c.rank) == record.RankLen(c.stage.class())) &&
 		(c.bottom == nil || c.rank != nil && (c.top == nil || bytes.Compare(c.bottom, c.top) < 0))
 	return c, ok
@@ -75,7 +94,7 @@ func parseCursor(b []byte) (c cursor, ok bool) {
 // next is the cursor behind the lanes at work.
 func (c *cursor) next() cursor {
 	if c.bottom != nil {
-		return cursor{stage: c.stage, top: c.bottom}
+		return cursor{stage: c.stage, top: c.bottom, id: c.id}
 	}
-	return cursor{stage: c.stage + 1}
+	return cursor{stage: c.stage + 1, id: c.id}
 }

@@ -114,7 +114,8 @@ type Runner struct {
 	readers  readers
 	stalled  atomic.Int64 // milliseconds of Stall that no turn has seen yet
 
-	listLanes int // that a listing merges at once
+	listLanes int  // that a listing merges at once
+	kept      kept // of listings
 
 	free     chan *turn
 	begun    chan *turn

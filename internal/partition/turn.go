@@ -429,6 +429,7 @@ func failMail(c *queue.Command, e *errand, why *task.Error, applied task.Applied
 
 // trim gives back the memory of a busier time once it has been quiet for a while.
 func (r *Runner) trim(tasks int, now task.Time) {
+	r.kept.forget(now)
 	if tasks > 0 || len(r.out.Leased) > 0 {
 		r.busy, r.trimmed, r.bare = now, false, false
 		return

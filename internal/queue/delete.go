@@ -17,7 +17,7 @@ func (m *Machine) deleteQueue(c *Command) {
 		d.Err = task.Errorf(task.NotFound, "no queue %q", d.Name)
 		return
 	}
-	info := m.infoOf(q)
+	info := m.infoOf(q, m.history.from())
 	if d.Err = info.CheckDelete(d.Force); d.Err != nil {
 		return
 	}

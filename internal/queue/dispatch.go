@@ -52,15 +52,6 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 // runs at a time, and is written down first. Workers outside can't kill it.
 func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 && !s.opts.Remote }
 
-// runningAll counts the leases of the partition.
-func (m *Machine) runningAll() int64 {
-	var n int64
-	for _, q := range m.queues {
-		n += q.tasks[task.Running]
-	}
-	return n
-}
-
 // leaseUnary leases tasks outside any session.
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got, c.Read, c.Err = 0, false, nil
@@ -382,8 +373,17 @@ func (m *Machine) lowOf(l *lane) task.Seq {
 	return low
 }
 
-// timedLowOf is the first due time at which the lane may have a timed task.
+// timedLowOf is timedLow, of a mark that is to be written.
 func (m *Machine) timedLowOf(l *lane) task.Time {
+	low := m.timedLow(l)
+	if l.side != nil {
+		l.side.timedMark = low
+	}
+	return low
+}
+
+// timedLow is the first due time at which the lane may have a timed task.
+func (m *Machine) timedLow(l *lane) task.Time {
 	low := m.clockOf(l)
 	if l.side == nil {
 		return low
@@ -394,6 +394,5 @@ func (m *Machine) timedLowOf(l *lane) task.Time {
 	if l.side.timed.more {
 		low = min(low, l.side.timed.next.due)
 	}
-	l.side.timedMark = low
 	return low
 }

@@ -115,6 +115,8 @@ func (m *Machine) bear(q *queueOf, s *task.Spec) task.ID {
 	at := m.now
 	if place.Class.Timed() {
 		at = m.readyAt(l, place.Due)
+	} else {
+		l.newestBirth = place.Seq
 	}
 	b := Birth{Place: place, Slot: NoSlot, Spec: s, Enqueued: m.now, Deadline: s.Deadline}
 	if len(s.Payload) > largeBytes {

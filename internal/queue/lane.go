@@ -54,6 +54,8 @@ type lane struct {
 	same  *lane   // the next one whose names have the same hash
 	at    position
 
+	newestBirth task.Seq // no birth of it is above; 0 = there are none, or none since the start
+
 	no   laneNo  // index in Machine.lanes
 	num  LaneNum // in store keys, among those of its queue
 	pos  int32   // in its group's heap, or in its gate's, + 1

@@ -38,6 +38,10 @@ const (
 	longAfter           = task.Second - longEvery // a lease older than this is watched by a timer and claimed,
 	longEvery           = task.Second / 10        // in looks this far apart: so by the time it is a second old
 	longBatchMax        = 1_024                   // leases claimed in one Apply
+	LanesLookMax        = 8_192                   // lanes or queues that one look of a listing goes through,
+	pagesLookMax        = 2                       // or pages of the slab: less than a millisecond
+	queuesLookMax       = 1_024                   // queues and types, or
+	workersLookMax      = 1_024                   // worker sessions, that one look of somebody who asks for all goes through
 	expiryBatchMax      = 256                     // expiry entries looked at in one go
 	unservedBatchMax    = 256                     // tasks given up for want of a worker in one Apply
 	sweepMax            = 512                     // records looked over in one step of the sweeper

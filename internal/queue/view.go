@@ -1,11 +1,6 @@
 package queue
 
-import (
-	"cmp"
-	"slices"
-
-	"github.com/penstock-io/penstock/internal/task"
-)
+import "github.com/penstock-io/penstock/internal/task"
 
 // TaskView is a live task in memory, as people ask for it.
 type TaskView struct {
@@ -102,36 +97,6 @@ func (m *Machine) QueueConfig(n QueueNum) task.QueueConfig {
 	return task.QueueConfig{}
 }
 
-// QueueInfos appends what is known of the queues named, or of all (nil).
-func (m *Machine) QueueInfos(names []string, into []task.QueueInfo) []task.QueueInfo {
-	if names == nil {
-		for _, q := range m.queues {
-			into = append(into, m.infoOf(q))
-		}
-		return into
-	}
-	for _, n := range names {
-		if q := m.byName[n]; q != nil {
-			into = append(into, m.infoOf(q))
-		}
-	}
-	return into
-}
-
-func (m *Machine) infoOf(q *queueOf) task.QueueInfo {
-	st := &q.state
-	i := task.QueueInfo{
-		Name: st.Name, Config: st.Config, Paused: st.Paused,
-		Scheduled: q.tasks[task.Scheduled], Ready: q.tasks[task.Ready], Blocked: q.tasks[task.Blocked], Running: q.tasks[task.Running],
-		Dead: st.Dead, DeadBytes: st.DeadBytes, Enqueued: st.Enqueued, Succeeded: st.Succeeded, Canceled: st.Canceled, Expired: st.Expired,
-		HistoryFrom: m.history.from(), Earlier: st.Earlier,
-	}
-	i.Workers = q.workers
-	i.OldestReady = q.oldestReady()
-	i.Unserved = q.unserved()
-	return i
-}
-
 // oldestReady is since when the longest waiting task has been ready; 0: none is.
 func (q *queueOf) oldestReady() task.Time {
 	var at task.Time
@@ -148,50 +113,6 @@ func (q *queueOf) oldestReady() task.Time {
 	return at
 }
 
-// unserved lists types with ready tasks that no worker serves, those that wait
-// longest if they are too many.
-func (q *queueOf) unserved() []task.UnservedType {
-	if q.servedAll() {
-		return nil
-	}
-	var out []task.UnservedType
-	for _, t := range q.typeList {
-		if t.isServed() {
-			continue
-		}
-		var at task.Time
-		for g := t.groups; g != nil; g = g.next {
-			if g.lanes.len() > 0 && (at == 0 || g.lanes.items[0].at.ready < at) {
-				at = g.lanes.items[0].at.ready
-			}
-		}
-		if at != 0 {
-			out = append(out, task.UnservedType{Type: t.name, Oldest: at})
-		}
-	}
-	slices.SortFunc(out, func(a, b task.UnservedType) int {
-		return cmp.Or(cmp.Compare(a.Oldest, b.Oldest), cmp.Compare(a.Type, b.Type))
-	})
-	return out[:min(len(out), unservedShownMax)]
-}
-
-// Workers lists the open worker sessions.
-func (m *Machine) Workers() []task.WorkerInfo {
-	var out []task.WorkerInfo
-	for _, s := range m.sessions {
-		if s == nil {
-			continue
-		}
-		w := task.WorkerInfo{ID: s.opts.ID, Worker: s.opts.Worker, Build: s.opts.Build, Types: s.opts.Types,
-			Concurrency: s.opts.Concurrency, Running: s.running, Since: s.since, LastBeat: s.beat}
-		for _, q := range s.opts.Queues {
-			w.Queues = append(w.Queues, q.Queue)
-		}
-		out = append(out, w)
-	}
-	return out
-}
-
 // Segments lists the segments of history, oldest first, open ones last.
 func (m *Machine) Segments() []Segment {
 	out := append([]Segment(nil), m.history.closed...)
@@ -206,22 +127,18 @@ func (m *Machine) Segments() []Segment {
 // Holding lists the segments that can hold a finished task, newest first.
 func (m *Machine) Holding(seq task.Seq) []uint32 { return m.history.holding(seq) }
 
-// Info is what is known of the partition.
+// Info is what is known of the partition, but for what SumQueues tells.
 func (m *Machine) Info() task.PartitionInfo {
-	i := task.PartitionInfo{Partition: m.cfg.Partition, Epoch: m.cfg.Epoch, InMemory: int64(m.slab.used), Running: m.runningAll(),
+	return task.PartitionInfo{Partition: m.cfg.Partition, Epoch: m.cfg.Epoch, InMemory: int64(m.slab.used),
 		MemoryBytes: int64(len(m.slab.pages)) * pageSize * slotBytes, Serving: true, SafeMode: m.restart.safe, UncleanOpens: m.meta.UncleanOpens,
 		Producers: int64(m.producers.seen.n), ProducersEvicted: m.producers.gone}
-	for _, q := range m.queues {
-		i.Waiting += q.state.Births + q.state.Timed - q.tasks[task.Running]
-	}
-	return i
 }
 
 // slotBytes is about what a slot and its index entry take.
 const slotBytes = 176
 
 // EachInMemory calls fn for the tasks of a queue in memory, by lane and age.
-// Number 0 means every queue. It is for listings, not for the hot path.
+// Number 0 means every queue. It is for tests.
 func (m *Machine) EachInMemory(queue QueueNum, fn func(TaskView) bool) {
 	for p := range m.slab.pages {
 		for k := range m.slab.pages[p] {
@@ -236,15 +153,6 @@ func (m *Machine) EachInMemory(queue QueueNum, fn func(TaskView) bool) {
 			if !fn(m.viewOf(i)) {
 				return
 			}
-		}
-	}
-}
-
-// EachLaneOf calls fn for the lanes of a type, in every queue and priority.
-func (m *Machine) EachLaneOf(typ string, fn func(QueueNum, LaneNum)) {
-	for _, l := range m.lanes {
-		if l != nil && l.group.typ.name == typ {
-			fn(l.queue().state.Queue, l.num)
 		}
 	}
 }

@@ -2,9 +2,7 @@ package record
 
 import (
 	"encoding/binary"
-
-	"github.com/penstock-io/penstock/internal/queue"
-	"github.com/penstock-io/penstock/internal/task"
+	"math"
 )
 
 // SplitRank cuts a key of a class that listings go through where they do: lane is
@@ -31,8 +29,8 @@ func SplitRank(key []byte) (lane, rank []byte, err error) {
 }
 
 // LaneName copies what tells a lane from others of its class: what stands behind
-// the class in its keys, nil for a class that has none. It is the same in births,
-// timed tasks and marks.
+// the class in its keys, nil for a class that has none. It is the same in births and
+// timed tasks.
 func LaneName(lane []byte) []byte { return append([]byte(nil), lane[headLen:]...) }
 
 // RankLen is the length of the ranks of a class; 0 = none that is listed.
@@ -48,26 +46,35 @@ func RankLen(c Class) int {
 	return 0
 }
 
-// AppendSeqRank appends the rank of a birth.
-func AppendSeqRank(b []byte, seq task.Seq) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(seq))
-}
+// Rank is a rank of any class: its bytes are in the order of Hi, then Lo.
+type Rank struct{ Hi, Lo uint64 }
 
-// AppendDueRank appends what no rank of a timed task that is due at that time, or
-// later, is less than.
-func AppendDueRank(b []byte, due task.Time) []byte {
-	return binary.BigEndian.AppendUint64(b, uint64(due))
-}
+// RankMax is above all ranks.
+var RankMax = Rank{math.MaxUint64, math.MaxUint64}
 
-// AppendLowKey appends the key that no live record of the mark's lane is below, in
-// ClassBirth or ClassTimed.
-func AppendLowKey(b []byte, p uint16, c Class, m *queue.Mark) []byte {
-	pl := queue.Place{Queue: m.Queue, Prio: m.Prio, Lane: m.Lane, Seq: m.Low}
+// Less says whether a comes before b.
+func (a Rank) Less(b Rank) bool { return a.Hi < b.Hi || a.Hi == b.Hi && a.Lo < b.Lo }
+
+// ParseRank reads the bytes of a rank, which are as many as RankLen says.
+func ParseRank(c Class, b []byte) Rank {
 	switch c {
-	case ClassTimed:
-		pl.Class, pl.Due, pl.Seq = task.ClassTimed, m.TimedLow, 0
-	case ClassCalendar:
-		pl.Class, pl.Due, pl.Seq = task.ClassCalendar, m.TimedLow, 0
+	case ClassBirth:
+		return Rank{Hi: binary.BigEndian.Uint64(b)}
+	case ClassFinished:
+		return Rank{uint64(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint64(b[4:])}
 	}
-	return AppendPlaceKey(b, p, pl)
+	return Rank{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+}
+
+// AppendRank appends the bytes of a rank.
+func AppendRank(b []byte, c Class, r Rank) []byte {
+	switch c {
+	case ClassBirth:
+		return binary.BigEndian.AppendUint64(b, r.Hi)
+	case ClassFinished:
+		b = binary.BigEndian.AppendUint32(b, uint32(r.Hi))
+	default:
+		b = binary.BigEndian.AppendUint64(b, r.Hi)
+	}
+	return binary.BigEndian.AppendUint64(b, r.Lo)
 }

@@ -261,7 +261,7 @@ var mutants = []mutant{
 	{name: "list-misses", breaks: "a listing lists every task",
 		file: "internal/partition/descend.go",
 		old:  "\t\tif d.l.full() {\n\t\t\treturn true, nil",
-		new:  "\t\tif d.l.full() {\n\t\t\tif h.it.Prev() {\n\t\t\t\td.l.at.rank = append(d.l.at.rank[:0], h.it.Key()[len(h.lane):]...)\n\t\t\t}\n\t\t\treturn true, nil"},
+		new:  "\t\tif d.l.full() {\n\t\t\tif h.it.Prev() {\n\t\t\t\td.l.at.rank = append(d.l.at.rank[:0], h.it.Key()[len(h.prefix):]...)\n\t\t\t}\n\t\t\treturn true, nil"},
 	{name: "counts-dead", breaks: "counts are exact",
 		file: "internal/queue/event.go",
 		old:  "\t\tst.Canceled++\n",
