@@ -138,7 +138,7 @@ func (m *Machine) measure() {
 	m.budget = min(m.tasksMax(), max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
 	lanes := max(m.active[0], m.active[1], m.inTurn, 1)
 	m.share = max(m.budget/lanes, 1)
-	m.stride = max(m.share, min(1+m.budget/lanes, strideMax))
+	m.stride = max(m.share, min(1+(m.budget+lanes/2)/lanes, strideMax))
 }
 
 // noteSize follows the size of the tasks that come into memory.
