@@ -23,6 +23,7 @@ const (
 	loadsMax            = 4                       // reads of tasks under way; each
 	loadLanesMax        = 1_024                   // goes to so many lanes,
 	loadTasksMax        = 65_536                  // and brings so many tasks, at most
+	refillPart          = 32                      // such a read waits until this part of memory is free, if nobody waits for it
 	urgedMax            = 1_024                   // lanes behind one that is next and has to be read, that are read with it,
 	lookaheadMax        = 4_096                   // of so many that are next;
 	urgedPart           = 8                       // memory may be overdrawn for them by this part
