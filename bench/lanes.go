@@ -71,6 +71,7 @@ func runKeys(ctx context.Context, e *env) (row, error) {
 		return drainAway(ctx, sys, n)
 	})
 	r.addDetail("alone_rate", alone.Rate)
+	r.addDetail("alone_cpu_us", alone.ServerCPU)
 	r.judge(r.Rate >= lanesRatioMin*alone.Rate, fmt.Sprintf("≥ %.1f of one lane's rate", lanesRatioMin))
 	return r, err
 }

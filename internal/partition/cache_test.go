@@ -50,6 +50,46 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// What still waits when the ring comes round to it is kept, as often as that happens,
+// and however much it is what comes finds room; what does not wait goes.
+func TestCacheKeeps(t *testing.T) {
+	const late = 1_000
+	rec := func(seq task.Seq) []byte { return bytes.Repeat([]byte{byte(seq)}, 100+int(seq%100)) }
+	c := newCache(4 * cacheChunk)
+	c.waits = func(slot queue.Slot, seq task.Seq) bool { return slot < late && seq%7 != 0 }
+	seq := task.Seq(0)
+	for slot := range queue.Slot(late) {
+		seq++
+		c.put(slot, seq, rec(seq))
+	}
+	for range 100_000 { // some ten times round
+		seq++
+		c.put(late+queue.Slot(seq%5_000), seq, rec(seq))
+	}
+	for slot := range queue.Slot(late) {
+		seq := task.Seq(slot + 1)
+		switch got := c.get(slot, seq); {
+		case seq%7 == 0 && got != nil:
+			t.Fatalf("task %d does not wait, and is kept", seq)
+		case seq%7 != 0 && !bytes.Equal(got, rec(seq)):
+			t.Fatalf("task %d waits, and is not there as it was put", seq)
+		}
+	}
+	c.waits = func(queue.Slot, task.Seq) bool { return true }
+	for slot := range queue.Slot(50_000) {
+		seq++
+		c.put(slot, seq, rec(seq))
+		if !bytes.Equal(c.get(slot, seq), rec(seq)) {
+			t.Fatalf("where all that was put before waits, task %d is not there once it has been put", seq)
+		}
+	}
+	c.trim()
+	c.put(1, seq, rec(seq))
+	if !bytes.Equal(c.get(1, seq), rec(seq)) || c.get(0, 1) != nil {
+		t.Fatal("a cache that was trimmed holds something else than what was put since")
+	}
+}
+
 func TestArena(t *testing.T) {
 	var a arena
 	for round := range 3 {

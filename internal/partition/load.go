@@ -27,9 +27,10 @@ func Open(ctx context.Context, part store.Partition, cfg Config) (*Runner, error
 	f := part.Fence()
 	r.m = queue.New(queue.Config{
 		Partition: cfg.Partition, Epoch: f.Epoch, Nonce: uint32(f.Nonce), First: firstSeq(f.Nonce),
-		WindowTasks: cfg.WindowTasks, WindowBytes: r.cfg.CacheBytes / 3 * 2, HistoryBytes: cfg.HistoryBytes, IdemBytes: cfg.IdemBytes,
+		WindowTasks: cfg.WindowTasks, WindowBytes: r.cfg.CacheBytes / 5 * 4, HistoryBytes: cfg.HistoryBytes, IdemBytes: cfg.IdemBytes,
 		QueueIdle: cfg.QueueIdle, EpochMax: cfg.EpochMax,
 	}, snap, r.now())
+	r.cache.waits = r.m.Waits
 	r.due = r.now() // the first turn writes the new owner's meta
 	for range openTicksMax {
 		if err := ctx.Err(); err != nil {

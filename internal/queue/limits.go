@@ -13,7 +13,7 @@ const (
 	evictedClientMany   = 100_000                 // and a client with many sessions gets none from so many on, to leave room for others
 	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
-	windowBytes         = 16 << 20                // records of them: what the runner keeps is half as much again, for running ones and late ones
+	windowBytes         = 16 << 20                // records of them: what the runner keeps is a quarter more, for running ones and what is too large
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed
 	strideMax           = 3                       // tasks read of a lane at once, while memory holds fewer of each
@@ -23,6 +23,7 @@ const (
 	loadsMax            = 4                       // reads of tasks under way; each
 	loadLanesMax        = 1_024                   // goes to so many lanes,
 	loadTasksMax        = 65_536                  // and brings so many tasks, at most
+	refillPart          = 32                      // such a read waits until this part of memory is free, if nobody waits for it
 	urgedMax            = 1_024                   // lanes behind one that is next and has to be read, that are read with it,
 	lookaheadMax        = 4_096                   // of so many that are next;
 	urgedPart           = 8                       // memory may be overdrawn for them by this part
@@ -54,7 +55,7 @@ const (
 	idemsEvery          = task.Second / 10        // idempotency entries that are due are looked for this often,
 	idemsDueMax         = 2_048                   // so many in one look; while there are more the next follows at once
 	briefWindow         = task.Minute             // idempotency entries with windows up to this are in memory as well,
-	briefShare          = 4                       // in so many times what the records of tasks there may take,
+	briefShare          = 3                       // in so many times what the records of tasks there may take,
 	briefSpan           = task.Second             // and go together, all of so much time,
 	briefSpanMin        = 1_024                   // as one range, if they are so many: each has the engine flush within a second;
 	briefsEndMax        = 4_096                   // so many are looked at in one Apply

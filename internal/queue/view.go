@@ -72,6 +72,13 @@ func (m *Machine) WhyWaits(queue QueueNum, typ string) string {
 	return whyReady(&lane{group: &group{typ: q.types[typ]}})
 }
 
+// Waits says whether the slot is that of the task, and the task waits there to be
+// dispatched.
+func (m *Machine) Waits(i Slot, seq task.Seq) bool {
+	s := m.slab.at(i)
+	return s.seq == seq && (s.state == slotReady || s.state == slotScheduled || s.state == slotHeld)
+}
+
 // QueueName is the name of a queue's number, "" if there is none.
 func (m *Machine) QueueName(n QueueNum) string {
 	if q := m.numbered[n]; q != nil {

@@ -138,7 +138,7 @@ func (m *Machine) measure() {
 	m.budget = min(m.tasksMax(), max(int(m.cfg.WindowBytes/int64(max(m.sizeNow>>sizeShift, 1))), laneWindowTiny))
 	lanes := max(m.active[0], m.active[1], m.inTurn, 1)
 	m.share = max(m.budget/lanes, 1)
-	m.stride = max(m.share, min(1+m.budget/lanes, strideMax))
+	m.stride = max(m.share, min(1+(m.budget+lanes/2)/lanes, strideMax))
 }
 
 // noteSize follows the size of the tasks that come into memory.
@@ -179,11 +179,18 @@ func (r *refills) timedOf(l *lane) *Want {
 	return &r.timed
 }
 
+// any says that something is asked for.
+func (r *refills) any() bool {
+	return r.births.Lanes != nil || r.timed.Lanes != nil || r.calendar.Lanes != nil
+}
+
 // isFull says that no more may be asked for now.
 func (r *refills) isFull() bool { return full(&r.births) || full(&r.timed) || full(&r.calendar) }
 
 // wantRefills asks for the next tasks of lanes: first those that workers wait
-// for, then, as far as memory reaches, those that run low, in turn.
+// for, then, as far as memory reaches, those that run low, in turn. Unless something is
+// read anyway, these wait until there is room for many: a read costs what it takes to
+// find its beginning in every table, however few lanes it goes to.
 func (m *Machine) wantRefills() {
 	if m.reading >= loadsMax || m.urged.len() == 0 && m.low.len() == 0 {
 		return
@@ -200,7 +207,8 @@ func (m *Machine) wantRefills() {
 			m.refillLane(l, &r, m.budget/urgedPart, least)
 		}
 	}
-	for m.low.len() > 0 && m.waiting+m.reserved < m.budget && !r.isFull() {
+	worth := r.any() || m.budget-m.waiting-m.reserved >= min(m.budget/refillPart, loadLanesMax*m.stride)
+	for worth && m.low.len() > 0 && m.waiting+m.reserved < m.budget && !r.isFull() {
 		l := m.low.items[0].lane
 		m.low.remove(0)
 		if !m.isShort() || m.isWanted(l) { // else it is read when a worker waits for it
