@@ -11,7 +11,8 @@ const (
 	producersClientMany = 1_000                   // a client with so many gives its own oldest for another
 	evictedMax          = 200_000                 // names of those that went before their time; when they are known no longer is by time alone,
 	evictedClientMany   = 100_000                 // and a client with many sessions gets none from so many on, to leave room for others
-	rangesMax           = 4_096                   // unanswered number ranges of one producer session in one queue
+	rangesMax           = 131_072                 // unconfirmed number ranges of one producer session in one queue: with keys of their own each task is one,
+	rangesAllMax        = 524_288                 // and of all of them: 48 B each
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
 	windowBytes         = 16 << 20                // records of them: what the runner keeps is a quarter more, for running ones and what is too large
 	laneWindowMin       = 4_096                   // a lane's window at first

@@ -22,14 +22,16 @@ type producers struct {
 	clients map[string]*ring
 	dirty   []*producer
 	gone    int64 // evicted since this owner began
+	ranges  int   // of all
 }
 
 type producer struct {
-	state  ProducerState
-	loose  map[uint64]task.ID // numbers of this Apply that came out of order: merged at its end
-	dirty  bool
-	all    links // in seen or evicted
-	client links // in its client's ring
+	state   ProducerState
+	loose   map[uint64]task.ID // numbers of this Apply that came out of order: merged at its end
+	counted int                // of its ranges, in those of all
+	dirty   bool
+	all     links // in seen or evicted
+	client  links // in its client's ring
 }
 
 // clientOf is whose session it is: an SDK begins one for each queue, under its own
@@ -63,6 +65,7 @@ func (ps *producers) add(st ProducerState) *producer {
 		return p
 	}
 	ps.seen.push(p)
+	ps.count(p)
 	name := clientOf(st.Producer)
 	c := ps.clients[name]
 	if c == nil {
@@ -80,6 +83,7 @@ func (ps *producers) remove(p *producer) {
 		return
 	}
 	ps.seen.remove(p)
+	ps.ranges, p.counted = ps.ranges-p.counted, 0
 	name := clientOf(p.state.Producer)
 	c := ps.clients[name]
 	if c.remove(p); c.n == 0 {
@@ -165,8 +169,11 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 		}
 		st.Ranges = st.Ranges[n:]
 	}
-	if len(st.Ranges)+len(p.loose) >= rangesMax {
-		return nil, task.Errorf(task.Exhausted, "this producer session has %d unconfirmed enqueues: confirm answers (ack below) before sending more", len(st.Ranges))
+	switch n := len(st.Ranges) + len(p.loose); {
+	case n >= rangesMax:
+		return nil, task.Errorf(task.Exhausted, "this producer session has %d unconfirmed enqueues: confirm answers (ack below) before sending more", n)
+	case n > 0 && ps.ranges >= rangesAllMax:
+		return nil, task.Errorf(task.Exhausted, "all producer sessions together have %d unconfirmed enqueues, and this one %d of them: confirm answers (ack below) before sending more", ps.ranges, n)
 	}
 	ps.touch(p)
 	m.dirty = true
@@ -265,9 +272,16 @@ func (ps *producers) put(m *Machine) {
 	for _, p := range ps.dirty {
 		p.dirty = false
 		p.merge()
+		ps.count(p)
 		m.out.Producers.put(p.state)
 	}
 	ps.dirty = ps.dirty[:0]
+}
+
+// count follows how many ranges p has.
+func (ps *producers) count(p *producer) {
+	ps.ranges += len(p.state.Ranges) - p.counted
+	p.counted = len(p.state.Ranges)
 }
 
 // lapse forgets sessions that were idle too long, and the names of those that went

@@ -198,3 +198,43 @@ func TestEvictedIsNeverTakenForNew(t *testing.T) {
 		t.Errorf("when their time is over: %v", err)
 	}
 }
+
+// A producer whose tasks have keys of their own may have as many unanswered as one whose
+// tasks have none: each was a range, and five batches of a thousand were refused. What
+// it repeats it is answered with the same IDs, after a restart too.
+func TestKeyedNumbersInFlight(t *testing.T) {
+	b := newBench(t, 100)
+	const batches, each = 12, 1_000
+	send := func(k int) *task.EnqueueBatch {
+		e := &task.EnqueueBatch{Queue: "q", Producer: "p", Specs: make([]task.Spec, each), Results: make([]task.Enqueued, each)}
+		for i := range e.Specs {
+			n := k*each + i
+			e.Specs[i] = task.Spec{Type: "t", Key: fmt.Sprint(n % 7_000), Priority: uint8(n % 10), Delay: task.Millis(n % 3), Number: uint64(n + 1)}
+		}
+		b.apply(queue.Command{Op: queue.OpEnqueue, Enqueue: e})
+		if e.Err != nil {
+			t.Fatalf("batch %d: %v", k, e.Err)
+		}
+		return e
+	}
+	var ids []task.ID
+	for k := range batches {
+		for i, r := range send(k).Results {
+			if r.Err != nil || r.Existing {
+				t.Fatalf("task %d: %+v", i, r)
+			}
+			ids = append(ids, r.ID)
+		}
+	}
+	b.reopen(true)
+	for k := range batches {
+		for i, r := range send(k).Results {
+			if n := k*each + i; r.Err != nil || !r.Existing || r.ID != ids[n] {
+				t.Fatalf("task %d again: %+v, want %v", n, r, ids[n])
+			}
+		}
+	}
+	if n := b.M.Info().Producers; n != 1 {
+		t.Errorf("%d producer sessions", n)
+	}
+}

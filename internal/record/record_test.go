@@ -279,8 +279,8 @@ func TestState(t *testing.T) {
 	err = DecodeSegment(by["segment"].key, by["segment"].value, &segment)
 	f("segment", segment, err, AppendSegment(nil, &segment))
 	var producer queue.ProducerState
-	err = DecodeProducer(by["producer"].key, by["producer"].value, &producer)
-	f("producer", producer, err, AppendProducer(nil, &producer))
+	err = DecodeProducer(by["producer-deltas"].key, by["producer-deltas"].value, &producer)
+	f("producer-deltas", producer, err, AppendProducer(nil, &producer))
 	var session queue.SessionState
 	err = DecodeSession(by["session"].key, by["session"].value, &session)
 	f("session", session, err, AppendSession(nil, &session))

@@ -162,7 +162,7 @@ func stateSamples() []sample {
 	mark := queue.Mark{MarkKey: queue.MarkKey{Queue: 2, Prio: 9, Lane: 9}, Low: seq, TimedLow: now}
 	segment := queue.Segment{Segment: 6, Retention: task.Day, Low: seq, High: seq + 5, Count: 6, Bytes: 600, Opened: now, Closed: now + 1}
 	evicted := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-2"}, Seen: now, Evicted: true}
-	producer := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-1"}, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}}}
+	producer := queue.ProducerState{ProducerKey: queue.ProducerKey{Queue: 2, Producer: "p-1"}, Below: 10, Seen: now, Ranges: []queue.NumberRange{{First: 10, N: 3, ID: IDOf(part, birth)}, {First: 13, N: 1, ID: IDOf(part, timed)}, {First: 20, N: 1, ID: IDOf(part, birth)}}}
 	session := queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000}
 	return []sample{
 		{"meta-boot", AppendMetaKey(nil, part), AppendMeta(nil, &queue.Meta{Now: now, LastOpen: now, Boot: 1 << 63, Base: -86_400_000})},
@@ -174,9 +174,9 @@ func stateSamples() []sample {
 		{"queue-used", AppendQueueKey(nil, part, 2), AppendQueue(nil, &queue.QueueState{Queue: 2, Name: "default", Enqueued: 7, Used: now, Set: true})},
 		{"mark", AppendMarkKey(nil, part, mark.MarkKey), AppendMark(nil, &mark)},
 		{"segment", AppendSegmentKey(nil, part, 6), AppendSegment(nil, &segment)},
-		{"producer", AppendProducerKey(nil, part, producer.ProducerKey), AppendProducer(nil, &producer)},
+		{"producer-deltas", AppendProducerKey(nil, part, producer.ProducerKey), AppendProducer(nil, &producer)},
 		{"session-away", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &queue.SessionState{Session: "s-1", Worker: "host-1/42", Concurrency: 64, TTL: 10_000, AwayUntil: now + 5000})},
-		{"producer-evicted", AppendProducerKey(nil, part, evicted.ProducerKey), AppendProducer(nil, &evicted)},
+		{"producer-gone", AppendProducerKey(nil, part, evicted.ProducerKey), AppendProducer(nil, &evicted)},
 		{"session", AppendSessionKey(nil, part, "s-1"), AppendSession(nil, &session)},
 	}
 }

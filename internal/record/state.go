@@ -268,16 +268,16 @@ func DecodeSession(key, value []byte, s *queue.SessionState) error {
 
 // AppendProducer appends a producer session's state in one queue.
 func AppendProducer(b []byte, s *queue.ProducerState) []byte {
-	b = binary.AppendUvarint(append(b, version, bit(s.Evicted)), s.Below)
+	b = binary.AppendUvarint(append(b, version, producerDeltas|bit(s.Evicted)), s.Below)
 	b = appendTime(b, s.Seen)
-	b = binary.AppendUvarint(b, uint64(len(s.Ranges)))
-	for i := range s.Ranges {
-		n := &s.Ranges[i]
-		b = binary.AppendUvarint(binary.AppendUvarint(b, n.First), uint64(n.N))
-		b = appendID(b, n.ID)
-	}
-	return b
+	return appendRanges(b, s.Ranges)
 }
+
+// Flags of a producer session's record.
+const (
+	producerEvicted = 1 << iota
+	producerDeltas  // each range tells how it differs from the one before; at first each told all of its ID
+)
 
 // DecodeProducer reads a producer session's state in one queue.
 func DecodeProducer(key, value []byte, s *queue.ProducerState) error {
@@ -286,8 +286,12 @@ func DecodeProducer(key, value []byte, s *queue.ProducerState) error {
 		return err
 	}
 	r := open(value)
-	evicted := r.bits8(1) != 0
-	*s = queue.ProducerState{ProducerKey: k, Evicted: evicted, Below: r.uvarint(), Seen: r.time()}
+	flags := r.bits8(producerEvicted | producerDeltas)
+	*s = queue.ProducerState{ProducerKey: k, Evicted: flags&producerEvicted != 0, Below: r.uvarint(), Seen: r.time()}
+	if flags&producerDeltas != 0 {
+		s.Ranges = readRanges(&r)
+		return r.close(ClassProducer)
+	}
 	if n := r.number(uint64(len(r.b)) / 3); n > 0 {
 		s.Ranges = make([]queue.NumberRange, n)
 		for i := range s.Ranges {

@@ -74,14 +74,15 @@ type Conn struct {
 	dialed  time.Time // when that began
 	welcome *pb.Welcome
 
-	clock    time.Time // to the second
-	fresh    []waitingBatch
-	waiting  int // bytes in fresh
-	sent     int // bytes unanswered
-	lanes    map[laneKey]*lane
-	lastLane uint64 // names lanes
-	groups   table[*group]
-	spare    [][]member // of groups that were answered
+	clock     time.Time // to the second
+	fresh     []waitingBatch
+	waiting   int // bytes in fresh
+	sent      int // bytes unanswered,
+	sentTasks int // and tasks
+	lanes     map[laneKey]*lane
+	lastLane  uint64 // names lanes
+	groups    table[*group]
+	spare     [][]member // of groups that were answered
 
 	outcomes []*report
 	parked   []*outcomeGroup // to be sent again

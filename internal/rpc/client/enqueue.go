@@ -15,7 +15,8 @@ const (
 	groupTasksMax   = 1000      // tasks in one group
 	groupBytesMax   = 512 << 10 // bytes in one group, but for a single larger task
 	frameBytesMax   = 512 << 10 // a frame that is longer takes no more groups
-	windowBytesMax  = 16 << 20  // sent and unanswered
+	windowBytesMax  = 16 << 20  // sent and unanswered,
+	windowTasksMax  = 32_768    // and tasks in it: of twice as many a broker can tell which numbers they had
 	waitingBytesMax = 256 << 20 // handed over and not sent: a server that is away for long
 	specBytesMax    = task.PayloadMax + 128<<10
 	spareMax        = 64 // groups' members kept for use again
@@ -133,7 +134,7 @@ func (c *Conn) gather() (groups []*group, over []*task.EnqueueBatch) {
 	now := time.Now()
 	taken := 0
 	for _, w := range c.fresh {
-		if c.sent >= windowBytesMax {
+		if c.full() {
 			break
 		}
 		taken++
@@ -213,6 +214,7 @@ func (c *Conn) join(g *group, m member, bytes int) {
 	g.n += n
 	g.bytes += bytes
 	c.sent += bytes
+	c.sentTasks += n
 	if g.first != 0 {
 		g.ln.number += uint64(n)
 	} else {
@@ -316,7 +318,11 @@ func (c *Conn) drop(g *group) {
 	g.done = true
 	g.ln.skip()
 	c.sent -= g.bytes
+	c.sentTasks -= g.n
 }
+
+// full says whether no more may be sent before some is answered; mu is held.
+func (c *Conn) full() bool { return c.sent >= windowBytesMax || c.sentTasks >= windowTasksMax }
 
 // skip leaves behind what is answered at the front.
 func (ln *lane) skip() {
@@ -388,9 +394,9 @@ func (c *Conn) answered(body []byte) error {
 	}
 	g.ln.known = g.ln.known || a.Err == nil
 	c.groups.take(a.Seq)
-	full := c.sent >= windowBytesMax
+	full := c.full()
 	c.drop(g)
-	if full && c.sent < windowBytesMax || c.link != nil && !c.link.away.IsZero() {
+	if full && !c.full() || c.link != nil && !c.link.away.IsZero() {
 		c.wake()
 	}
 	if c.closed {

@@ -278,7 +278,7 @@ func (c *Conn) sendable(l *link) bool {
 		return false
 	}
 	return !c.control.empty() || c.outcomesSendable() ||
-		l.away.IsZero() && len(c.fresh) > 0 && c.sent < windowBytesMax
+		l.away.IsZero() && len(c.fresh) > 0 && !c.full()
 }
 
 // leaving says whether a draining server has answered all it was sent.
