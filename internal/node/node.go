@@ -326,7 +326,7 @@ func (n *Node) await(ctx context.Context, done <-chan struct{}) error {
 			return nil
 		default:
 		}
-		if !n.drive() {
+		if !n.drive() && !n.drive() { // what the first let out may ask for more
 			select {
 			case <-done:
 				return nil

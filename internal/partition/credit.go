@@ -34,7 +34,8 @@ type tap struct {
 
 	// Guarded by the Credit's mu, but for hungry, which may be read without it.
 	hungry atomic.Bool // it has tasks and found too little credit
-	share  int         // what it may draw while others are hungry too
+	share  int         // what it may draw while others are hungry too,
+	before int         // and what it might before that was split anew
 	pass   float64     // how much it has drawn by shares, over its weight
 	held   int         // its part of held; only its own loop changes it
 }
@@ -84,8 +85,8 @@ func (c *Credit) hold(t *tap, n int) {
 	if c.closed {
 		return
 	}
-	if c.note(); less {
-		c.feed(t)
+	if c.note(); less { // t itself may have been kept from drawing by what it held
+		c.feed(nil)
 	}
 }
 
@@ -160,6 +161,13 @@ func (c *Credit) give(t *tap, n int) {
 	c.feed(t)
 }
 
+// isShared says whether several partitions are hungry: each has its share only.
+func (c *Credit) isShared() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.starve > 1
+}
+
 // want says whether t could use credit, when it draws none.
 func (c *Credit) want(t *tap, hungry bool) {
 	if t.hungry.Load() == hungry {
@@ -190,7 +198,8 @@ func (c *Credit) setHungry(t *tap, hungry bool) {
 }
 
 // shareOut splits what there is among the hungry, by weight. What can't be split
-// goes to who had least so far.
+// goes to who had least so far. Whoever comes to have a share is woken: it may have
+// looked when that was another's.
 func (c *Credit) shareOut() {
 	if c.starve < 2 || c.first {
 		return
@@ -205,7 +214,7 @@ func (c *Credit) shareOut() {
 	left := all
 	for _, t := range c.taps {
 		if t.hungry.Load() {
-			t.share = all * t.weight / total
+			t.before, t.share = t.share, all*t.weight/total
 			left -= t.share
 		}
 	}
@@ -217,6 +226,11 @@ func (c *Credit) shareOut() {
 			}
 		}
 		least.share++
+	}
+	for _, t := range c.taps {
+		if t.hungry.Load() && t.before == 0 && t.share > 0 {
+			t.wake()
+		}
 	}
 }
 

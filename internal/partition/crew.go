@@ -17,6 +17,8 @@ type crew struct {
 	uses   int               // sessions and leases
 	able   lineup[*Attached] // sessions that may have credit, who was served longest ago first
 	polls  lineup[*Poll]     // leases that wait, likewise
+	hungry []*Attached       // those of able whose credit may be kept from other partitions
+	gone   int               // those of able that have left
 	active bool
 	tried  uint64 // Runner.changes after which nothing came of what seemed to be there
 	served uint64 // the turn in which it was given something last
@@ -110,10 +112,14 @@ func (r *Runner) dispatch(t *turn) {
 		switch {
 		case demand == 0:
 			c.active = false // until it is roused
+			c.sate()
 		case c.tried == r.changes:
+			c.sate()
 		default:
 			if room > 0 {
 				demand -= r.chooseSessions(c, demand)
+			} else {
+				c.sate()
 			}
 			r.askPolls(t, c, demand)
 			c.active = c.able.len() > 0 || c.polls.len() > 0
@@ -127,16 +133,30 @@ func (r *Runner) dispatch(t *turn) {
 	r.drawCredit(t, room)
 }
 
-// checkCrews panics if a session is forgotten that could be given something.
+// checkCrews panics if a session is forgotten that could be given something, or that
+// keeps others from what it has no use for.
 func (r *Runner) checkCrews() {
 	for _, a := range r.order {
-		if a.num == 0 || a.taking || a.tap.hungry.Load() || a.credit.Left() == 0 || r.m.Room(a.num) == 0 {
+		if a.num == 0 || a.taking || a.credit.Left() == 0 || r.isWoken(a) {
 			continue
 		}
-		if n := r.m.Demand(a.crew.no, 1); n > 0 && !(a.able && a.crew.active) {
+		hungry, active := a.tap.hungry.Load(), a.able && a.crew.active
+		if hungry && a.able && !active {
+			panic(fmt.Sprintf("partition: session %d keeps its credit from others, and there is nothing for it", a.num))
+		}
+		if hungry && a.credit.isShared() || r.m.Room(a.num) == 0 {
+			continue
+		}
+		if n := r.m.Demand(a.crew.no, 1); n > 0 && !active {
 			panic(fmt.Sprintf("partition: session %d has credit for what there is, and is not asked: in line %v, crew %d active %v", a.num, a.able, a.crew.no, a.crew.active))
 		}
 	}
+}
+
+func (r *Runner) isWoken(a *Attached) bool {
+	r.woken.mu.Lock()
+	defer r.woken.mu.Unlock()
+	return a.woken
 }
 
 // wakeTakers finds those that have been told of credit.
@@ -157,8 +177,10 @@ func (r *Runner) wakeTakers() {
 	for _, a := range r.heard {
 		if a.num != 0 {
 			r.lineUp(a)
+			a.crew.heard(a)
 		}
 	}
+	clear(r.heard)
 	for _, p := range r.heardPolls {
 		switch {
 		case !p.joined || !p.short:
@@ -183,9 +205,28 @@ func (r *Runner) lineUp(a *Attached) {
 	r.activate(a.crew)
 }
 
+// heard notes that a session has been told of credit: what the partition would draw of
+// it is kept from others, until it says that it has no use for it.
+func (c *crew) heard(a *Attached) {
+	if !a.heard {
+		a.heard = true
+		c.hungry = append(c.hungry, a)
+	}
+}
+
+// sate says for a crew for which there is nothing now that it has no use for credit.
+func (c *crew) sate() {
+	for i, a := range c.hungry {
+		c.hungry[i], a.heard = nil, false
+		if a.num != 0 && a.able {
+			a.credit.want(&a.tap, false)
+		}
+	}
+	c.hungry = c.hungry[:0]
+}
+
 // settleActive keeps the crews that are to be asked again: those first that were
-// not, and then each in its turn. Of those for which there is nothing, who has heard
-// of credit says that it has no use for it.
+// not, and then each in its turn.
 func (r *Runner) settleActive(asked int) {
 	gone := func(c *crew) bool { return !c.active }
 	if asked == len(r.active) && asked > 0 {
@@ -195,12 +236,6 @@ func (r *Runner) settleActive(asked int) {
 	r.active = append(append(r.active[:0], r.active[asked:]...), r.spareCrews...)
 	clear(r.spareCrews)
 	r.active = slices.DeleteFunc(r.active, gone)
-	for _, a := range r.heard {
-		if a.num != 0 && a.able && !a.crew.active && !a.taking {
-			a.credit.want(&a.tap, false)
-		}
-	}
-	clear(r.heard)
 }
 
 // chooseSessions takes those of a crew that are to be given something: no more than
@@ -209,6 +244,10 @@ func (r *Runner) chooseSessions(c *crew, demand int) int {
 	credit := 0
 	for tries, chosen := c.able.len(), 0; tries > 0 && chosen < demand; tries-- {
 		a := c.able.pop()
+		if a.num == 0 {
+			c.gone--
+			continue
+		}
 		left := a.credit.Left()
 		if left == 0 {
 			a.credit.want(&a.tap, true)
@@ -218,6 +257,7 @@ func (r *Runner) chooseSessions(c *crew, demand int) int {
 			}
 		}
 		if a.wants = min(demand, r.m.Room(a.num)); a.wants == 0 {
+			a.credit.want(&a.tap, false)
 			c.able.push(a)
 			continue
 		}
@@ -239,7 +279,9 @@ func (r *Runner) drawCredit(t *turn, left int) {
 		}
 		rest := len(r.able) - i
 		want := min(a.wants, left)
+		a.drawn = true
 		if a.reserved = a.credit.take(&a.tap, (want+rest-1)/rest); a.reserved == 0 {
+			r.again = true // another one of its crew may have credit: this one is out of the line
 			continue
 		}
 		left -= a.reserved
@@ -262,8 +304,9 @@ func (r *Runner) settleCredit() {
 		if rest := a.reserved - a.leased; rest > 0 {
 			a.credit.give(&a.tap, rest)
 		}
-		a.reserved, a.leased, a.taking, a.able = 0, 0, false, false
-		if a.num != 0 && !a.tap.hungry.Load() {
+		stays := !a.drawn || !a.tap.hungry.Load() // else it is woken when there is more
+		a.reserved, a.leased, a.taking, a.drawn, a.able = 0, 0, false, false, false
+		if a.num != 0 && stays {
 			r.lineUp(a)
 		}
 	}

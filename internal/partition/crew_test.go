@@ -10,7 +10,9 @@ import (
 
 // idlers are n workers for whom there is nothing.
 var idlers = map[string]func(g *rig, n int){
-	"sessions of other queues": func(g *rig, n int) { attachIdle(g, n, func(i int) (string, []string) { return fmt.Sprint("q", i), nil }) },
+	"sessions of other queues": func(g *rig, n int) {
+		attachIdle(g, n, func(i int) (string, []string) { return fmt.Sprint("q", i), nil })
+	},
 	"sessions of other types": func(g *rig, n int) {
 		attachIdle(g, n, func(i int) (string, []string) { return "q", []string{fmt.Sprint("t", i)} })
 	},

@@ -54,13 +54,12 @@ const (
 	listBytesMax    = 4 << 20 // payloads and results on one page
 	listLanesMax    = 131_072 // lanes that a listing merges at once
 	listMakingMax   = 4       // listings that gather lanes at once,
-	listKeptMax     = 262_144 // lanes kept from one page to the next, 48 bytes each,
+	listKeptMax     = 262_144 // lanes kept from one page to the next, up to 72 bytes each,
 	listsKeptMax    = 64      // of so many listings,
 	listKeptFor     = 30 * task.Second
-	listTeachMax    = 8_192 // lanes that one look tells the machine about
-	listPointsMax   = 64    // tasks in memory whose records are read at once
-	listOpenMax     = 64    // of them read by turns without a seek
-	getTriesMax     = 3     // looks for a task that moves meanwhile
+	listPointsMax   = 64 // tasks in memory whose records are read at once
+	listOpenMax     = 64 // of them read by turns without a seek
+	getTriesMax     = 3  // looks for a task that moves meanwhile
 	cacheBytes      = 24 << 20
 	gapMin          = task.Second // a turn that comes so much too late tells of a gap
 	idleAfter       = task.Second // without mail for so long, buffers of busier times are given back

@@ -56,8 +56,8 @@ func (l *listing) lookAt(m *queue.Machine, left int) int {
 	w := l.work
 	switch l.at.stage {
 	case stageMemory:
-		return m.EachInFlight(l.queue, left, func(state task.State, typ string, pl queue.Place) {
-			if l.wants(state) && l.passes(pl.Queue, typ) && (record.Rank{Hi: uint64(pl.Seq)}).Less(w.from) {
+		return m.EachInFlight(l.queue, left, func(_ task.State, typ string, pl queue.Place) {
+			if l.passes(pl.Queue, typ) && (record.Rank{Hi: uint64(pl.Seq)}).Less(w.from) {
 				w.running = append(w.running, pl)
 			}
 		})
@@ -88,6 +88,7 @@ func (l *listing) made() error {
 	w := l.work
 	if l.at.stage == stageMemory {
 		slices.SortFunc(w.running, func(a, b queue.Place) int { return cmp.Compare(b.Seq, a.Seq) })
+		w.running = slices.CompactFunc(w.running, func(a, b queue.Place) bool { return a.Seq == b.Seq }) // met twice
 		if w.cut = len(w.running) > l.r.listLanes; w.cut {
 			w.running = slices.Clone(w.running[:l.r.listLanes])
 		}

@@ -60,7 +60,8 @@ func (r *Runner) admitPoll(p *Poll) {
 		r.dropPolls()
 		r.pollsCheck = max(64, 2*len(r.polls))
 	}
-	if r.pollsNow >= pollsMax {
+	if r.pollsNow >= pollsMax && r.droppedAt != r.gathers {
+		r.droppedAt = r.gathers
 		r.dropPolls()
 	}
 	if r.pollsNow >= pollsMax {
@@ -69,6 +70,7 @@ func (r *Runner) admitPoll(p *Poll) {
 	}
 	p.joined = true
 	p.crew = r.crewOf(r.m.Join(p.lease.Queues, p.lease.Types))
+	p.lease.Crew = p.crew.no
 	p.credit.join(&p.tap, false)
 	r.pollsNow++
 	r.polls = append(r.polls, p)

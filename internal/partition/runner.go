@@ -101,7 +101,9 @@ type Runner struct {
 
 	polls      []*Poll // unary leases that wait, in the order in which they came; some are over
 	pollsNow   int     // those that are not
-	pollsCheck int     // when there are so many, those given up are looked for
+	pollsCheck int     // when there are so many, those given up are looked for,
+	droppedAt  uint64  // and in this turn (gathers), as there is no room for more
+	gathers    uint64
 	newPolls   []*Poll // to be asked in the next turn
 	onces      []*Poll // those that do not wait, but for what is being read for them
 	oncesAt    uint64  // of changes, when these were asked
@@ -319,7 +321,7 @@ func (r *Runner) Begin() (bool, error) {
 		r.settleBegun() // what has begun is answered, come what may
 		return made, r.end(err)
 	}
-	return made, nil
+	return made || r.again, nil
 }
 
 // Await waits for what Begin has begun, and lets out what stood behind it.

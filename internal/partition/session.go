@@ -31,7 +31,9 @@ type Attached struct {
 	leave    queue.Op
 	crew     *crew
 	able     bool // in its crew's line, or chosen from there: it may have credit
-	taking   bool // chosen for the Apply under way
+	taking   bool // chosen for the Apply under way,
+	drawn    bool // and its credit was asked for
+	heard    bool // in its crew's hungry
 	wants    int  // tasks that may be for it
 	reserved int  // credit drawn for the Apply under way
 	leased   int  // what came of it
@@ -152,8 +154,14 @@ func (r *Runner) forgetSession(a *Attached) {
 	delete(r.sessions, a.num)
 	a.credit.leave(&a.tap)
 	a.num = 0
+	c := a.crew
 	if a.able && !a.taking {
-		a.crew.able.drop(func(x *Attached) bool { return x == a })
+		c.gone++
 	}
-	r.leaveCrew(a.crew)
+	r.leaveCrew(c)
+	if c.gone > c.uses+orderKeepMin {
+		c.able.drop(func(x *Attached) bool { return x.num == 0 })
+		c.hungry = slices.DeleteFunc(c.hungry, func(x *Attached) bool { return x.num == 0 })
+		c.gone = 0
+	}
 }

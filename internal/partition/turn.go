@@ -87,9 +87,11 @@ func (r *Runner) turn(t *turn) (bool, error) {
 	now := r.now()
 	if r.clock.note() {
 		t.add(mail{cmd: queue.Command{Op: queue.OpClock, Offset: r.clock.Offset()}})
+		changed = true
 	}
 	if d := r.gap(now); d > 0 {
 		t.add(mail{cmd: queue.Command{Op: queue.OpGap, Gap: d}})
+		changed = true
 	}
 	if r.due != 0 && now >= r.due {
 		changed = true
@@ -142,6 +144,7 @@ func (r *Runner) turn(t *turn) (bool, error) {
 // finishes, what is new. It returns how many tasks that is about, and whether
 // anything but the passing of time is in it.
 func (r *Runner) gather(t *turn) (tasks int, changed bool) {
+	r.gathers++
 	load := r.box.fetch(&r.finish, &r.admit, &r.views, r.usedTasks, r.usedBytes)
 	r.usedTasks, r.usedBytes = 0, 0
 	for i := range r.loaded {

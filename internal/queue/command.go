@@ -54,6 +54,7 @@ type Command struct {
 type Lease struct {
 	Queues []task.QueueWeight
 	Types  []string
+	Crew   CrewNo // of these queues and types, if the caller has joined it; 0 = it is looked for
 	Max    int
 	TTL    task.Millis
 	Worker string

@@ -80,7 +80,7 @@ func (m *Machine) leaveCrew(c *crew) {
 	}
 	if sv := c.serves; !sv.all {
 		if sv.uses--; sv.uses == 0 {
-			delete(m.serves, sv.key)
+			m.dropServes(sv)
 		}
 	}
 	delete(m.crewByKey, c.key)
@@ -280,7 +280,8 @@ func (m *Machine) Roused(into []CrewNo) []CrewNo {
 
 // Demand is how many tasks could be dispatched to a crew now, up to most. A lane
 // whose first task has to be read counts as one. After 0 Roused tells when to ask
-// again.
+// again: of what is found to have nothing it keeps no longer track until then. It
+// changes nothing of what is decided.
 func (m *Machine) Demand(no CrewNo, most int) int {
 	c := m.crews[no-1]
 	n, kept := 0, c.live[:0]

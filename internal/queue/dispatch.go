@@ -21,28 +21,35 @@ func (m *Machine) dispatchTo(no SessionNo, n int) {
 		n = min(n, 1)
 	}
 	live := s.crew.live
-	if len(live) == 1 {
+	if len(s.crew.queues) == 1 && len(live) == 1 {
 		m.dispatchFrom(live[0].menu, s, nil, n)
 		return
 	}
-	at, _ := slices.BinarySearchFunc(live, s.turn, byQueue)
+	// A queue that is not live is passed over as one that has nothing would be: what is
+	// decided may not depend on who has asked for the demand (I4).
+	at, ok := slices.BinarySearchFunc(live, s.turn, byQueue)
+	if !ok {
+		s.share = 0
+	}
 	for idle := 0; n > 0 && idle < len(live); {
 		cq := live[at%len(live)]
-		if no := cq.menu.queue.state.Queue; no != s.turn || s.share == 0 {
-			s.turn, s.share = no, cq.weight
+		no, share := cq.menu.queue.state.Queue, cq.weight
+		if no == s.turn && s.share > 0 {
+			share = s.share
 		}
-		got := m.dispatchFrom(cq.menu, s, nil, min(s.share, n))
+		got := m.dispatchFrom(cq.menu, s, nil, min(share, n))
 		n -= got
-		s.share -= got
-		if got == 0 {
+		switch {
+		case got == 0:
 			idle++
-			s.share = 0
-		} else {
-			idle = 0
-		}
-		if s.share == 0 {
-			s.turn++
+			if at++; no == s.turn {
+				s.turn, s.share = no+1, 0
+			}
+		case got == share:
+			idle, s.turn, s.share = 0, no+1, 0
 			at++
+		default:
+			idle, s.turn, s.share = 0, no, share-got
 		}
 	}
 }
@@ -56,9 +63,12 @@ func (m *Machine) careful(s *session) bool { return m.restart.safe && s.no != 0 
 func (m *Machine) leaseUnary(c *Lease) {
 	c.Got, c.Read, c.Err = 0, false, nil
 	most := m.unaryRoom(c)
-	cr := m.crewFor(c.Queues, c.Types)
-	cr.uses++
-	defer m.leaveCrew(cr)
+	no := c.Crew
+	if no == 0 {
+		no = m.Join(c.Queues, c.Types)
+		defer m.Leave(no)
+	}
+	cr := m.crews[no-1]
 	total := 0
 	for _, w := range c.Queues {
 		total += max(w.Weight, 1)

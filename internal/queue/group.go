@@ -101,8 +101,8 @@ func (m *Machine) typeNamed(q *queueOf, name string) *typeOf {
 		q.types[name] = t
 		q.typeList = append(q.typeList, t)
 		t.list = int32(len(q.typeList))
-		for _, mn := range q.menus {
-			if !mn.serves.all && mn.serves.has(name) {
+		for _, sv := range m.naming[name] {
+			if mn := sv.menus[q]; mn != nil {
 				m.offer(mn, t)
 			}
 		}

@@ -14,7 +14,7 @@ const (
 	rangesMax           = 131_072                 // unconfirmed number ranges of one producer session in one queue: with keys of their own each task is one,
 	rangesAllMax        = 524_288                 // and of all of them: 48 B each
 	windowTasks         = 200_000                 // tasks in memory, all lanes: 200,000 × 160 B ≈ 31 MiB
-	windowBytes         = 16 << 20                // records of them: what the runner keeps is a quarter more, for running ones and what is too large
+	windowBytes         = 16 << 20                // records of them: what the runner keeps is half as much again, for running ones and what is too large
 	laneWindowMin       = 4_096                   // a lane's window at first
 	laneWindowMax       = 32_768                  // and at full speed
 	strideMax           = 3                       // tasks read of a lane at once, while memory holds fewer of each
@@ -41,7 +41,7 @@ const (
 	longEvery           = task.Second / 10        // in looks this far apart: so by the time it is a second old
 	longBatchMax        = 1_024                   // leases claimed in one Apply
 	LanesLookMax        = 8_192                   // lanes or queues that one look of a listing goes through,
-	pagesLookMax        = 2                       // or pages of the slab: less than a millisecond
+	pagesLookMax        = 2                       // or pages of the slab: about a millisecond at most
 	queuesLookMax       = 1_024                   // queues and types, or
 	workersLookMax      = 1_024                   // worker sessions, that one look of somebody who asks for all goes through
 	expiryBatchMax      = 256                     // expiry entries looked at in one go

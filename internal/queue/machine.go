@@ -71,6 +71,7 @@ type Machine struct {
 	crewByKey map[string]*crew
 	awaited   map[string]map[CrewNo]struct{} // crews by the queues that they name and that don't exist
 	serves    map[string]*serves             // those that name types
+	naming    map[string][]*serves           // likewise, by the types
 	servesAll *serves
 	roused    []CrewNo // see Roused
 	unary     session  // the leases taken outside any session
@@ -109,7 +110,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, slab: newSlab(), index: newIndex(), policies: newPolicies(),
-		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[CrewNo]struct{}{}, crewByKey: map[string]*crew{}, serves: map[string]*serves{},
+		byName: map[string]*queueOf{}, byID: map[string]SessionNo{}, awaited: map[string]map[CrewNo]struct{}{}, crewByKey: map[string]*crew{}, serves: map[string]*serves{}, naming: map[string][]*serves{},
 		servesAll: &serves{all: true, menus: map[*queueOf]*menu{}}, loads: map[uint32]*load{},
 		gotTask: map[task.Seq]*Loaded{}, gotTold: map[task.Seq]*Loaded{}, numbered: map[QueueNum]*queueOf{},
 		unary: newUnary(),

@@ -57,8 +57,12 @@ func (m *Machine) menuFor(q *queueOf, sv *serves) *menu {
 	q.menus = append(q.menus, mn)
 	if sv.all {
 		q.full = mn
-	} else {
-		q.eachServed(sv, func(t *typeOf) { m.offer(mn, t) })
+		return mn
+	}
+	for _, name := range sv.names {
+		if t := q.types[name]; t != nil {
+			m.offer(mn, t)
+		}
 	}
 	return mn
 }
@@ -96,24 +100,6 @@ func swapOut[T any](of []T, p int) []T {
 		return nil
 	}
 	return of[:last]
-}
-
-// eachServed calls fn for the types of the queue that sv names, looking at what is
-// fewer.
-func (q *queueOf) eachServed(sv *serves, fn func(t *typeOf)) {
-	if len(q.typeList) < len(sv.names) {
-		for _, t := range q.typeList {
-			if sv.has(t.name) {
-				fn(t)
-			}
-		}
-		return
-	}
-	for _, name := range sv.names {
-		if t := q.types[name]; t != nil {
-			fn(t)
-		}
-	}
 }
 
 // offer puts a type on a menu that names it.
@@ -271,10 +257,24 @@ func (m *Machine) servesFor(types []string) *serves {
 		sv = &serves{names: names, set: make(map[string]struct{}, len(names)), key: key, menus: map[*queueOf]*menu{}}
 		for _, n := range names {
 			sv.set[n] = struct{}{}
+			m.naming[n] = append(m.naming[n], sv)
 		}
 		m.serves[key] = sv
 	}
 	return sv
+}
+
+// dropServes forgets what no crew takes any more.
+func (m *Machine) dropServes(sv *serves) {
+	delete(m.serves, sv.key)
+	for _, n := range sv.names {
+		left := m.naming[n]
+		if left = swapOut(left, slices.Index(left, sv)); left == nil {
+			delete(m.naming, n)
+		} else {
+			m.naming[n] = left
+		}
+	}
 }
 
 // joined is one string that tells lists of names apart.

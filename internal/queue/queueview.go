@@ -47,7 +47,7 @@ func (m *Machine) WalkQueues(w *QueueWalk) (more bool) {
 			continue
 		}
 		w.infos = append(w.infos, m.infoOf(q, w.from))
-		if w.last = q.state.Queue; !q.servedAll() {
+		if w.last = q.state.Queue; !q.servedAll() && q.shut == 0 {
 			w.types = len(q.typeList)
 		}
 	}
@@ -113,8 +113,8 @@ func longest(types []task.UnservedType) []task.UnservedType {
 	return types[:min(len(types), unservedShownMax)]
 }
 
-// oldestReady is since when the type's longest waiting task has been ready, of those
-// that no gate holds back; 0: none is.
+// oldestReady is since when the type's longest waiting task has been ready, of lanes
+// that no gate has parked; 0: none is.
 func (t *typeOf) oldestReady() (at task.Time) {
 	if t.lanes == 0 {
 		return 0

@@ -25,7 +25,7 @@ func (m *Machine) Sizes() Sizes {
 		Producers: len(m.producers.find), Idems: len(m.idems.got), Segments: len(m.history.closed),
 		Away: len(m.restart.away), Over: len(m.restart.over),
 		Calendar: m.calendar.heap.len(), Waits: len(m.expiry.after), Briefs: m.idems.brief.find.n + len(m.idems.brief.buckets),
-		Crews: len(m.crews) - len(m.freeCrews), Serves: len(m.serves) + len(m.servesAll.menus),
+		Crews: len(m.crews) - len(m.freeCrews), Serves: len(m.serves) + len(m.naming) + len(m.servesAll.menus),
 		Lists: len(m.lists.all) - len(m.lists.free), Awaited: len(m.awaited), LostNumbers: len(m.sessions) - m.openCount - len(m.freeNos),
 	}
 	for _, s := range m.history.open {

@@ -31,7 +31,7 @@ func TestRanges(t *testing.T) {
 				n.ID.Lane = rng.Uint32() >> rng.IntN(32)
 			}
 			if n.ID.Class.Timed() {
-				n.ID.Due = task.Time(rng.Int64N(1<<41))
+				n.ID.Due = task.Time(rng.Int64N(1 << 41))
 			}
 			if some(3) {
 				n.ID.Seq = task.Seq(rng.Uint64() >> rng.IntN(64))
