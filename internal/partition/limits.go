@@ -54,6 +54,7 @@ const (
 	listBytesMax    = 4 << 20 // payloads and results on one page
 	listLanesMax    = 131_072 // lanes that a listing merges at once
 	listMakingMax   = 4       // listings that gather lanes at once,
+	listWaitingMax  = 1_000   // and how many wait for that
 	listKeptMax     = 262_144 // lanes kept from one page to the next, up to 72 bytes each,
 	listsKeptMax    = 64      // of so many listings,
 	listKeptFor     = 30 * task.Second

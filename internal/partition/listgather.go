@@ -16,7 +16,7 @@ import (
 // gather makes the merge of the stage that the cursor stands in: it asks the loop for
 // the lanes, in as many short looks as it takes, and then reads on.
 func (l *listing) gather() {
-	l.r.kept.begin(func() {
+	began := l.r.kept.begin(func() {
 		l.making = true
 		if l.at.id == 0 {
 			l.at.id = l.r.kept.newID()
@@ -26,7 +26,12 @@ func (l *listing) gather() {
 		l.looks = 0
 		l.look(-1)
 	})
+	if !began {
+		l.end(Page{}, errListings)
+	}
 }
+
+var errListings = task.Errorf(task.Exhausted, "%d listings of this partition wait already, the most there can be: list fewer at once, or larger pages", listWaitingMax)
 
 func (l *listing) look(left int) {
 	l.looks++

@@ -179,17 +179,21 @@ func (k *kept) forget(now task.Time) {
 }
 
 // begin calls fn when there is room to make one more merge: at once, or in a call of
-// end.
-func (k *kept) begin(fn func()) {
+// end. It returns false if too many wait for that.
+func (k *kept) begin(fn func()) bool {
 	k.mu.Lock()
-	if k.making >= listMakingMax {
-		k.waiting = append(k.waiting, fn)
+	if k.making < listMakingMax {
+		k.making++
 		k.mu.Unlock()
-		return
+		fn()
+		return true
 	}
-	k.making++
-	k.mu.Unlock()
-	fn()
+	defer k.mu.Unlock()
+	if len(k.waiting) >= listWaitingMax {
+		return false
+	}
+	k.waiting = append(k.waiting, fn)
+	return true
 }
 
 func (k *kept) end() {

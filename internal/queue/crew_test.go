@@ -159,3 +159,60 @@ func TestPauseShutsTheQueue(t *testing.T) {
 		t.Errorf("it goes on, and nobody is told")
 	}
 }
+
+// Who asks for the demand decides nothing: with the same commands and times the same
+// tasks go out, whether anybody has asked or not (I4).
+func TestDemandDecidesNothing(t *testing.T) {
+	run := func(ask bool) (got string) {
+		m, now := New(Config{Epoch: 1}, &Snapshot{}, 1), task.Time(1)
+		var out Output
+		apply := func(c Command) { now++; m.Apply(now, []Command{c}, &out) }
+		put := func(q string, n int) {
+			eb := &task.EnqueueBatch{Queue: q, Specs: make([]task.Spec, n), Results: make([]task.Enqueued, n)}
+			for i := range eb.Specs {
+				eb.Specs[i] = task.Spec{Type: q}
+			}
+			apply(Command{Op: OpEnqueue, Enqueue: eb})
+		}
+		put("a", 1)
+		put("b", 1)
+		o := &Open{Options: &task.SessionOptions{ID: "w", Queues: []task.QueueWeight{{Queue: "a", Weight: 3}, {Queue: "b", Weight: 1}}, Concurrency: 1}}
+		apply(Command{Op: OpOpen, Open: o})
+		crew := m.CrewOf(o.Session)
+		take := func(n int) {
+			if ask {
+				m.Demand(crew, 100)
+			}
+			apply(Command{Op: OpDispatch, Session: o.Session, N: n})
+			for _, d := range out.Leased {
+				got += d.Type
+			}
+		}
+		take(2)
+		put("a", 5)
+		take(1)
+		put("b", 5)
+		for range 8 {
+			take(1)
+		}
+		return got
+	}
+	if a, b := run(false), run(true); a != b || len(a) != 11 {
+		t.Errorf("without being asked %q, and asked %q", a, b)
+	}
+}
+
+// A paused queue waits for nobody: its types are not shown as unserved.
+func TestPausedShowsNothingUnserved(t *testing.T) {
+	l := newLives(t, 2)
+	l.fill(2)
+	paused := true
+	l.m.Apply(l.now, []Command{{Op: OpClose, Session: l.session}}, &l.out)
+	if i := l.m.QueueInfos([]string{"q"}, nil)[0]; len(i.Unserved) != 2 {
+		t.Errorf("unserved %v", i.Unserved)
+	}
+	l.m.Apply(l.now, []Command{{Op: OpSetQueue, SetQueue: &SetQueue{Name: "q", Patch: task.QueuePatch{Paused: &paused}}}}, &l.out)
+	if i := l.m.QueueInfos([]string{"q"}, nil)[0]; len(i.Unserved) > 0 {
+		t.Errorf("paused, and unserved %v", i.Unserved)
+	}
+}
