@@ -100,3 +100,21 @@ func TestShareOfAPartitionWithoutTasks(t *testing.T) {
 		}
 	}
 }
+
+// A connection that takes a session up is given nothing on its predecessor's credit.
+func TestTakenOverHasItsOwnCredit(t *testing.T) {
+	g := newRig(t, store.MemOptions{})
+	old := g.attach("w", "q")
+	old.credit.Add(5)
+	w := &worker{g: g, opts: old.opts}
+	w.a = g.r.Attach(&w.opts, 1, &w.credit, w, func([]task.Token, *task.Error) {})
+	g.enqueue("q", 0, 3)
+	if len(old.got) != 0 || len(w.got) != 0 {
+		t.Errorf("without credit it got %d tasks, and its predecessor %d", len(w.got), len(old.got))
+	}
+	w.credit.Add(2)
+	g.run()
+	if len(w.got) != 2 {
+		t.Errorf("with credit for 2 it got %d", len(w.got))
+	}
+}

@@ -107,13 +107,22 @@ func (r *Runner) admitSession(c *queue.Command, a *Attached) bool {
 	return true
 }
 
+// takenOver forgets connections whose sessions others have taken up in this turn: what
+// is dispatched in it is no longer theirs.
+func (r *Runner) takenOver(t *turn) {
+	for i := range t.cmds {
+		if o := t.cmds[i].Open; o != nil {
+			if old := r.sessions[o.Session]; old != nil {
+				r.forgetSession(old)
+			}
+		}
+	}
+}
+
 // opened notes what came of an OpOpen that was not put off.
 func (r *Runner) opened(t *turn, a *Attached) {
 	if a.open.Err != nil {
 		return
-	}
-	if old := r.sessions[a.open.Session]; old != nil {
-		r.forgetSession(old)
 	}
 	a.num = a.open.Session
 	if a.gone { // it went while its opening was being looked into

@@ -106,6 +106,7 @@ func (r *Runner) turn(t *turn) (bool, error) {
 	given := len(t.cmds)
 	if given > 0 {
 		r.m.Start(now, t.cmds, &r.out)
+		r.takenOver(t)
 	}
 	if !r.ending {
 		r.dispatch(t)
