@@ -320,13 +320,18 @@ func (n *Node) await(ctx context.Context, done <-chan struct{}) error {
 			return ctx.Err()
 		}
 	}
-	for {
+	for idle := false; ; {
 		select {
 		case <-done:
 			return nil
 		default:
 		}
-		if !n.drive() && !n.drive() { // what the first let out may ask for more
+		switch moved := n.drive(); {
+		case moved:
+			idle = false
+		case !idle:
+			idle = true // what was let out may ask for more
+		default:
 			select {
 			case <-done:
 				return nil
