@@ -151,6 +151,9 @@ func (w *world) changeWidth(queue string) {
 	for range openMax { // a partition may still be away for an earlier fault
 		_, err := w.sys.SetQueue(context.Background(), queue, task.QueuePatch{Width: &width})
 		w.log("width %d of queue %q: %v", width, queue, err)
+		for _, k := range w.workers { // in a partition that the queue is given a session begins
+			w.sessions[k.id()] = max(w.sessions[k.id()], w.now.Add(k.lasts()))
+		}
 		if code := task.CodeOf(err); code == task.OK {
 			return
 		} else if code != task.Unavailable {
