@@ -79,7 +79,8 @@ func (n *Node) partitions(queues []task.QueueWeight) []uint16 {
 
 // openAll opens the session wherever its queues live or its running tasks come
 // from, and returns the leases that are gone.
-func (s *session) openAll(ctx context.Context) (lost []task.Token, err error) {
+func (s *session) openAll(ctx context.Context) ([]task.Token, error) {
+	var lost []task.Token // no result by name: a partition may answer after the caller has gone
 	ps := s.n.partitions(s.opts.Queues)
 	for _, t := range s.opts.Running {
 		if int(t.Partition) >= len(s.n.members) {
