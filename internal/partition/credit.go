@@ -161,11 +161,12 @@ func (c *Credit) give(t *tap, n int) {
 	c.feed(t)
 }
 
-// isShared says whether several partitions are hungry: each has its share only.
-func (c *Credit) isShared() bool {
+// state is how much credit may be drawn, and whether several partitions are hungry, so
+// that each has its share only. It is for tests.
+func (c *Credit) state() (left int, shared bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.starve > 1
+	return c.Left(), c.starve > 1
 }
 
 // want says whether t could use credit, when it draws none.

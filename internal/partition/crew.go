@@ -137,14 +137,18 @@ func (r *Runner) dispatch(t *turn) {
 // keeps others from what it has no use for.
 func (r *Runner) checkCrews() {
 	for _, a := range r.order {
-		if a.num == 0 || a.taking || a.credit.Left() == 0 || r.isWoken(a) {
+		if a.num == 0 || a.taking {
+			continue
+		}
+		left, shared := a.credit.state()
+		if left == 0 || r.isWoken(a) { // asked last: who changes the credit wakes in the same moment
 			continue
 		}
 		hungry, active := a.tap.hungry.Load(), a.able && a.crew.active
 		if hungry && a.able && !active {
 			panic(fmt.Sprintf("partition: session %d keeps its credit from others, and there is nothing for it", a.num))
 		}
-		if hungry && a.credit.isShared() || r.m.Room(a.num) == 0 {
+		if hungry && shared || r.m.Room(a.num) == 0 {
 			continue
 		}
 		if n := r.m.Demand(a.crew.no, 1); n > 0 && !active {
