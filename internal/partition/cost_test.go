@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/penstock-io/penstock/internal/record"
 	"github.com/penstock-io/penstock/internal/store"
@@ -48,28 +47,20 @@ var turnCosts = map[string]func(g *rig, n int){
 	},
 }
 
-// TestTurnIsNotQuadratic: a request costs about as much in a turn of thousands as
-// in one of a hundred.
-func TestTurnIsNotQuadratic(t *testing.T) {
+// BenchmarkTurnOfMany is the time of one request in a turn of hundreds and of
+// thousands: about the same, or something in a turn is quadratic.
+func BenchmarkTurnOfMany(b *testing.B) {
 	for name, ask := range turnCosts {
-		t.Run(name, func(t *testing.T) {
-			least := func(n int) (d time.Duration) {
-				for i := range 4 {
-					g := newRig(t, store.MemOptions{}, func(c *Config) { c.Check = false })
-					began := time.Now()
+		for _, n := range []int{400, 8_000} {
+			b.Run(fmt.Sprint(name, ", ", n), func(b *testing.B) {
+				for range b.N {
+					g := newRig(b, store.MemOptions{}, func(c *Config) { c.Check = false })
 					ask(g, n)
 					g.run()
-					if x := time.Since(began); i == 0 || x < d {
-						d = x
-					}
 				}
-				return d / time.Duration(n)
-			}
-			const few, many = 400, 8_000
-			if one, of := least(few), least(many); of > 10*one && of > 25*time.Microsecond {
-				t.Errorf("a request takes %v in a turn of %d, and %v in one of %d", one, few, of, many)
-			}
-		})
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/request")
+			})
+		}
 	}
 }
 
