@@ -60,6 +60,18 @@ type woken struct {
 	polls    []*Poll
 }
 
+// wake has the next turn look at one that may have credit: it joins those who have been
+// told of some, if it is not among them.
+func wake[T any](r *Runner, x T, told *bool, all *[]T) {
+	r.woken.mu.Lock()
+	if !*told {
+		*told = true
+		*all = append(*all, x)
+	}
+	r.woken.mu.Unlock()
+	r.box.ring()
+}
+
 // crewOf is the loop's side of a crew of the machine's, which has been joined for
 // it.
 func (r *Runner) crewOf(no queue.CrewNo) *crew {
@@ -293,9 +305,8 @@ func (r *Runner) drawCredit(t *turn, left int) {
 	}
 }
 
-// settleCredit gives back what the Apply left unused, and notes who holds how much.
+// settleCredit gives back what the Apply left unused.
 func (r *Runner) settleCredit() {
-	r.turns++
 	for _, a := range r.able {
 		if a.leased > 0 {
 			a.crew.served = r.turns
@@ -316,9 +327,4 @@ func (r *Runner) settleCredit() {
 	}
 	clear(r.able)
 	r.able = r.able[:0]
-	for _, no := range r.out.Held {
-		if a := r.sessions[no]; a != nil {
-			a.credit.hold(&a.tap, r.m.Holds(no))
-		}
-	}
 }

@@ -114,7 +114,7 @@ func (d *descend) meet() error {
 		return err
 	}
 	d.l.lanes++
-	h := &head{lane: d.m.lanes.pop()}
+	h := &head{lane: heap.Pop(&d.m.lanes).(laneLeft)}
 	h.rank = h.lane.top
 	h.prefix = d.l.lanePrefix(d.c, &h.lane)
 	d.met = append(d.met, h)

@@ -3,6 +3,7 @@ package partition
 import (
 	"bytes"
 	"cmp"
+	"container/heap"
 	"fmt"
 	"math"
 	"slices"
@@ -106,7 +107,7 @@ func (l *listing) made() error {
 	if err := l.stand(); err != nil {
 		return err
 	}
-	w.lanes.init()
+	heap.Init(&w.lanes)
 	return nil
 }
 

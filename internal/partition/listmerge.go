@@ -3,6 +3,7 @@ package partition
 import (
 	"bytes"
 	"cmp"
+	"container/heap"
 	"slices"
 	"sync"
 
@@ -51,7 +52,7 @@ func (m *merge) resume(below record.Rank) {
 				continue
 			}
 		}
-		m.lanes.push(x)
+		heap.Push(&m.lanes, x)
 	}
 	m.met = nil
 }
@@ -76,49 +77,16 @@ func (a *laneLeft) compare(b *laneLeft) int {
 // lanesLeft is a heap, the highest top first.
 type lanesLeft []laneLeft
 
-func (h *lanesLeft) push(x laneLeft) {
-	s := append(*h, x)
-	*h = s
-	for i := len(s) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !s[up].top.Less(s[i].top) {
-			return
-		}
-		s[up], s[i] = s[i], s[up]
-		i = up
-	}
-}
+func (h lanesLeft) Len() int           { return len(h) }
+func (h lanesLeft) Less(i, j int) bool { return h[j].top.Less(h[i].top) }
+func (h lanesLeft) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *lanesLeft) Push(x any)        { *h = append(*h, x.(laneLeft)) }
 
-func (h *lanesLeft) pop() laneLeft {
-	s := *h
-	x := s[0]
-	s[0] = s[len(s)-1]
-	*h = s[:len(s)-1]
-	h.down(0)
+func (h *lanesLeft) Pop() any {
+	n := len(*h) - 1
+	x := (*h)[n]
+	*h = (*h)[:n]
 	return x
-}
-
-func (h lanesLeft) down(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(h) {
-			return
-		}
-		if c+1 < len(h) && h[c].top.Less(h[c+1].top) {
-			c++
-		}
-		if !h[i].top.Less(h[c].top) {
-			return
-		}
-		h[i], h[c] = h[c], h[i]
-		i = c
-	}
-}
-
-func (h lanesLeft) init() {
-	for i := len(h)/2 - 1; i >= 0; i-- {
-		h.down(i)
-	}
 }
 
 // kept holds merges between the pages of listings, and how many are being made.

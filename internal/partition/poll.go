@@ -35,23 +35,12 @@ type Poll struct {
 func (r *Runner) Poll(q *task.LeaseRequest, credit *Credit, recv Receiver, once bool, failed func(err *task.Error)) {
 	l := queue.Lease{Queues: q.Queues, Types: q.Types, Max: q.Max, TTL: q.TTL, Worker: q.Worker}
 	p := &Poll{lease: l, most: q.Max, recv: recv, credit: credit, once: once, failed: failed}
-	p.tap.wake = func() { r.wakePoll(p) }
+	p.tap.wake = func() { wake(r, p, &p.woken, &r.woken.polls) }
 	m := mail{cmd: queue.Command{Op: queue.OpLease}}
 	m.poll, m.tasks = p, 1
 	if err := r.box.putAdmit(m); err != nil {
 		failed(err)
 	}
-}
-
-// wakePoll has the next turn ask for a lease that could not draw its credit.
-func (r *Runner) wakePoll(p *Poll) {
-	r.woken.mu.Lock()
-	if !p.woken {
-		p.woken = true
-		r.woken.polls = append(r.woken.polls, p)
-	}
-	r.woken.mu.Unlock()
-	r.box.ring()
 }
 
 // admitPoll takes a new poll in.
@@ -60,8 +49,8 @@ func (r *Runner) admitPoll(p *Poll) {
 		r.dropPolls()
 		r.pollsCheck = max(64, 2*len(r.polls))
 	}
-	if r.pollsNow >= pollsMax && r.droppedAt != r.gathers {
-		r.droppedAt = r.gathers
+	if r.pollsNow >= pollsMax && r.droppedAt != r.turns {
+		r.droppedAt = r.turns
 		r.dropPolls()
 	}
 	if r.pollsNow >= pollsMax {

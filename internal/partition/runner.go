@@ -90,7 +90,7 @@ type Runner struct {
 	spareCrews []*crew
 	roused     []queue.CrewNo
 	changes    uint64 // turns in which something came in, or was due
-	turns      uint64 // turns in which credit was settled
+	turns      uint64 // all turns
 	woken      woken
 	heard      []*Attached // those of woken that this turn looks at
 	heardPolls []*Poll
@@ -102,8 +102,7 @@ type Runner struct {
 	polls      []*Poll // unary leases that wait, in the order in which they came; some are over
 	pollsNow   int     // those that are not
 	pollsCheck int     // when there are so many, those given up are looked for,
-	droppedAt  uint64  // and in this turn (gathers), as there is no room for more
-	gathers    uint64
+	droppedAt  uint64  // and in this turn, as there is no room for more
 	newPolls   []*Poll // to be asked in the next turn
 	onces      []*Poll // those that do not wait, but for what is being read for them
 	oncesAt    uint64  // of changes, when these were asked

@@ -48,7 +48,7 @@ type Attached struct {
 func (r *Runner) Attach(opts *task.SessionOptions, weight int, credit *Credit, recv Receiver, done func(lost []task.Token, err *task.Error)) *Attached {
 	a := &Attached{open: queue.Open{Options: opts}, recv: recv, credit: credit}
 	a.tap.weight = weight
-	a.tap.wake = func() { r.wakeSession(a) }
+	a.tap.wake = func() { wake(r, a, &a.woken, &r.woken.sessions) }
 	m := mail{cmd: queue.Command{Op: queue.OpOpen, Open: &a.open}}
 	m.from = a
 	m.reply = func(err *task.Error) {
@@ -145,18 +145,7 @@ func (r *Runner) opened(t *turn, a *Attached) {
 	a.crew = r.crewOf(crew)
 	a.credit.join(&a.tap, true) // as if it had tasks: the next turn knows better
 	a.credit.hold(&a.tap, r.m.Holds(a.num))
-	r.wakeSession(a)
-}
-
-// wakeSession has the next turn look at a session that may have credit.
-func (r *Runner) wakeSession(a *Attached) {
-	r.woken.mu.Lock()
-	if !a.woken {
-		a.woken = true
-		r.woken.sessions = append(r.woken.sessions, a)
-	}
-	r.woken.mu.Unlock()
-	r.box.ring()
+	a.tap.wake()
 }
 
 func (r *Runner) forgetSession(a *Attached) {

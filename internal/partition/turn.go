@@ -145,7 +145,7 @@ func (r *Runner) turn(t *turn) (bool, error) {
 // finishes, what is new. It returns how many tasks that is about, and whether
 // anything but the passing of time is in it.
 func (r *Runner) gather(t *turn) (tasks int, changed bool) {
-	r.gathers++
+	r.turns++
 	load := r.box.fetch(&r.finish, &r.admit, &r.views, r.usedTasks, r.usedBytes)
 	r.usedTasks, r.usedBytes = 0, 0
 	for i := range r.loaded {
@@ -231,6 +231,11 @@ func (r *Runner) apply(t *turn, now task.Time, given int) error {
 	r.putOff(t)
 	r.countLeased()
 	r.settleCredit()
+	for _, no := range r.out.Held {
+		if a := r.sessions[no]; a != nil {
+			a.credit.hold(&a.tap, r.m.Holds(no))
+		}
+	}
 	r.settlePolls(t)
 	for i := range t.cmds {
 		if t.cmds[i].Op == queue.OpOpen && !t.errands[i].done {

@@ -142,9 +142,7 @@ func crewKey(names []task.QueueWeight, sv *serves) string {
 	b := []byte{byte(btoi(sv.all))}
 	b = binary.AppendUvarint(b, uint64(len(names)))
 	for _, w := range names {
-		b = binary.AppendUvarint(b, uint64(len(w.Queue)))
-		b = append(b, w.Queue...)
-		b = binary.AppendUvarint(b, uint64(w.Weight))
+		b = binary.AppendUvarint(appendNames(b, w.Queue), uint64(w.Weight))
 	}
 	return string(b) + sv.key
 }

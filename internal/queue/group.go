@@ -118,13 +118,11 @@ func (m *Machine) dropType(t *typeOf) {
 	t.withdraw()
 	q := t.queue
 	delete(q.types, t.name)
-	last := len(q.typeList) - 1
-	q.typeList[t.list-1] = q.typeList[last]
-	q.typeList[t.list-1].list = t.list
-	q.typeList[last] = nil
-	q.typeList = q.typeList[:last]
-	if last == 0 {
-		q.typeList, q.types = nil, map[string]*typeOf{}
+	q.typeList = swapOut(q.typeList, int(t.list-1))
+	if q.typeList == nil {
+		q.types = map[string]*typeOf{}
+	} else if int(t.list) <= len(q.typeList) {
+		q.typeList[t.list-1].list = t.list
 	}
 }
 

@@ -167,6 +167,12 @@ func (m *Machine) putUp(t *typeOf) {
 	t.away, t.latestPrio, t.latest = 0, g.prio, at
 }
 
+// putAway takes a type that has no lane in turn out of the heap, until it has one.
+func (mn *menu) putAway(i int) {
+	mn.offers.items[i].typ.away++
+	mn.offers.remove(i)
+}
+
 // pick is the lane whose first task is next for a worker that has this menu:
 // strict priority, then the task that became ready first. It may be one that has
 // to be read, or that a gate holds; nothing behind it may go before that is known.
@@ -183,8 +189,7 @@ func (m *Machine) pick(mn *menu) *lane {
 		o := mn.offers.items[0]
 		g := o.typ.first()
 		if g == nil {
-			mn.offers.remove(0)
-			o.typ.away++
+			mn.putAway(0)
 			continue
 		}
 		first := g.lanes.items[0]
@@ -213,8 +218,7 @@ func (mn *menu) open(most int) int {
 	for i := 0; i < mn.offers.len(); {
 		o := mn.offers.items[i]
 		if o.typ.inTurn == 0 {
-			mn.offers.remove(i)
-			o.typ.away++
+			mn.putAway(i)
 			continue
 		}
 		if n += int(o.typ.open); n >= most {
@@ -251,7 +255,7 @@ func (m *Machine) servesFor(types []string) *serves {
 	names := slices.Clone(types)
 	slices.Sort(names)
 	names = slices.Compact(names)
-	key := joined(nil, names)
+	key := string(appendNames(nil, names...))
 	sv := m.serves[key]
 	if sv == nil {
 		sv = &serves{names: names, set: make(map[string]struct{}, len(names)), key: key, menus: map[*queueOf]*menu{}}
@@ -277,10 +281,10 @@ func (m *Machine) dropServes(sv *serves) {
 	}
 }
 
-// joined is one string that tells lists of names apart.
-func joined(b []byte, names []string) string {
+// appendNames appends names so that no other ones look the same.
+func appendNames(b []byte, names ...string) []byte {
 	for _, s := range names {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
-	return string(b)
+	return b
 }
