@@ -138,7 +138,7 @@ func New(cfg Config, snap *Snapshot, now task.Time) *Machine {
 func (m *Machine) Apply(now task.Time, cmds []Command, out *Output) {
 	m.begin(now, cmds, out)
 	m.slowWork()
-	m.finishApply()
+	m.Finish()
 }
 
 // Start is Apply up to where it is known what could be dispatched: Roused and
@@ -156,9 +156,6 @@ func (m *Machine) Dispatch(cmds []Command) {
 		m.apply(&cmds[i])
 	}
 }
-
-// Finish ends what Start began.
-func (m *Machine) Finish() { m.finishApply() }
 
 // begin applies commands.
 func (m *Machine) begin(now task.Time, cmds []Command, out *Output) {
@@ -243,9 +240,9 @@ func (m *Machine) want(w Want) {
 	m.out.Wants = append(m.out.Wants, w)
 }
 
-// finishApply closes the Output: refills, marks, and one put for everything that
+// Finish ends what Start began, and closes the Output: refills, marks, and one put for everything that
 // is kept once a batch.
-func (m *Machine) finishApply() {
+func (m *Machine) Finish() {
 	m.wantRefills()
 	m.wantExpiries(&m.expiry, m.now)
 	m.wantExpiries(&m.deadlines, m.wall)

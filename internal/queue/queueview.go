@@ -116,9 +116,6 @@ func longest(types []task.UnservedType) []task.UnservedType {
 // oldestReady is since when the type's longest waiting task has been ready, of lanes
 // that no gate has parked; 0: none is.
 func (t *typeOf) oldestReady() (at task.Time) {
-	if t.lanes == 0 {
-		return 0
-	}
 	for g := t.groups; g != nil; g = g.next {
 		if g.lanes.len() > 0 && (at == 0 || g.lanes.items[0].at.ready < at) {
 			at = g.lanes.items[0].at.ready

@@ -420,6 +420,6 @@ func (m *Machine) Close(now task.Time, stays bool, out *Output) {
 	}
 	m.meta.Clean = true
 	m.dirty = true
-	m.finishApply()
+	m.Finish()
 	out.Wants = out.Wants[:0]
 }
