@@ -140,6 +140,13 @@ func (b *mailbox) quiet(least int) bool {
 	return true
 }
 
+// waiting is about how many tasks mail has come since the last fetch.
+func (b *mailbox) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fresh
+}
+
 // swap fetches what came into box when all before is used up.
 func (in *intake) swap(box *[]mail) {
 	if !in.empty() || len(*box) == 0 {

@@ -122,7 +122,8 @@ type Runner struct {
 	begun    chan *turn
 	alone    bool          // driven by Begin and Await: no waiter
 	settled  chan struct{} // rung by the waiter; holds one
-	inflight atomic.Int32  // commits begun and not yet known to be durable
+	rejoin   rejoin
+	inflight atomic.Int32 // commits begun and not yet known to be durable
 	broken   atomic.Pointer[fault]
 	done     chan struct{} // closed when the runner has ended
 	closing  sync.Once
@@ -162,6 +163,7 @@ func newRunner(part store.Partition, cfg Config) *Runner {
 		done:     make(chan struct{}),
 
 		listLanes: listLanesMax,
+		rejoin:    newRejoin(),
 	}
 	r.stored = r.kinds()
 	r.box.wake = make(chan struct{}, 1)
@@ -230,6 +232,7 @@ func (r *Runner) serve(ctx context.Context) error {
 			}
 			continue
 		}
+		r.rejoin.wait(&r.box)
 		t := <-r.free
 		made, err := r.turn(t)
 		if err != nil {

@@ -304,9 +304,13 @@ func (r *Runner) settle(t *turn) {
 		err := t.wait()
 		if err != nil {
 			r.die(fmt.Errorf("commit to partition %d: %w", r.p, err))
-		} else if r.cfg.Observe != nil {
-			t.stats.Commit = time.Since(t.began)
-			t.stats.Bytes, t.stats.Ops = t.batch.Bytes(), t.batch.Len()
+		} else {
+			took := time.Since(t.began)
+			r.rejoin.note(len(t.cmds), took)
+			if r.cfg.Observe != nil {
+				t.stats.Commit = took
+				t.stats.Bytes, t.stats.Ops = t.batch.Bytes(), t.batch.Len()
+			}
 		}
 		r.inflight.Add(-1)
 		select {
