@@ -134,7 +134,7 @@ func decodeDelivery(b []byte, d, last *task.Delivery, names *Names) error {
 		case deliveryPayload:
 			d.Payload = f.p
 		case deliveryKey:
-			d.Key = names.Of(f.p, last.Key)
+			d.Key = names.Key(f.p, last.Key)
 		case deliveryContentType:
 			d.ContentType = names.Of(f.p, last.ContentType)
 		case deliveryHeaders:

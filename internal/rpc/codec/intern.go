@@ -1,6 +1,8 @@
 package codec
 
 import (
+	"hash/maphash"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/penstock-io/penstock/internal/task"
@@ -12,6 +14,7 @@ const (
 	internMax   = 4096 // names a stream remembers: 4096 × ≤ 256 bytes ≤ 1 MiB, then it starts anew
 	policiesMax = 1024 // policies a stream remembers
 	policyBytes = 1024 // longest encoding of a policy that is remembered
+	keysSeen    = 256  // keys a stream remembers
 )
 
 // Names gives every name on a stream one string, and every policy one pointer,
@@ -19,6 +22,8 @@ const (
 // one stream and one goroutine.
 type Names struct {
 	names    map[string]string
+	keys     []string // by hash; a key takes the place of another
+	seed     maphash.Seed
 	policies map[string]*task.Policy
 }
 
@@ -44,6 +49,25 @@ func (n *Names) Of(b []byte, last string) string {
 	s := string(b)
 	n.names[s] = s
 	return s
+}
+
+// Key is Of for a task's key. There may be very many: they must not push out the
+// names, and one that is not seen again should cost little more than its string.
+func (n *Names) Key(b []byte, last string) string {
+	if string(b) == last {
+		return last
+	}
+	if n.keys == nil {
+		n.keys, n.seed = make([]string, keysSeen), maphash.MakeSeed()
+	}
+	at := &n.keys[maphash.Bytes(n.seed, b)%keysSeen]
+	if string(b) != *at {
+		if len(b) > task.NameMax {
+			return string(b)
+		}
+		*at = string(b)
+	}
+	return *at
 }
 
 // policy decodes a Policy; the same bytes give the same pointer.

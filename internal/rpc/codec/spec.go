@@ -141,7 +141,7 @@ func decodeSpec(b []byte, s *task.Spec, last *task.Spec, names *Names) error {
 		case specPayload:
 			s.Payload = f.p
 		case specKey:
-			s.Key = names.Of(f.p, last.Key)
+			s.Key = names.Key(f.p, last.Key)
 		case specLimitKeys:
 			if len(s.LimitKeys) <= task.LimitKeysMax { // one too many is refused; more need no memory
 				s.LimitKeys = append(s.LimitKeys, names.Of(f.p, ""))
