@@ -3,7 +3,7 @@ package penstock
 import (
 	"context"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,8 +46,7 @@ type engine struct {
 	busyN    int
 	draining bool
 	stopped  bool
-	names    map[string]string // types and queues, so that a delivery's names cost nothing
-	sess     task.Session      // nil = not attached
+	sess     task.Session // nil = not attached
 
 	confirmed time.Time   // when the leases were last presented to a server that took them
 	leaseEnd  *time.Timer // ends everything when heartbeats stay out
@@ -67,7 +66,7 @@ func newEngine(c *Client, cfg Worker, base context.Context) *engine {
 	e := &engine{
 		c: c, cfg: cfg, log: cfg.Logger, base: base, handlers: map[string]*handler{},
 		reporterOn: make(chan struct{}, 1), beatOn: make(chan struct{}, 1), slotFree: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
-		fatal: make(chan struct{}), names: map[string]string{},
+		fatal: make(chan struct{}),
 	}
 	e.life, e.endLife = context.WithCancel(base)
 	e.idle = sync.NewCond(&e.mu)
@@ -110,14 +109,14 @@ func (e *engine) deliver(ds []task.Delivery) {
 		d := &ds[i]
 		a.e, a.received = e, now
 		a.d = lease{
-			ID: d.ID, Token: d.Token, Payload: arena.own(ds[i:]), more: e.ownDetails(d),
+			ID: d.ID, Token: d.Token, Payload: arena.own(ds[i:]), more: ownDetails(d),
 			EnqueuedAt: d.EnqueuedAt, Timeout: d.Timeout, Deadline: d.Deadline, Counts: d.Counts,
 			Attempt: d.Attempt, MaxAttempts: d.MaxAttempts, Priority: d.Priority,
 		}
 		if last != nil && last.d.Type == d.Type && last.d.Queue == d.Queue {
 			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
 		} else {
-			a.d.Type, a.d.Queue = e.name(d.Type), e.name(d.Queue)
+			a.d.Type, a.d.Queue = d.Type, d.Queue
 			a.h = e.handlers[a.d.Type]
 			if a.h == nil {
 				a.h = e.handlers[AnyType]
@@ -172,42 +171,12 @@ func (m *payloadArena) own(ds []task.Delivery) []byte {
 	return own
 }
 
-const namesMax = 10_000
-
-// ownDetails copies what most tasks don't have; nil = none of it.
-func (e *engine) ownDetails(d *task.Delivery) *details {
+// ownDetails keeps what most tasks don't have; nil = none of it.
+func ownDetails(d *task.Delivery) *details {
 	if d.ContentType == "" && d.Key == "" && len(d.Headers) == 0 && len(d.Tags) == 0 {
 		return nil
 	}
-	own := &details{key: strings.Clone(d.Key)}
-	if d.ContentType != "" {
-		own.contentType = e.name(d.ContentType)
-	}
-	if len(d.Headers) > 0 {
-		own.headers = make([]task.Header, len(d.Headers))
-		for i, h := range d.Headers {
-			own.headers[i] = task.Header{Name: strings.Clone(h.Name), Value: strings.Clone(h.Value)}
-		}
-	}
-	if len(d.Tags) > 0 {
-		own.tags = make([]string, len(d.Tags))
-		for i, t := range d.Tags {
-			own.tags[i] = strings.Clone(t)
-		}
-	}
-	return own
-}
-
-func (e *engine) name(s string) string {
-	if own, ok := e.names[s]; ok {
-		return own
-	}
-	if len(e.names) >= namesMax {
-		clear(e.names)
-	}
-	s = strings.Clone(s)
-	e.names[s] = s
-	return s
+	return &details{key: d.Key, contentType: d.ContentType, headers: slices.Clone(d.Headers), tags: slices.Clone(d.Tags)}
 }
 
 // handBack returns a delivery that no handler has begun. Call with mu held.

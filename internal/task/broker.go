@@ -139,7 +139,7 @@ type Session interface {
 // block.
 type Sink interface {
 	// Deliver brings leased tasks. What they point to is valid only during the
-	// call.
+	// call, but for strings: these may be kept.
 	Deliver(ds []Delivery)
 	// Revoke says that leases have ended early: the task was canceled or
 	// deleted (ErrCanceled) or the lease was lost.
