@@ -130,7 +130,7 @@ func (o Options) pebble(fs vfs.FS, cache *pebble.Cache) *pebble.Options {
 	}
 	for i := range p.Levels {
 		l := &p.Levels[i]
-		l.BlockSize = 8 << 10
+		l.BlockSize = 16 << 10
 		l.IndexBlockSize = 64 << 10
 		l.FilterPolicy = bloom.FilterPolicy(10) // a Get of an absent key reads nothing
 		l.FilterType = pebble.TableFilter
