@@ -15,12 +15,13 @@ import (
 // where nobody is, a yield ends at once.
 //
 // Where processors are busy with something else a yield takes long, and where the
-// disk takes no time there is nothing to share: then the loop leaves it for a while.
+// disk takes no time there is nothing to share: then the loop leaves it for a while,
+// longer each time that it turns out so.
 type rejoin struct {
 	yield func()           // runtime.Gosched
 	now   func() time.Time // time.Now
 
-	answered atomic.Int32 // commands of the last turn that was answered, if it was a small one
+	answered atomic.Int32 // who was answered by the last turn, if it was a small one
 	disk     atomic.Int64 // how long its commit took, in nanoseconds
 
 	idle int // turns that it is left for
@@ -28,23 +29,36 @@ type rejoin struct {
 }
 
 const (
-	rejoinQuiet   = 3     // yields without a newcomer
-	rejoinIdleMax = 1_024 // turns
+	rejoinQuiet   = 3                // yields without a newcomer
+	rejoinMax     = time.Millisecond // all yields of a turn: what takes longer is no waiting for callers
+	rejoinIdleMax = 1_024            // turns
 )
 
 func newRejoin() rejoin { return rejoin{yield: runtime.Gosched, now: time.Now, next: 1} }
 
-// note says that so many commands are about to be answered after a commit that
-// took as long.
-func (j *rejoin) note(commands int, commit time.Duration) {
-	if commands < overlapMin {
-		j.disk.Store(int64(commit))
-		j.answered.Store(int32(commands))
+// note says who is about to be answered, after a commit that took as long.
+func (j *rejoin) note(t *turn, commit time.Duration) {
+	if len(t.cmds) >= overlapMin {
+		return
 	}
+	n := int32(0)
+	for i := range t.cmds {
+		if t.awaited(i) {
+			n++
+		}
+	}
+	j.disk.Store(int64(commit))
+	j.answered.Store(n)
+}
+
+// awaited says whether somebody waits for the answer to the i-th command.
+func (t *turn) awaited(i int) bool {
+	return !t.errands[i].done && (t.cmds[i].Enqueue != nil || t.cmds[i].Report != nil || t.errands[i].reply != nil)
 }
 
 // wait yields until as many have come as were answered, beside those who waited
-// already; until nobody comes any more; or until enough for a turn have come.
+// already; until nobody comes any more; until enough for a turn have come; or for
+// as long as the commit took.
 func (j *rejoin) wait(box *mailbox) {
 	answered := int(j.answered.Swap(0))
 	if answered < 2 { // whoever is alone has nobody to share a commit with
@@ -54,19 +68,20 @@ func (j *rejoin) wait(box *mailbox) {
 		j.idle--
 		return
 	}
+	limit := min(time.Duration(j.disk.Load()), rejoinMax)
 	began := j.now()
 	n := box.waiting()
 	want := min(n+answered, overlapMin)
 	for quiet := 0; quiet < rejoinQuiet && n < want; quiet++ {
 		j.yield()
+		if j.now().Sub(began) > limit {
+			j.idle = j.next
+			j.next = min(2*j.next, rejoinIdleMax)
+			return
+		}
 		if came := box.waiting(); came > n {
 			n, quiet = came, -1
 		}
 	}
-	if j.now().Sub(began) <= time.Duration(j.disk.Load()) {
-		j.next = 1
-		return
-	}
-	j.idle = j.next
-	j.next = min(2*j.next, rejoinIdleMax)
+	j.next = max(j.next/2, 1)
 }

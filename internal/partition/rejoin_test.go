@@ -3,6 +3,9 @@ package partition
 import (
 	"testing"
 	"time"
+
+	"github.com/penstock-io/penstock/internal/queue"
+	"github.com/penstock-io/penstock/internal/task"
 )
 
 // A rejoinTest is a loop between two commits: who comes at which yield, and what
@@ -42,7 +45,12 @@ func (r *rejoinTest) come(tasks int) {
 // wait answers so many commands and says for how many yields the loop waits then.
 func (r *rejoinTest) wait(answered int, commit time.Duration, comes ...int) int {
 	r.comes, r.yields = comes, 0
-	r.j.note(answered, commit)
+	var tn turn
+	for range answered {
+		tn.add(mail{cmd: queue.Command{Op: queue.OpReport, Report: &task.OutcomeBatch{}}})
+	}
+	tn.add(mail{cmd: queue.Command{Op: queue.OpDispatch}}) // for which nobody waits
+	r.j.note(&tn, commit)
 	r.j.wait(&r.box)
 	return r.yields
 }
@@ -104,7 +112,30 @@ func TestRejoinLeavesItWhereYieldsAreSlow(t *testing.T) {
 		}
 		r.fetch()
 	}
-	if tries < turns-2*rejoinIdleMax {
+	if tries < turns-3*rejoinIdleMax {
 		t.Errorf("yields are quick again, and it tried in %d of %d turns only", tries, turns)
+	}
+}
+
+// Each newcomer is a reason to wait on, but not for ever.
+func TestRejoinEnds(t *testing.T) {
+	for _, tt := range []struct {
+		cost, commit time.Duration
+		want         int
+	}{
+		{10 * time.Millisecond, 500 * time.Microsecond, 1},
+		{10 * time.Millisecond, time.Second, 1}, // a commit seems to take long too, where processors are busy
+		{100 * time.Microsecond, 500 * time.Microsecond, 6},
+		{100 * time.Microsecond, time.Second, 11},
+	} {
+		r := newRejoinTest(t)
+		r.cost = tt.cost
+		come := make([]int, 300)
+		for i := range come {
+			come[i] = i % 2
+		}
+		if got := r.wait(150, tt.commit, come...); got != tt.want {
+			t.Errorf("yields of %v after a commit of %v: waited for %d of them, want %d", tt.cost, tt.commit, got, tt.want)
+		}
 	}
 }

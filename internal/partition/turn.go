@@ -306,7 +306,7 @@ func (r *Runner) settle(t *turn) {
 			r.die(fmt.Errorf("commit to partition %d: %w", r.p, err))
 		} else {
 			took := time.Since(t.began)
-			r.rejoin.note(len(t.cmds), took)
+			r.rejoin.note(t, took)
 			if r.cfg.Observe != nil {
 				t.stats.Commit = took
 				t.stats.Bytes, t.stats.Ops = t.batch.Bytes(), t.batch.Len()
