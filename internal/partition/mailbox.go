@@ -168,8 +168,9 @@ func (in *intake) take() mail {
 	return m
 }
 
-// fetch moves what waits in the boxes to the loop's side.
-func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedBytes int) (load *refill) {
+// fetch moves what waits in the boxes to the loop's side, and says whether it had to
+// leave something there, as mail of an earlier fetch is not used up.
+func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedBytes int) (load *refill, left bool) {
 	b.mu.Lock()
 	b.admitTasks -= usedTasks
 	b.admitBytes -= usedBytes
@@ -183,8 +184,9 @@ func (b *mailbox) fetch(finish, admit *intake, views *[]view, usedTasks, usedByt
 		load = b.loads[0]
 		b.loads = append(b.loads[:0], b.loads[1:]...)
 	}
+	left = len(b.finish) > 0 || len(b.admit) > 0 || len(b.views) > 0 || len(b.loads) > 0
 	b.mu.Unlock()
-	return load
+	return load, left
 }
 
 // stop refuses all later mail with err; what has come in stays.

@@ -66,3 +66,29 @@ func TestAdmissionIsBounded(t *testing.T) {
 	f("count", task.BatchMax, 1)
 	f("bytes", 16, 1<<20)
 }
+
+// What came in while the loop's side of the box held only mail that makes no command
+// is not left there.
+func TestMailBehindWhatMakesNoCommand(t *testing.T) {
+	g := newRig(t, store.MemOptions{})
+	g.run()
+	answers := 0
+	enqueue := func(first, n int) {
+		b := batchOf("q", first, n)
+		b.Done = func(*task.EnqueueBatch) { answers++ }
+		g.r.Enqueue(b)
+	}
+	enqueue(0, turnTasksMax)
+	var c Credit
+	c.Undivided()
+	c.Add(1)
+	g.r.Poll(&task.LeaseRequest{Queues: []task.QueueWeight{{Queue: "empty"}}, Max: 1}, &c, &worker{}, false, func(*task.Error) {})
+	if made, err := g.r.Step(); err != nil || !made { // takes the batch, and leaves the lease for the next turn
+		t.Fatal(made, err)
+	}
+	enqueue(2*turnTasksMax, 1)
+	g.run()
+	if answers != 2 {
+		t.Errorf("%d of 2 enqueues are answered when there is nothing more to do", answers)
+	}
+}

@@ -146,7 +146,7 @@ func (r *Runner) turn(t *turn) (bool, error) {
 // anything but the passing of time is in it.
 func (r *Runner) gather(t *turn) (tasks int, changed bool) {
 	r.turns++
-	load := r.box.fetch(&r.finish, &r.admit, &r.views, r.usedTasks, r.usedBytes)
+	load, left := r.box.fetch(&r.finish, &r.admit, &r.views, r.usedTasks, r.usedBytes)
 	r.usedTasks, r.usedBytes = 0, 0
 	for i := range r.loaded {
 		t.add(mail{cmd: queue.Command{Op: queue.OpLoaded, Loaded: &r.loaded[i]}})
@@ -172,7 +172,7 @@ func (r *Runner) gather(t *turn) (tasks int, changed bool) {
 	r.views = r.views[:0]
 	t.refused = append(t.refused, r.refused...)
 	r.refused = r.refused[:0]
-	if !r.finish.empty() || !r.admit.empty() {
+	if left || !r.finish.empty() || !r.admit.empty() {
 		r.again = true
 	}
 	return tasks, len(t.cmds) > 0
