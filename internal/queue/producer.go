@@ -168,6 +168,9 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 			n++
 		}
 		st.Ranges = st.Ranges[n:]
+		ps.count(p) // what is confirmed is so, even if the batch is refused
+		ps.touch(p)
+		m.dirty = true
 	}
 	switch n := len(st.Ranges) + len(p.loose); {
 	case n >= rangesMax:
