@@ -129,7 +129,7 @@ func (c *Credit) take(t *tap, most int) int {
 		if !t.hungry.Load() {
 			c.setHungry(t, true)
 		}
-		got = min(most, t.share)
+		got = min(most, t.share, c.room()) // the worker may hold more since the shares were made
 		t.share -= got
 		t.pass += float64(got) / float64(t.weight)
 	}

@@ -36,3 +36,21 @@ func TestCreditBoundsWhatIsHeld(t *testing.T) {
 		t.Fatalf("a partition has left: %d may be drawn", c.Left())
 	}
 }
+
+// What a worker turns out to hold counts at once, though shares were made before.
+func TestSharesStayWithinTheBound(t *testing.T) {
+	var c Credit
+	c.Bound(10)
+	c.Add(100)
+	a, b := &tap{wake: func() {}}, &tap{wake: func() {}}
+	c.join(a, true)
+	c.join(b, true)
+	c.hold(a, 8)
+	if got := c.take(b, 5); got != 2 {
+		t.Errorf("8 of 10 are held, and it drew %d more, want 2", got)
+	}
+	c.hold(a, 0)
+	if got := c.take(b, 5); got == 0 {
+		t.Error("8 were given up, and it can draw none")
+	}
+}
