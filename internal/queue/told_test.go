@@ -119,3 +119,35 @@ func TestReleaseOverARestart(t *testing.T) {
 	f(false, task.OutcomeRelease, task.OK)
 	f(false, task.OutcomeComplete, task.OK)
 }
+
+// A lease that was lost over a restart was counted as a crash: what its worker then
+// says of it, other than that the work is done, counts no second time.
+func TestAttemptThatWasCountedIsOver(t *testing.T) {
+	for kind := range task.OutcomeRelease + 1 {
+		b := newBench(t, 0)
+		b.enqueue(task.Spec{})
+		k := b.take(b.open("gone"), 1)[0]
+		for range 3 { // old enough to be written down
+			b.Now += 1000
+			b.settle()
+		}
+		b.reopen(false)
+		for range 20 {
+			b.Now += 1000
+			b.settle()
+		}
+		if v, ok := b.M.Find(k.Seq); !ok || v.Counts.Crashes != 1 {
+			t.Fatalf("its worker stayed away: %+v, %v", v, ok)
+		}
+		want := task.LeaseLost
+		if kind == task.OutcomeComplete {
+			want = task.OK
+		}
+		if c := b.report(task.Outcome{Kind: kind, Token: k}); c != want {
+			t.Errorf("kind %d: got %v, want %v", kind, c, want)
+		}
+		if v, ok := b.M.Find(k.Seq); ok && (v.Counts.Failures != 0 || v.Counts.Releases != 0) {
+			t.Errorf("kind %d: it counts twice: %+v", kind, v.Counts)
+		}
+	}
+}

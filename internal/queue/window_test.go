@@ -83,3 +83,29 @@ func TestEvictedBeforeOneThatRuns(t *testing.T) {
 		t.Errorf("got %v, want the five that wait, in order", got)
 	}
 }
+
+// What was purged while its lane was being read stays away.
+func TestPurgedWhileRead(t *testing.T) {
+	b := newBench(t, 4)
+	b.enqueue(make([]task.Spec, 40)...)
+	leased := 0
+	for range 20 { // until more of the lane is being read
+		if b.Refills() > 0 {
+			break
+		}
+		b.apply(queue.Command{Op: queue.OpLease, Lease: &queue.Lease{Queues: []task.QueueWeight{{Queue: "q"}}, Max: 1}})
+		leased += len(b.Leased)
+	}
+	if b.Refills() == 0 {
+		t.Fatal("nothing is being read")
+	}
+	p := &queue.Purge{Name: "q", States: []task.State{task.Ready}}
+	b.apply(queue.Command{Op: queue.OpPurge, Purge: p})
+	b.settle()
+	if p.Err != nil || p.Gone != int64(40-leased) {
+		t.Fatalf("purged %d, %v", p.Gone, p.Err)
+	}
+	if got := b.lease(40, task.Minute); len(got) != 0 {
+		t.Errorf("%d of them are back", len(got))
+	}
+}

@@ -36,7 +36,10 @@ type mutant struct {
 	blind  string // why nobody cries yet; "" = somebody has to
 }
 
-const mutantTimeMax = 10 * time.Minute
+const (
+	mutantTimeMax = 10 * time.Minute
+	mutantTestMax = 2 * time.Minute // where one test has to cry; a loop without end is a cry too
+)
 
 // TestMutantsFit holds the table to the sources: a change that moves the code
 // under a mutant has to move the mutant too, or a checker may go blind unseen.
@@ -132,7 +135,11 @@ func (m *mutant) live(t *testing.T) (how string, caught bool) {
 	if out, err := command(root, "go", "test", "-c", "-vet=off", "-overlay", write(filepath.Join(dir, "overlay.json"), overlay), "-o", bin, pkg); err != nil {
 		t.Fatalf("the mutant does not build: %v\n%s", err, out)
 	}
-	args := []string{"-test.run", test, "-test.timeout", mutantTimeMax.String()}
+	most := mutantTestMax
+	if seeded {
+		most = mutantTimeMax
+	}
+	args := []string{"-test.run", test, "-test.timeout", most.String()}
 	if seeded {
 		args = append(args, "-stop", "-seeds", strconv.Itoa(*mutantsSeeds))
 	}
