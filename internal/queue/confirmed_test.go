@@ -28,7 +28,7 @@ func TestRefusedBatchConfirms(t *testing.T) {
 	last := map[string]uint64{}
 	for full := false; !full; {
 		p := fmt.Sprint("p", len(last))
-		for next := uint64(1); !full && next < 2*(rangesMax-batch); next += 2 * batch {
+		for next := uint64(1); !full && next < 2*rangesMax; next += 2 * batch {
 			if full = send(p, 0, next, batch) != nil; !full {
 				last[p] = next + 2*(batch-1)
 			}
@@ -36,6 +36,9 @@ func TestRefusedBatchConfirms(t *testing.T) {
 	}
 	if m.producers.ranges < rangesAllMax {
 		t.Fatalf("refused with %d ranges", m.producers.ranges)
+	}
+	if err := send("p0", 11, last["p0"]+2, 1); err == nil || stored["p0"].Below != 11 {
+		t.Errorf("a few are confirmed of too many: %v, and stored is %d", err, stored["p0"].Below)
 	}
 	for i := range len(last) {
 		p := fmt.Sprint("p", i)
