@@ -15,10 +15,10 @@ RACE := $(if $(shell command -v $$($(GO) env CC)),-race,)
 # second: with two dozen test binaries that adds up.
 export GORACE ?= atexit_sleep_ms=100
 
-# Pure packages have no goroutines (TestLayers), so nothing can race in them, and
-# without the detector they are four times as fast. So are the tests of
-# internal/partition that step it: with the detector they skip themselves.
-PURE = $(addprefix ./,$(shell awk '$$2 == "pure" { sub(":", "", $$1); print $$1 }' ARCHITECTURE.md))
+# Pure packages have no goroutines (TestLayers), nor has the codec, so nothing can
+# race in them, and without the detector they are four times as fast. So are the
+# tests of internal/partition that step it: with the detector they skip themselves.
+PURE = $(addprefix ./,$(shell awk '$$2 == "pure" { sub(":", "", $$1); print $$1 }' ARCHITECTURE.md) internal/rpc/codec)
 
 # The other packages of the root module. The simulator's seeds get a line of their own.
 PACKAGES = $(filter-out $(shell $(GO) list $(PURE) ./internal/sim),$(shell $(GO) list ./...))
