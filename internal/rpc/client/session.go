@@ -192,7 +192,7 @@ func (s *session) part(keep bool) {
 		return
 	}
 	s.gone = true
-	if !s.attachedNow {
+	if c.link == nil { // the server, which lost it too, ends it when its TTL is over
 		delete(c.sessions, s.num)
 		c.mu.Unlock()
 		return

@@ -22,10 +22,11 @@ type session struct {
 	once   sync.Once
 
 	// guarded by st.mu
-	ready bool // attached
-	held  int  // credit granted by the client and not passed on
-	open  int  // credit passed on and not yet used
-	size  int  // of a usual delivery: up at once, down slowly
+	ready  bool // attached
+	parted bool // its worker has closed it: no lease of it lives on
+	held   int  // credit granted by the client and not passed on
+	open   int  // credit passed on and not yet used
+	size   int  // of a usual delivery: up at once, down slowly
 }
 
 func (st *stream) attach(m *pb.Attach) error {
@@ -86,10 +87,10 @@ func (s *session) attach(opts task.SessionOptions) {
 	close(s.opened)
 	st.mu.Lock()
 	s.ready = true
-	gone := st.sessions[s.num] != s
+	gone, keep := st.sessions[s.num] != s, !s.parted
 	st.mu.Unlock()
-	if gone { // the stream ended meanwhile, and leave found nothing to detach
-		s.leave(true)
+	if gone { // the stream ended meanwhile, or the worker closed it, and leave found nothing to detach
+		s.leave(keep)
 		return
 	}
 	st.say(codec.PartAttached, &pb.Attached{Session: s.num})
@@ -255,6 +256,9 @@ func (st *stream) detach(m *pb.Detach) error {
 	st.mu.Lock()
 	s := st.sessions[m.Session]
 	delete(st.sessions, m.Session)
+	if s != nil {
+		s.parted = !m.Keep
+	}
 	st.mu.Unlock()
 	if s == nil {
 		st.say(codec.PartDetached, &pb.Detached{Session: m.Session})
