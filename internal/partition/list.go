@@ -361,7 +361,9 @@ func (l *listing) finish(err error) {
 }
 
 // shownBefore says whether a task that was found in the store has been listed
-// among those in memory: running and blocked ones stand in both.
+// among those in memory: running and blocked ones stand in both, and the first page
+// begins with all of them. On later pages it is taken for granted, so one that came to
+// run since then may be in none: a listing promises only those that stay as they are.
 func (l *listing) shownBefore(i int) bool {
 	s := l.tasks[i].State
 	if l.kinds[i] != listStore || s != task.Running && s != task.Blocked {
