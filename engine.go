@@ -109,18 +109,14 @@ func (e *engine) deliver(ds []task.Delivery) {
 		d := &ds[i]
 		a.e, a.received = e, now
 		a.d = lease{
-			ID: d.ID, Token: d.Token, Payload: arena.own(ds[i:]), more: ownDetails(d),
+			ID: d.ID, Token: d.Token, Type: d.Type, Queue: d.Queue, Payload: arena.own(ds[i:]), more: ownDetails(d),
 			EnqueuedAt: d.EnqueuedAt, Timeout: d.Timeout, Deadline: d.Deadline, Counts: d.Counts,
 			Attempt: d.Attempt, MaxAttempts: d.MaxAttempts, Priority: d.Priority,
 		}
-		if last != nil && last.d.Type == d.Type && last.d.Queue == d.Queue {
-			a.d.Type, a.d.Queue, a.h = last.d.Type, last.d.Queue, last.h
-		} else {
-			a.d.Type, a.d.Queue = d.Type, d.Queue
-			a.h = e.handlers[a.d.Type]
-			if a.h == nil {
-				a.h = e.handlers[AnyType]
-			}
+		if last != nil && last.d.Type == d.Type {
+			a.h = last.h
+		} else if a.h = e.handlers[d.Type]; a.h == nil {
+			a.h = e.handlers[AnyType]
 		}
 		last = a
 		if a.h == nil || e.draining {
