@@ -126,8 +126,7 @@ func (ps *producers) evict(m *Machine, p *producer) {
 	p.loose = nil
 	ps.evicted.push(p)
 	ps.gone++
-	ps.touch(p)
-	m.dirty = true
+	ps.touch(m, p)
 }
 
 // drop forgets p for good.
@@ -169,8 +168,7 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 		}
 		st.Ranges = st.Ranges[n:]
 		ps.count(p) // what is confirmed is so, even if the batch is refused
-		ps.touch(p)
-		m.dirty = true
+		ps.touch(m, p)
 	}
 	switch n := len(st.Ranges) + len(p.loose); {
 	case n >= rangesMax:
@@ -178,12 +176,13 @@ func (ps *producers) of(m *Machine, b *task.EnqueueBatch, q *queueOf) (*producer
 	case n > 0 && ps.ranges >= rangesAllMax:
 		return nil, task.Errorf(task.Exhausted, "all producer sessions together have %d unconfirmed enqueues, and this one %d of them: confirm answers (ack below) before sending more", ps.ranges, n)
 	}
-	ps.touch(p)
-	m.dirty = true
+	ps.touch(m, p)
 	return p, nil
 }
 
-func (ps *producers) touch(p *producer) {
+// touch has p written with this Apply.
+func (ps *producers) touch(m *Machine, p *producer) {
+	m.dirty = true
 	if !p.dirty {
 		p.dirty = true
 		ps.dirty = append(ps.dirty, p)

@@ -48,7 +48,7 @@ var boundsMutants = []mutant{
 		new:  "if false && j.now().Sub(began) > limit {", by: "./internal/partition ^TestRejoin"},
 	{name: "refused-confirms", breaks: "what a refused batch confirms is confirmed",
 		file: "internal/queue/producer.go",
-		old:  "is refused\n\t\tps.touch(p)\n\t\tm.dirty = true\n",
+		old:  "is refused\n\t\tps.touch(m, p)\n",
 		new:  "is refused\n", by: "./internal/queue ^TestRefusedBatchConfirms$"},
 	{name: "not-sated", breaks: "a partition that has nothing keeps no credit from others",
 		file: "internal/partition/crew.go",
